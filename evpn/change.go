@@ -1,0 +1,143 @@
+package evpn
+
+import (
+	"cmp"
+	"net/netip"
+)
+
+// RowKind is the kind of a kernel row.
+type RowKind uint8
+
+// The kernel rows that the core asks for.
+const (
+	FloodRow    RowKind = iota + 1 // zero-MAC FDB row of the VXLAN device
+	MACRow                         // remote MAC in bridge and VXLAN FDB
+	NeighborRow                    // remote IP as neighbour of the bridge
+)
+
+func (k RowKind) String() string {
+	switch k {
+	case FloodRow:
+		return "flood"
+	case MACRow:
+		return "mac"
+	case NeighborRow:
+		return "neighbor"
+	default:
+		return "unknown"
+	}
+}
+
+// RowKey identifies a kernel row. It is comparable.
+//
+//   - flood: IP is the remote VTEP, MAC is zero.
+//   - mac: MAC is the host, IP is zero.
+//   - neighbor: IP is the host's address, MAC is zero.
+type RowKey struct {
+	Kind RowKind
+	VNI  VNI
+	MAC  MAC
+	IP   netip.Addr
+}
+
+// Compare gives the canonical order: VNI, kind, MAC, IP.
+func (k RowKey) Compare(o RowKey) int {
+	return cmp.Or(cmp.Compare(k.VNI, o.VNI), cmp.Compare(k.Kind, o.Kind), k.MAC.Compare(o.MAC), k.IP.Compare(o.IP))
+}
+
+// RowValue is what a row says. It is comparable.
+//
+//   - flood: empty.
+//   - mac: VTEP and Sticky.
+//   - neighbor: MAC (the link-layer address) and Router.
+type RowValue struct {
+	VTEP   netip.Addr
+	MAC    MAC
+	Sticky bool
+	Router bool
+}
+
+// Row is one intended kernel row.
+type Row struct {
+	RowKey
+	RowValue
+}
+
+// RowChange sets a row to a value, or removes it.
+type RowChange struct {
+	Row
+	Remove bool
+}
+
+// Changes is what follows from the events since the last [Core.Drain]: the net
+// effect, at most one change per key, each list in canonical order.
+type Changes struct {
+	Announce []Route    // new or changed routes of our own
+	Withdraw []RouteKey // routes of our own that ended
+	Rows     []RowChange
+	Notes    []Note
+}
+
+// Desired is the whole intended state in canonical order.
+type Desired struct {
+	Routes []Route // that we originate
+	Rows   []Row
+}
+
+// NoteKind says what a [Note] reports.
+type NoteKind string
+
+// The notes that the daemon logs and counts.
+const (
+	NoteMACMoved         NoteKind = "mac_moved"          // between VTEPs, or local and remote
+	NoteDuplicate        NoteKind = "mac_duplicate"      // frozen (RFC 7432 §15.1)
+	NoteDuplicateCleared NoteKind = "mac_duplicate_over" // thawed by timer or by hand
+	NoteStickyConflict   NoteKind = "mac_sticky_conflict"
+	NoteRouteIgnored     NoteKind = "route_ignored"
+	NoteVNIUp            NoteKind = "vni_up"
+	NoteVNIDown          NoteKind = "vni_down"
+	NoteVTEPUp           NoteKind = "vtep_up"
+	NoteVTEPDown         NoteKind = "vtep_down"
+	NoteMACLimit         NoteKind = "mac_limit"
+	NoteNeighborLimit    NoteKind = "neighbor_limit"
+	NoteSynced           NoteKind = "synced" // first full picture: see [Core.Synced]
+)
+
+// Note is something an operator may want to know. Fields that do not apply are zero.
+type Note struct {
+	Kind     NoteKind
+	VNI      VNI
+	MAC      MAC
+	VTEP     netip.Addr
+	Neighbor netip.Addr
+	Reason   Reason
+	Detail   string
+}
+
+// Reason says why a received route is not used. The empty Reason means that it is.
+type Reason string
+
+// Why a route is not used.
+const (
+	OwnNextHop         Reason = "own address as next hop"
+	NextHopNotUnicast  Reason = "next hop is not a unicast address"
+	GroupMAC           Reason = "MAC has the group bit set"
+	ZeroMAC            Reason = "MAC is zero"
+	LabelZero          Reason = "label is 0"
+	NoImportMatch      Reason = "no VNI imports its route targets"
+	LabelMismatch      Reason = "label names another VNI"
+	NotVXLAN           Reason = "encapsulation is not VXLAN"
+	NoPMSI             Reason = "no PMSI tunnel attribute"
+	PMSINotIngress     Reason = "PMSI tunnel is not ingress replication"
+	TagNotZero         Reason = "Ethernet tag is not 0"
+	OverMACLimit       Reason = "over max_macs of the VNI"
+	OverNeighborLimit  Reason = "over max_prefixes of the neighbour"
+	TypeNotUsed        Reason = "route type is not used here"
+	VNIDown            Reason = "VNI is down"
+	LosesElection      Reason = "another route is better"
+	LosesToLocal       Reason = "MAC is local"
+	LosesToStatic      Reason = "MAC is configured as static"
+	DuplicateFrozen    Reason = "MAC is frozen as duplicate"
+	FloodingOff        Reason = "flooding is off for the VNI"
+	AddressFamilyDiffs Reason = "next hop is of another address family than our VTEP"
+)

@@ -1,0 +1,112 @@
+package evpn
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Event is something that happened. Every event is plain data that encodes to
+// one JSON object, so that a run can be written down and played back.
+type Event interface{ event() }
+
+// ConfigReplaced gives the whole new configuration; the core applies the difference.
+type ConfigReplaced struct{ Config Config }
+
+// VNIState says whether device and bridge of a VNI are up and the VTEP address
+// is on the host. While it is down the VNI's routes are withdrawn and its rows
+// removed.
+type VNIState struct {
+	VNI    VNI
+	Up     bool
+	Reason string // why it is down, in the operator's words
+}
+
+// LocalMACLearned is a MAC seen on an access port, or a change of its port or flags.
+type LocalMACLearned struct {
+	VNI    VNI
+	MAC    MAC
+	Port   string // interface name, for display
+	Sticky bool   // pinned by the operator: announced sticky (RFC 7432 §15.2)
+}
+
+// LocalMACGone is a local MAC that aged out or was removed.
+type LocalMACGone struct {
+	VNI VNI
+	MAC MAC
+}
+
+// LocalIPLearned is an IP address that a host on an access port uses.
+type LocalIPLearned struct {
+	VNI    VNI
+	IP     netip.Addr
+	MAC    MAC
+	Router bool // IPv6 neighbour with the router flag
+}
+
+// LocalIPGone is a local IP binding that ended.
+type LocalIPGone struct {
+	VNI VNI
+	IP  netip.Addr
+	MAC MAC
+}
+
+// RoutesReceived is one UPDATE of a neighbour, decoded and found well-formed.
+// Withdrawn is applied before Announced.
+type RoutesReceived struct {
+	Neighbor  netip.Addr
+	Announced []Route
+	Withdrawn []RouteKey
+}
+
+// NeighborUp is a session that reached established.
+type NeighborUp struct {
+	Neighbor netip.Addr
+	RouterID netip.Addr
+	ASN      uint32
+	IBGP     bool
+	// EndOfRIB says that the neighbour will send an End-of-RIB marker (RFC 4724);
+	// one that never does counts as complete after the configured start timer.
+	EndOfRIB bool
+	// KeptForwarding says that the neighbour restarted and kept its forwarding
+	// state for EVPN (F bit): its stale routes wait for End-of-RIB. False drops
+	// them at once (RFC 4724 §4.2).
+	KeptForwarding bool
+}
+
+// NeighborDown is a session that ended. With Graceful, its routes stay, stale,
+// until the neighbour's End-of-RIB or for StaleTime.
+type NeighborDown struct {
+	Neighbor  netip.Addr
+	Graceful  bool
+	StaleTime time.Duration
+}
+
+// NeighborRemoved is a neighbour that left the configuration.
+type NeighborRemoved struct{ Neighbor netip.Addr }
+
+// EndOfRIB is the marker that a neighbour's first full table is complete.
+type EndOfRIB struct{ Neighbor netip.Addr }
+
+// DuplicateCleared is the operator's `mac clear-duplicate`. A zero MAC clears
+// all frozen MACs of the VNI.
+type DuplicateCleared struct {
+	VNI VNI
+	MAC MAC
+}
+
+// Tick asks the core to look at its timers. See [Core.NextWake].
+type Tick struct{}
+
+func (ConfigReplaced) event()   {}
+func (VNIState) event()         {}
+func (LocalMACLearned) event()  {}
+func (LocalMACGone) event()     {}
+func (LocalIPLearned) event()   {}
+func (LocalIPGone) event()      {}
+func (RoutesReceived) event()   {}
+func (NeighborUp) event()       {}
+func (NeighborDown) event()     {}
+func (NeighborRemoved) event()  {}
+func (EndOfRIB) event()         {}
+func (DuplicateCleared) event() {}
+func (Tick) event()             {}

@@ -1,0 +1,69 @@
+package evpn
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Origin says where a MAC lives.
+type Origin string
+
+// Where a MAC lives.
+const (
+	OriginLocal  Origin = "local"
+	OriginRemote Origin = "remote"
+	OriginStatic Origin = "static"
+)
+
+// MACInfo is one MAC of a VNI as shown to people.
+type MACInfo struct {
+	VNI       VNI
+	MAC       MAC
+	IPs       []netip.Addr // sorted
+	Origin    Origin
+	VTEP      netip.Addr // remote and static
+	Port      string     // local
+	Sequence  uint32
+	Sticky    bool
+	Duplicate bool
+	Stale     bool // from a neighbour that restarts
+	Moves     int  // inside the detection window
+	Frozen    time.Time
+}
+
+// RouteInfo is one route: received when Neighbor is set, else our own.
+type RouteInfo struct {
+	Route
+	Neighbor netip.Addr
+	VNIs     []VNI // that import it
+	Best     bool
+	Stale    bool
+	Reason   Reason // why it is not used
+}
+
+// Imported reports whether some VNI imports the route's targets.
+func (r RouteInfo) Imported() bool { return len(r.VNIs) > 0 }
+
+// VNIInfo is one VNI with its counts.
+type VNIInfo struct {
+	VNIConfig
+	Up         bool
+	DownReason string
+	LocalMACs  int
+	RemoteMACs int
+	VTEPs      int // in the flood list
+}
+
+// FloodEntry is one VTEP of a flood list. Source is "bgp" or "static".
+type FloodEntry struct {
+	VNI    VNI
+	VTEP   netip.Addr
+	Source string
+}
+
+// VTEPInfo is one remote VTEP over all VNIs.
+type VTEPInfo struct {
+	Address netip.Addr
+	VNIs    []VNI // whose flood list has it, or that have MACs behind it; sorted
+	MACs    int
+}

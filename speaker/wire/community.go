@@ -1,0 +1,80 @@
+package wire
+
+import (
+	"encoding/binary"
+
+	"github.com/vtepbgp/vtepbgp/evpn"
+)
+
+// Extended communities that we read or write: type and subtype octets.
+const (
+	ecEncapsulation  = 0x030c // RFC 9012 §4.1
+	ecDefaultGateway = 0x030d // RFC 7432 §7.8
+	ecMobility       = 0x0600 // RFC 7432 §7.7
+	ecARPND          = 0x0608 // RFC 9047 §2
+
+	mobilitySticky = 0x01
+	arpNDRouter    = 0x01
+)
+
+// extCommunities reads the communities that matter to EVPN, and collects those that GoBGP
+// parses. v is a multiple of 8 octets.
+func (p *attrParser) extCommunities(v []byte) {
+	n := 0
+	for c := v; len(c) >= 8; c = c[8:] {
+		if isRouteTarget(c) {
+			n++
+		}
+	}
+	if n > 0 {
+		p.a.RouteTargets = make([]evpn.RouteTarget, 0, n)
+	}
+	mobility := false
+	for c := v; len(c) >= 8; c = c[8:] {
+		switch binary.BigEndian.Uint16(c) {
+		case ecEncapsulation:
+			p.a.Encaps = append(p.a.Encaps, binary.BigEndian.Uint16(c[6:]))
+		case ecDefaultGateway:
+			p.a.DefaultGateway = true
+		case ecMobility:
+			// One is meant; of several the highest counts, in whatever order they come.
+			if seq := binary.BigEndian.Uint32(c[4:]); !mobility || seq > p.a.Mobility.Sequence {
+				p.a.Mobility.Sequence = seq
+			}
+			p.a.Mobility.Sticky = p.a.Mobility.Sticky || c[2]&mobilitySticky != 0
+			mobility = true
+		case ecARPND:
+			p.a.Router = p.a.Router || c[2]&arpNDRouter != 0
+		default:
+			if isRouteTarget(c) {
+				p.a.RouteTargets = append(p.a.RouteTargets, evpn.RouteTarget(c[:8]))
+			}
+		}
+		if !p.s.Transit {
+			continue
+		}
+		if gobgpParsesCommunity(c[0], c[1]) {
+			p.comms = append(p.comms, c[:8]...)
+		} else {
+			p.drop(DropCommunity, "type %#02x subtype %#02x", c[0], c[1])
+		}
+	}
+}
+
+func isRouteTarget(c []byte) bool { return c[0] <= 0x02 && c[1] == 0x02 }
+
+// gobgpParsesCommunity says whether GoBGP v3.37.0 takes an extended community of this type for what
+// it is; for others it withdraws the whole UPDATE (pkg/packet/bgp: ParseExtended;
+// a test walks all 65,536).
+func gobgpParsesCommunity(typ, subtype byte) bool {
+	switch typ {
+	case 0x06: // EVPN: mobility, ESI label, ES-import, router's MAC, layer 2 attributes
+		return subtype <= 0x04
+	case 0x0c: // mobile user plane: direct segment
+		return subtype == 0x00
+	case 0x80, 0x81, 0x82: // flow specification: redirect to IPv6 wants 20 octets
+		return subtype != 0x0b
+	default:
+		return true
+	}
+}

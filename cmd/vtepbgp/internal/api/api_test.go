@@ -1,0 +1,299 @@
+package api_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/vtepbgp/vtepbgp/cmd/vtepbgp/internal/api"
+	"github.com/vtepbgp/vtepbgp/evpn"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// backend answers from memory and remembers what it was told to do.
+type backend struct {
+	macs   []api.MAC
+	routes []api.Route
+	fail   error // returned after the lists
+	reload error
+	calls  []string
+}
+
+func (b *backend) Status(context.Context) (api.Status, error) {
+	return api.Status{
+		Version: "1.0.0", PID: 42, ConfigFile: "/etc/vtepbgp/vtepbgp.toml",
+		Started:       time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
+		UptimeSeconds: 60, Ready: true, Synced: true, ASN: 65000,
+		RouterID: netip.MustParseAddr("10.0.0.1"), VTEPAddress: netip.MustParseAddr("10.0.0.1"),
+		Neighbors: api.NeighborSummary{Total: 2, Established: 1}, VNIs: api.VNISummary{Total: 1, Up: 1},
+		LocalMACs: 1, RemoteMACs: 2, VTEPs: 1, Problems: []string{},
+	}, nil
+}
+
+func (b *backend) Neighbors(context.Context) ([]api.Neighbor, error) {
+	return []api.Neighbor{{
+		Address: netip.MustParseAddr("10.0.0.254"), ASN: 65000, RouterID: netip.MustParseAddr("10.0.0.254"),
+		State: "established", UptimeSeconds: 12, Capabilities: []string{"route-refresh"},
+		RoutesReceived: 3, RoutesAccepted: 2, RoutesAdvertised: 1, Drops: map[string]uint64{"short nlri": 1},
+	}, {
+		Address: netip.MustParseAddr("2001:db8::1"), ASN: 65001, State: "active",
+		Capabilities: []string{}, Drops: map[string]uint64{}, LastError: "dial: connection refused",
+	}}, nil
+}
+
+func (b *backend) VNIs(_ context.Context, f api.VNIFilter) ([]api.VNI, error) {
+	if f.VNI != 0 && f.VNI != 100 {
+		return nil, fmt.Errorf("VNI %s is not configured: %w", f.VNI, api.ErrNotFound)
+	}
+	auto, _ := evpn.AutoRouteTarget(65000, 100)
+	return []api.VNI{{
+		VNI: 100, Device: "vxlan100", Bridge: "br100", VTEPAddress: netip.MustParseAddr("10.0.0.1"), MTUBytes: 1450,
+		RD: "10.0.0.1:1", ImportRT: []evpn.ImportTarget{{AnyAdmin: true, Number: 100}}, ExportRT: []evpn.RouteTarget{auto},
+		Flooding: evpn.FloodIngress, Suppression: true, LocalMACs: 1, RemoteMACs: 2, VTEPs: 1, State: "up", Problems: []string{},
+	}}, nil
+}
+
+func (b *backend) VTEPs(_ context.Context, f api.VNIFilter) ([]api.VTEP, error) {
+	if f.VNI == 7 {
+		return nil, nil
+	}
+	return []api.VTEP{{Address: netip.MustParseAddr("10.0.0.2"), VNIs: []evpn.VNI{100}, MACs: 2}}, nil
+}
+
+func (b *backend) Flood(context.Context, api.VNIFilter) ([]api.Flood, error) {
+	return []api.Flood{{
+		VNI: 100, Mode: evpn.FloodIngress, Engine: "kernel", Counters: map[string]uint64{},
+		VTEPs: []api.FloodVTEP{{Address: netip.MustParseAddr("10.0.0.2"), Source: "bgp", Installed: true}},
+	}}, nil
+}
+
+func (b *backend) MACs(_ context.Context, f api.MACFilter, yield func(api.MAC) error) error {
+	for _, m := range b.macs {
+		if f.VNI != 0 && m.VNI != f.VNI {
+			continue
+		}
+		if err := yield(m); err != nil {
+			return err
+		}
+	}
+	return b.fail
+}
+
+func (b *backend) Routes(_ context.Context, _ api.RouteFilter, yield func(api.Route) error) error {
+	for _, r := range b.routes {
+		if err := yield(r); err != nil {
+			return err
+		}
+	}
+	return b.fail
+}
+
+func (b *backend) Reload(context.Context) (api.ReloadResult, error) {
+	b.calls = append(b.calls, "reload")
+	return api.ReloadResult{Changed: []string{"vni 100 added"}}, b.reload
+}
+
+func (b *backend) ResetNeighbor(_ context.Context, a netip.Addr, soft bool) error {
+	b.calls = append(b.calls, fmt.Sprintf("reset %s soft=%t", a, soft))
+	return nil
+}
+
+func (b *backend) ClearDuplicate(_ context.Context, vni evpn.VNI, mac evpn.MAC) error {
+	b.calls = append(b.calls, fmt.Sprintf("clear %s %s", vni, mac))
+	return nil
+}
+
+func sample() *backend {
+	auto, _ := evpn.AutoRouteTarget(65000, 100)
+	mac := evpn.MAC{2, 0, 0, 0, 0, 1}
+	return &backend{
+		macs: []api.MAC{
+			{VNI: 100, MAC: mac, IPs: []netip.Addr{netip.MustParseAddr("192.0.2.1")}, Origin: evpn.OriginLocal, Port: "veth1", Installed: true},
+			{VNI: 200, MAC: mac, IPs: []netip.Addr{}, Origin: evpn.OriginRemote, VTEP: netip.MustParseAddr("10.0.0.2"), Sequence: 3},
+		},
+		routes: []api.Route{{
+			Type: 2, TypeName: "mac-ip", RD: "10.0.0.2:1", ESI: evpn.ESI{}.String(), VNI: 100, MAC: mac.String(),
+			NextHop: netip.MustParseAddr("10.0.0.2"), RouteTargets: []evpn.RouteTarget{auto}, Encapsulation: []uint16{evpn.EncapVXLAN},
+			Sequence: 3, Neighbor: netip.MustParseAddr("10.0.0.254"), Best: true, Imported: true, ImportedBy: []evpn.VNI{100},
+		}},
+	}
+}
+
+// serve gives a client of a server for b on a real unix socket.
+func serve(t *testing.T, b api.Backend) (*api.Client, string) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "run", "s.sock")
+	l, err := api.Listen(path)
+	require.NoError(t, err)
+	srv := &http.Server{Handler: api.NewServer(b).Handler()}
+	done := make(chan struct{})
+	go func() { defer close(done); _ = srv.Serve(l) }()
+	c := api.NewClient(path)
+	t.Cleanup(func() { c.Close(); _ = srv.Close(); <-done })
+	return c, path
+}
+
+func raw(t *testing.T, socket, method, path string) (int, []byte) {
+	t.Helper()
+	tr := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", socket)
+	}}
+	defer tr.CloseIdleConnections()
+	req, err := http.NewRequestWithContext(t.Context(), method, "http://x"+path, nil)
+	require.NoError(t, err)
+	resp, err := (&http.Client{Transport: tr}).Do(req)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, resp.Body.Close()) }()
+	body, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	return resp.StatusCode, body
+}
+
+// The documents that tools rely on, byte by byte.
+func TestGolden(t *testing.T) {
+	_, socket := serve(t, sample())
+	for name, path := range map[string]string{
+		"status": "/v1/status", "neighbors": "/v1/neighbors", "vnis": "/v1/vnis", "macs": "/v1/macs",
+		"macs_vni": "/v1/macs?vni=200", "macs_none": "/v1/macs?vni=300", "vteps": "/v1/vteps", "vteps_none": "/v1/vteps?vni=7",
+		"flood": "/v1/flood", "routes": "/v1/routes",
+		"error_filter": "/v1/macs?vnii=3", "error_vni": "/v1/vnis?vni=0", "error_unknown_vni": "/v1/vnis?vni=9", "error_path": "/v2/macs",
+	} {
+		t.Run(name, func(t *testing.T) {
+			status, body := raw(t, socket, http.MethodGet, path)
+			got := append(fmt.Appendf(nil, "GET %s\n%d\n", path, status), body...)
+			file := filepath.Join("testdata", name+".golden")
+			if *update {
+				require.NoError(t, os.WriteFile(file, got, 0o644))
+			}
+			want, err := os.ReadFile(file)
+			require.NoError(t, err)
+			assert.Equal(t, string(want), string(got))
+			assert.NotContains(t, string(got), "null", "lists and addresses are never null")
+		})
+	}
+}
+
+func TestClientReadsWhatServerWrites(t *testing.T) {
+	b := sample()
+	c, _ := serve(t, b)
+	ctx := t.Context()
+
+	st, err := c.Status(ctx)
+	require.NoError(t, err)
+	want, _ := b.Status(ctx)
+	assert.Equal(t, want, st)
+
+	ns, err := c.Neighbors(ctx)
+	require.NoError(t, err)
+	wantN, _ := b.Neighbors(ctx)
+	assert.Equal(t, wantN, ns)
+
+	vs, err := c.VNIs(ctx, api.VNIFilter{VNI: 100})
+	require.NoError(t, err)
+	wantV, _ := b.VNIs(ctx, api.VNIFilter{})
+	assert.Equal(t, wantV, vs)
+
+	var macs []api.MAC
+	require.NoError(t, c.MACs(ctx, api.MACFilter{}, func(m api.MAC) error { macs = append(macs, m); return nil }))
+	assert.Equal(t, b.macs, macs)
+
+	var routes []api.Route
+	require.NoError(t, c.Routes(ctx, api.RouteFilter{}, func(r api.Route) error { routes = append(routes, r); return nil }))
+	assert.Equal(t, b.routes, routes)
+
+	_, err = c.Reload(ctx)
+	require.NoError(t, err)
+	require.NoError(t, c.ResetNeighbor(ctx, netip.MustParseAddr("2001:db8::1"), true))
+	require.NoError(t, c.ClearDuplicate(ctx, 100, evpn.MAC{2, 0, 0, 0, 0, 1}))
+	assert.Equal(t, []string{"reload", "reset 2001:db8::1 soft=true", "clear 100 02:00:00:00:00:01"}, b.calls)
+}
+
+func TestFiltersReachTheServer(t *testing.T) {
+	got := make(chan api.RouteFilter, 1)
+	c, _ := serve(t, filterProbe{backend: sample(), got: got})
+	want := api.RouteFilter{
+		Type: evpn.MACIPRoute, VNI: 100, RD: evpn.RD{1: 1, 2: 10, 7: 3}, MAC: evpn.MAC{2, 5: 1}, IP: netip.MustParseAddr("2001:db8::5"),
+		NextHop: netip.MustParseAddr("10.0.0.2"), Neighbor: netip.MustParseAddr("10.0.0.254"), Local: true, Received: true, Best: true, Ignored: true,
+	}
+	require.NoError(t, c.Routes(t.Context(), want, func(api.Route) error { return nil }))
+	assert.Equal(t, want, <-got)
+}
+
+type filterProbe struct {
+	*backend
+	got chan api.RouteFilter
+}
+
+func (p filterProbe) Routes(_ context.Context, f api.RouteFilter, _ func(api.Route) error) error {
+	p.got <- f
+	return nil
+}
+
+func TestRefusalsCarryEveryProblem(t *testing.T) {
+	b := sample()
+	b.reload = &api.Error{StatusCode: 422, Message: "configuration is not valid", Problems: []string{"bgp.asn: missing", "vni[0].id: 0 is out of range"}}
+	c, _ := serve(t, b)
+	_, err := c.Reload(t.Context())
+	var refused *api.Error
+	require.ErrorAs(t, err, &refused)
+	assert.Equal(t, b.reload, refused)
+	assert.EqualError(t, err, "configuration is not valid\n  bgp.asn: missing\n  vni[0].id: 0 is out of range")
+}
+
+// A list that breaks off must not look like a whole one.
+func TestCutListIsAnError(t *testing.T) {
+	b := sample()
+	b.fail = errors.New("daemon stops")
+	c, _ := serve(t, b)
+	n := 0
+	err := c.MACs(t.Context(), api.MACFilter{}, func(api.MAC) error { n++; return nil })
+	require.Error(t, err)
+
+	c, _ = serve(t, &backend{fail: b.fail}) // before the first element the error arrives in words
+	err = c.MACs(t.Context(), api.MACFilter{}, func(api.MAC) error { return nil })
+	require.EqualError(t, err, "daemon stops")
+}
+
+func TestClientStopsEarly(t *testing.T) {
+	stop := errors.New("enough")
+	c, _ := serve(t, sample())
+	err := c.MACs(t.Context(), api.MACFilter{}, func(api.MAC) error { return stop })
+	assert.ErrorIs(t, err, stop)
+}
+
+func TestReadOnlyChangesNothing(t *testing.T) {
+	b := sample()
+	h := api.NewServer(b).ReadOnly()
+	for _, path := range []string{"/v1/reload", "/v1/neighbors/10.0.0.254/reset", "/v1/macs/clear-duplicate?vni=100"} {
+		w := newRecorder()
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, path, nil)
+		require.NoError(t, err)
+		h.ServeHTTP(w, req)
+		assert.Contains(t, []int{http.StatusNotFound, http.StatusMethodNotAllowed}, w.status, path)
+	}
+	assert.Empty(t, b.calls)
+}
+
+type recorder struct {
+	bytes.Buffer
+	header http.Header
+	status int
+}
+
+func newRecorder() *recorder               { return &recorder{header: http.Header{}} }
+func (r *recorder) Header() http.Header    { return r.header }
+func (r *recorder) WriteHeader(status int) { r.status = status }

@@ -1,0 +1,188 @@
+package api
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/vtepbgp/vtepbgp/evpn"
+)
+
+// Status is the daemon at a glance.
+type Status struct {
+	Version       string          `json:"version"`
+	PID           int             `json:"pid"`
+	ConfigFile    string          `json:"config_file"`
+	Started       time.Time       `json:"started"`
+	UptimeSeconds int64           `json:"uptime_seconds"`
+	Ready         bool            `json:"ready"`
+	Synced        bool            `json:"synced"`        // every neighbour has sent its first full table
+	PruneAllowed  bool            `json:"prune_allowed"` // rows found at start and confirmed by nobody are gone
+	NotReady      string          `json:"not_ready"`     // why, when Ready is false
+	ASN           uint32          `json:"asn"`
+	RouterID      netip.Addr      `json:"router_id"`
+	VTEPAddress   netip.Addr      `json:"vtep_address"`
+	Neighbors     NeighborSummary `json:"neighbors"`
+	VNIs          VNISummary      `json:"vnis"`
+	LocalMACs     int             `json:"local_macs"`
+	RemoteMACs    int             `json:"remote_macs"`
+	VTEPs         int             `json:"vteps"`
+	Routes        RouteSummary    `json:"routes"`
+	Kernel        KernelSummary   `json:"kernel"`
+	Reload        ReloadSummary   `json:"reload"`
+	Problems      []string        `json:"problems"`
+}
+
+// NeighborSummary counts neighbours.
+type NeighborSummary struct {
+	Total       int `json:"total"`
+	Established int `json:"established"`
+}
+
+// VNISummary counts VNIs.
+type VNISummary struct {
+	Total int `json:"total"`
+	Up    int `json:"up"`
+}
+
+// RouteSummary counts routes over all neighbours.
+type RouteSummary struct {
+	Received   int `json:"received"`
+	Accepted   int `json:"accepted"`
+	Shed       int `json:"shed"` // counted but not kept: no VNI imports them
+	Advertised int `json:"advertised"`
+}
+
+// KernelSummary is the state of the kernel reconciler.
+type KernelSummary struct {
+	Pending  int    `json:"pending"` // rows not yet as intended
+	Writes   uint64 `json:"writes"`
+	Failures uint64 `json:"failures"`
+	Resyncs  uint64 `json:"resyncs"`
+	Repairs  uint64 `json:"repairs"`
+}
+
+// ReloadSummary is the last reload.
+type ReloadSummary struct {
+	Count     uint64    `json:"count"`
+	Last      time.Time `json:"last,omitzero"`
+	LastError string    `json:"last_error"`
+}
+
+// Neighbor is one BGP neighbour.
+type Neighbor struct {
+	Address              netip.Addr        `json:"address"`
+	Prefix               string            `json:"prefix"` // of a dynamic neighbour
+	Description          string            `json:"description"`
+	ASN                  uint32            `json:"asn"`
+	RouterID             netip.Addr        `json:"router_id"`
+	State                string            `json:"state"`
+	UptimeSeconds        int64             `json:"uptime_seconds"` // since established; 0 otherwise
+	Dynamic              bool              `json:"dynamic"`
+	Passive              bool              `json:"passive"`
+	RouteReflectorClient bool              `json:"route_reflector_client"`
+	LocalAddress         netip.Addr        `json:"local_address"`
+	HoldTimeSeconds      int               `json:"hold_time_seconds"` // negotiated
+	KeepaliveSeconds     int               `json:"keepalive_seconds"`
+	GracefulRestart      bool              `json:"graceful_restart"`
+	Capabilities         []string          `json:"capabilities"`
+	RoutesReceived       int               `json:"routes_received"`
+	RoutesAccepted       int               `json:"routes_accepted"`
+	RoutesShed           int               `json:"routes_shed"`
+	RoutesAdvertised     int               `json:"routes_advertised"`
+	MessagesIn           uint64            `json:"messages_in"`
+	MessagesOut          uint64            `json:"messages_out"`
+	Flaps                uint64            `json:"flaps"`
+	Drops                map[string]uint64 `json:"drops"` // by reason; {} when none
+	LastError            string            `json:"last_error"`
+}
+
+// VNI is one VXLAN network.
+type VNI struct {
+	VNI         evpn.VNI            `json:"vni"`
+	Device      string              `json:"device"`
+	Bridge      string              `json:"bridge"`
+	VTEPAddress netip.Addr          `json:"vtep_address"`
+	MTUBytes    int                 `json:"mtu"`
+	RD          string              `json:"rd"`
+	ImportRT    []evpn.ImportTarget `json:"import_rt"`
+	ExportRT    []evpn.RouteTarget  `json:"export_rt"`
+	Flooding    evpn.FloodMode      `json:"flooding"`
+	Suppression bool                `json:"arp_suppression"`
+	MaxMACs     int                 `json:"max_macs"`
+	LocalMACs   int                 `json:"local_macs"`
+	RemoteMACs  int                 `json:"remote_macs"`
+	VTEPs       int                 `json:"vteps"`
+	State       string              `json:"state"` // "up" | "down"
+	Problems    []string            `json:"problems"`
+}
+
+// MAC is one MAC of a VNI.
+type MAC struct {
+	VNI       evpn.VNI     `json:"vni"`
+	MAC       evpn.MAC     `json:"mac"`
+	IPs       []netip.Addr `json:"ips"`
+	Origin    evpn.Origin  `json:"origin"`
+	VTEP      netip.Addr   `json:"vtep"`
+	Port      string       `json:"port"`
+	Sequence  uint32       `json:"sequence"`
+	Sticky    bool         `json:"sticky"`
+	Duplicate bool         `json:"duplicate"`
+	Stale     bool         `json:"stale"` // from a neighbour that restarts
+	Moves     int          `json:"moves"` // inside the detection window
+	// Installed says that the kernel holds the row: the FDB row of a remote or
+	// static MAC. A local MAC is in the kernel by nature.
+	Installed bool `json:"installed"`
+}
+
+// VTEP is one remote VTEP over all VNIs.
+type VTEP struct {
+	Address netip.Addr `json:"address"`
+	VNIs    []evpn.VNI `json:"vnis"`
+	MACs    int        `json:"macs"`
+}
+
+// Flood is the flood list of one VNI.
+type Flood struct {
+	VNI      evpn.VNI          `json:"vni"`
+	Mode     evpn.FloodMode    `json:"mode"`
+	Engine   string            `json:"engine"` // "kernel" for ingress replication, "" for off
+	VTEPs    []FloodVTEP       `json:"vteps"`
+	Counters map[string]uint64 `json:"counters"`
+}
+
+// FloodVTEP is one member of a flood list.
+type FloodVTEP struct {
+	Address   netip.Addr `json:"address"`
+	Source    string     `json:"source"` // "bgp" | "static" | "proxy"
+	Installed bool       `json:"installed"`
+}
+
+// Route is one EVPN route: received when Neighbor is set, else our own.
+type Route struct {
+	Type          uint8              `json:"type"`
+	TypeName      string             `json:"type_name"`
+	RD            string             `json:"rd"`
+	EthernetTag   uint32             `json:"ethernet_tag"`
+	ESI           string             `json:"esi"`
+	VNI           evpn.VNI           `json:"vni"`
+	MAC           string             `json:"mac"`
+	IP            netip.Addr         `json:"ip"`
+	Prefix        string             `json:"prefix"`
+	NextHop       netip.Addr         `json:"next_hop"`
+	RouteTargets  []evpn.RouteTarget `json:"route_targets"`
+	Encapsulation []uint16           `json:"encapsulation"`
+	Sequence      uint32             `json:"sequence"`
+	Sticky        bool               `json:"sticky"`
+	Neighbor      netip.Addr         `json:"neighbor"`
+	Local         bool               `json:"local"`
+	Best          bool               `json:"best"`
+	Stale         bool               `json:"stale"`
+	Imported      bool               `json:"imported"`
+	ImportedBy    []evpn.VNI         `json:"imported_by"`
+	Reason        evpn.Reason        `json:"reason"` // why it is not used
+}
+
+// ReloadResult is what a reload did.
+type ReloadResult struct {
+	Changed []string `json:"changed"` // in the operator's words; empty when nothing differed
+}

@@ -8,6 +8,9 @@ import (
 
 // forward assembles the UPDATE for GoBGP from the checked parts.
 func (s *Session) forward(p *parts, set *attrSet, u *Update) {
+	if len(s.reach) > 0 && len(s.unreach) > 0 {
+		s.announceWins(u)
+	}
 	if len(s.reach) == 0 && len(s.unreach) == 0 {
 		return
 	}
@@ -29,6 +32,18 @@ func (s *Session) forward(p *parts, set *attrSet, u *Update) {
 	}
 	binary.BigEndian.PutUint16(b[2:], uint16(len(b)-4))
 	u.Forward = b
+}
+
+// announceWins takes from the withdrawals what the same UPDATE announces (RFC 4271 §4.3): GoBGP
+// would apply them last. What is announced but not forwarded stays withdrawn.
+func (s *Session) announceWins(u *Update) {
+	announced := make(map[evpn.RouteKey]bool, len(u.Announced))
+	for i := range u.Announced {
+		if gobgpKeepsRoute(&u.Announced[i]) {
+			announced[u.Announced[i].Key] = true
+		}
+	}
+	s.unreach, _, _ = filterNLRI(s.unreach, func(k evpn.RouteKey) bool { return announced[k] })
 }
 
 func (s *Session) forwardWithdraw(k evpn.RouteKey) {
@@ -95,9 +110,21 @@ func appendAttrHeader(b []byte, flags, typ byte, n int) []byte {
 	return append(b, flags, typ, byte(n))
 }
 
-// gobgpParsesRoute says whether GoBGP v3.37.0 keeps a well-formed route as it is.
-func gobgpParsesRoute(r *evpn.Route) bool {
-	return gobgpParsesRD(r.Key.RD[:]) && gobgpParsesESI(r.ESI[:])
+// gobgpKeepsRoute says whether GoBGP v3.37.0 keeps a well-formed route as it is.
+func gobgpKeepsRoute(r *evpn.Route) bool {
+	nh := r.Attrs.NextHop
+	switch {
+	case !gobgpParsesRD(r.Key.RD[:]), !gobgpParsesESI(r.ESI[:]):
+		return false
+	case nh.IsUnspecified(), nh.IsMulticast(), nh.IsLoopback(), nh.IsLinkLocalUnicast():
+		// It puts its own address in place of an unspecified one (internal/pkg/table/path.go:
+		// UpdatePathAttrs); the others are no VTEP either.
+		return false
+	case r.Key.Type == evpn.IPPrefixRoute && r.Key.IP.Is4In6():
+		return false // it writes 4 octets where the length says 16
+	default:
+		return true
+	}
 }
 
 // gobgpParsesRD: of an RD of another type than RFC 4364 §4.2 names, GoBGP forgets the

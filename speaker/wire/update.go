@@ -52,7 +52,7 @@ func ParseUpdate(body []byte, s *Session) (Update, error) {
 		c.withdraw, c.isError, c.detail = DropAttributeLength, true, fmt.Sprintf("type %d runs past the attributes", p.overrunType)
 		set = &c
 	}
-	if set.isError && !p.hasReach && !p.otherReach {
+	if set.isError && countNLRI(p.reach) == 0 && !p.otherReach {
 		// RFC 7606 §5.2: routes may hide where nobody found them.
 		return Update{}, updateError(SubMalformedAttributeList, nil, "%s: %s, and no reachable route", set.withdraw, set.detail)
 	}
@@ -138,7 +138,9 @@ func (s *Session) unreachNLRI(a attr, p *parts, u *Update) error {
 	}
 	if f, ok := s.family(a.value); !ok {
 		p.onlyUnreach = false
-		u.drop(DropFamily, 1, f)
+		if len(a.value) > 3 { // End-of-RIB of another family is nobody's loss
+			u.drop(DropFamily, 1, f)
+		}
 		return nil
 	}
 	p.hasUnreach, p.unreach = true, a.value[3:]
@@ -187,14 +189,14 @@ func countPrefixes(b []byte) (n int) {
 func (s *Session) routes(p *parts, set *attrSet, u *Update) {
 	s.reach, s.unreach = s.reach[:0], s.unreach[:0]
 	if p.hasUnreach {
-		s.withdraw(p.unreach, u, DropNLRI)
+		s.withdraw(p.unreach, u)
 	}
 	if !p.hasReach {
 		return
 	}
 	if set.withdraw != "" {
 		before := len(u.Withdrawn) + u.Others
-		s.withdraw(p.reach, u, DropNLRI)
+		s.withdraw(p.reach, u)
 		u.drop(set.withdraw, max(1, len(u.Withdrawn)+u.Others-before), set.detail)
 		return
 	}
@@ -231,15 +233,16 @@ func (s *Session) announce(b []byte, set *attrSet, u *Update) {
 		if !s.Transit {
 			continue
 		}
-		if gobgpParsesRoute(r) {
+		if gobgpKeepsRoute(r) {
 			s.reach = append(s.reach, raw...)
 		} else {
 			u.drop(DropNotForwarded, 1, r.Key.String())
+			s.forwardWithdraw(r.Key) // what it replaces must not stay
 		}
 	}
 }
 
-func (s *Session) withdraw(b []byte, u *Update, reason string) {
+func (s *Session) withdraw(b []byte, u *Update) {
 	if n := countNLRI(b); n > 0 && u.Withdrawn == nil {
 		u.Withdrawn = make([]evpn.RouteKey, 0, n)
 	}
@@ -258,7 +261,7 @@ func (s *Session) withdraw(b []byte, u *Update, reason string) {
 		}
 		keyed, err := parseRoute(typ, v, &r, true)
 		if err != nil {
-			u.drop(reason, 1, err.Error())
+			u.drop(DropNLRI, 1, err.Error())
 			if !keyed {
 				continue
 			}

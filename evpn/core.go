@@ -6,47 +6,148 @@ import (
 )
 
 // Core is the state of one VTEP. See the package documentation for its contract.
+//
+// An event passes through it in three steps:
+//
+//	Handle:  tables change  ->  what they touch is settled (who has this MAC?)
+//	Drain:   what was settled is compared with what was emitted before
+//
+// Settling happens inside Handle, so the state after a run of events does not
+// depend on when Drain was called between them.
 type Core struct {
-	cfg Config
+	cfg       Config
+	now       time.Time
+	vnis      map[VNI]*instance
+	neighbors map[netip.Addr]*neighbor
+	attrs     attrTable
+	vteps     map[netip.Addr]*vtep
+	timers    timerHeap
+	synced    bool
+
+	// Work of the event at hand; empty between calls.
+	touchedMACs     []*macEntry
+	touchedIPs      []*ipEntry
+	touchedFloods   []*floodEntry
+	refillVNIs      []*instance
+	refillNeighbors []*neighbor
+
+	// What the next Drain looks at.
+	pending      []*instance
+	touchedVTEPs []*vtep
+	notes        []Note
 }
 
-// New gives a core that knows cfg and nothing else: every VNI is down.
-func New(cfg Config) *Core { return &Core{cfg: cfg} }
+// New gives a core that knows cfg and nothing else: every VNI is down. The core
+// keeps cfg and its slices; the caller must not change them afterwards.
+func New(cfg Config) *Core {
+	c := &Core{
+		vnis:      map[VNI]*instance{},
+		neighbors: map[netip.Addr]*neighbor{},
+		vteps:     map[netip.Addr]*vtep{},
+	}
+	c.configure(cfg)
+	c.settle()
+	return c
+}
 
-// Handle takes one event at time now, which must not go backwards.
-func (c *Core) Handle(ev Event, now time.Time) {}
+// Handle takes one event at time now, which must not go backwards. Events about
+// VNIs that are not configured are ignored: their source reports them again once
+// they are.
+func (c *Core) Handle(ev Event, now time.Time) {
+	c.advance(now)
+	switch ev := ev.(type) {
+	case ConfigReplaced:
+		c.configure(ev.Config)
+	case VNIState:
+		c.vniState(ev)
+	case LocalMACLearned:
+		c.localMACLearned(ev)
+	case LocalMACGone:
+		c.localMACGone(ev)
+	case LocalIPLearned:
+		c.localIPLearned(ev)
+	case LocalIPGone:
+		c.localIPGone(ev)
+	case RoutesReceived:
+		c.routesReceived(ev)
+	case NeighborUp:
+		c.neighborUp(ev)
+	case NeighborDown:
+		c.neighborDown(ev)
+	case NeighborRemoved:
+		c.neighborRemoved(ev)
+	case EndOfRIB:
+		c.endOfRIB(ev)
+	case DuplicateCleared:
+		c.duplicateCleared(ev)
+	case Tick:
+	}
+	c.settle()
+}
 
-// Drain gives the net effect of the events since the last Drain.
-func (c *Core) Drain(now time.Time) Changes { return Changes{} }
+// advance moves the clock and fires the timers that are due, so that nothing
+// depends on a Tick being on time.
+func (c *Core) advance(now time.Time) {
+	if now.After(c.now) {
+		c.now = now
+	}
+	c.fireTimers()
+	c.sweepStale()
+}
+
+// settle decides anew what the event touched. Limits come first because they say
+// which routes count, MACs before IPs because an IP follows its MAC.
+func (c *Core) settle() {
+	for i := 0; i < len(c.refillNeighbors); i++ {
+		c.refillNeighbor(c.refillNeighbors[i])
+	}
+	for i := 0; i < len(c.touchedMACs); i++ {
+		c.settleMAC(c.touchedMACs[i])
+	}
+	for i := 0; i < len(c.refillVNIs); i++ {
+		c.refillVNI(c.refillVNIs[i])
+	}
+	for _, e := range c.touchedIPs {
+		c.settleIP(e)
+	}
+	for _, f := range c.touchedFloods {
+		f.touched = false
+		c.markFlood(f)
+	}
+	c.refillNeighbors = recycle(c.refillNeighbors)
+	c.touchedMACs = recycle(c.touchedMACs)
+	c.refillVNIs = recycle(c.refillVNIs)
+	c.touchedIPs = recycle(c.touchedIPs)
+	c.touchedFloods = recycle(c.touchedFloods)
+}
+
+// recycle empties a work list but lets go of one that a burst made large.
+func recycle[T any](s []*T) []*T {
+	const keep = 4096
+	if cap(s) > keep {
+		return nil
+	}
+	clear(s)
+	return s[:0]
+}
 
 // NextWake is when the core next wants a [Tick]; zero when it waits for nothing.
-func (c *Core) NextWake() time.Time { return time.Time{} }
+func (c *Core) NextWake() time.Time {
+	var wake time.Time
+	if len(c.timers) > 0 {
+		wake = c.timers[0].at
+	}
+	for _, nb := range c.neighbors {
+		if !nb.deadline.IsZero() && (wake.IsZero() || nb.deadline.Before(wake)) {
+			wake = nb.deadline
+		}
+	}
+	return wake
+}
 
-// Synced reports whether the first full picture is there: every neighbour that
-// was ever up has sent End-of-RIB (or never will). The caller bounds the wait for
-// neighbours that do not come up. Before it, rows found in the kernel must not be
-// removed for being unknown.
-func (c *Core) Synced() bool { return false }
-
-// Desired lists the whole intended state.
-func (c *Core) Desired() Desired { return Desired{} }
-
-// Routes lists received routes and our own, in canonical order (key, neighbour),
-// calling yield for each until it returns false.
-func (c *Core) Routes(yield func(RouteInfo) bool) {}
-
-// MACs lists the MACs of one VNI (0 = all) in canonical order.
-func (c *Core) MACs(vni VNI, yield func(MACInfo) bool) {}
-
-// VNIs lists the configured VNIs in order.
-func (c *Core) VNIs() []VNIInfo { return nil }
-
-// VTEPs lists the remote VTEPs in order of address.
-func (c *Core) VTEPs() []VTEPInfo { return nil }
-
-// Flood lists the flood list of one VNI (0 = all), in order.
-func (c *Core) Flood(vni VNI) []FloodEntry { return nil }
-
-// AcceptedRoutes counts, per neighbour, the routes that some VNI imports and that
-// carry no [Reason] which makes them unusable.
-func (c *Core) AcceptedRoutes(neighbor netip.Addr) int { return 0 }
+// Synced reports whether the first full picture is there: at least one neighbour
+// was up, and every neighbour that was ever up has sent End-of-RIB. The caller
+// bounds the wait for neighbours that never come up or never send the marker.
+// Before it, rows found in the kernel must not be removed for being unknown. Once
+// true it stays true.
+func (c *Core) Synced() bool { return c.synced }

@@ -1,0 +1,149 @@
+package evpn
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"slices"
+)
+
+// attrTable keeps one copy of each set of attributes that received routes carry,
+// and with it all that can be said from the attributes alone: which VNIs import
+// them and whether they are fit for use. A neighbour sends a handful of sets for a
+// hundred thousand routes, so both cost next to nothing per route.
+type attrTable struct {
+	sets    map[string]*attrSet
+	exact   map[RouteTarget][]*instance
+	numbers map[uint32][]*instance
+	buf     []byte
+}
+
+// attrSet is one set of attributes, shared by all routes that carry it.
+type attrSet struct {
+	attrs    *Attrs
+	key      string
+	refs     int
+	imports  []*instance // sorted by VNI
+	fault    fault       // of the attributes themselves, for any route type
+	imet     fault       // of the PMSI attribute, for type-3 only
+	endpoint netip.Addr  // where a type-3 wants its BUM frames
+}
+
+// hold gives the shared set for a and takes a reference to it.
+func (t *attrTable) hold(a *Attrs, ours netip.Addr) *attrSet {
+	t.buf = appendAttrs(t.buf[:0], a)
+	if s := t.sets[string(t.buf)]; s != nil {
+		s.refs++
+		return s
+	}
+	s := &attrSet{attrs: a, key: string(t.buf), refs: 1}
+	t.judge(s, ours)
+	if t.sets == nil {
+		t.sets = map[string]*attrSet{}
+	}
+	t.sets[s.key] = s
+	return s
+}
+
+func (t *attrTable) release(s *attrSet) {
+	if s.refs--; s.refs == 0 {
+		delete(t.sets, s.key)
+	}
+}
+
+// index rebuilds what follows from the configuration.
+func (t *attrTable) index(vnis map[VNI]*instance, ours netip.Addr) {
+	t.exact, t.numbers = map[RouteTarget][]*instance{}, map[uint32][]*instance{}
+	for _, v := range vnis {
+		if v.removed {
+			continue
+		}
+		for _, target := range v.cfg.Import {
+			if target.AnyAdmin {
+				t.numbers[target.Number] = append(t.numbers[target.Number], v)
+			} else {
+				t.exact[target.Exact] = append(t.exact[target.Exact], v)
+			}
+		}
+	}
+	for _, s := range t.sets {
+		t.judge(s, ours)
+	}
+}
+
+func (t *attrTable) judge(s *attrSet, ours netip.Addr) {
+	s.imports = nil
+	for _, rt := range s.attrs.RouteTargets {
+		s.imports = append(s.imports, t.exact[rt]...)
+		s.imports = append(s.imports, t.numbers[rt.Number()]...)
+	}
+	slices.SortFunc(s.imports, func(a, b *instance) int { return int(a.vni) - int(b.vni) })
+	s.imports = slices.Compact(s.imports)
+
+	s.fault = vtepFault(s.attrs.NextHop, ours)
+	if s.fault == fit && !slices.Contains(s.attrs.Encaps, EncapVXLAN) {
+		s.fault = faultNotVXLAN
+	}
+	s.endpoint, s.imet = s.attrs.NextHop, fit
+	switch pmsi := s.attrs.PMSI; {
+	case pmsi == nil:
+		s.imet = faultNoPMSI
+	case pmsi.Type != PMSIIngressReplication:
+		s.imet = faultPMSINotIngress
+	case pmsi.Label == 0:
+		s.imet = faultLabelZero
+	case pmsi.Endpoint.IsValid() && !pmsi.Endpoint.IsUnspecified():
+		// RFC 7432 §11.2: the tunnel identifier is where the copies go. Some
+		// speakers leave it zero; then the next hop says it.
+		s.endpoint = pmsi.Endpoint
+		s.imet = vtepFault(pmsi.Endpoint, ours)
+	}
+}
+
+// vtepFault says why a cannot be a remote VTEP for a VTEP with address ours.
+func vtepFault(a, ours netip.Addr) fault {
+	broadcast := netip.AddrFrom4([4]byte{255, 255, 255, 255})
+	switch {
+	case a == ours && a.IsValid():
+		return faultOwnNextHop
+	case !a.IsValid() || a.IsUnspecified() || a.IsMulticast() || a.IsLoopback() || a == broadcast:
+		return faultNextHopNotUnicast
+	case ours.IsValid() && a.Is4() != ours.Is4():
+		return faultAddressFamily
+	}
+	return fit
+}
+
+// appendAttrs writes a in a form in which equal attributes give equal octets.
+func appendAttrs(b []byte, a *Attrs) []byte {
+	addr := func(ip netip.Addr) {
+		b = append(b, byte(ip.BitLen()))
+		b = append(b, ip.AsSlice()...)
+	}
+	flag := func(set bool) byte {
+		if set {
+			return 1
+		}
+		return 0
+	}
+	addr(a.NextHop)
+	addr(a.OriginatorID)
+	b = binary.BigEndian.AppendUint16(b, uint16(len(a.RouteTargets)))
+	for _, rt := range a.RouteTargets {
+		b = append(b, rt[:]...)
+	}
+	b = binary.BigEndian.AppendUint16(b, uint16(len(a.Encaps)))
+	for _, e := range a.Encaps {
+		b = binary.BigEndian.AppendUint16(b, e)
+	}
+	b = binary.BigEndian.AppendUint32(b, a.Mobility.Sequence)
+	b = append(b, flag(a.Mobility.Sticky), flag(a.DefaultGateway), flag(a.Router), a.Origin)
+	b = binary.BigEndian.AppendUint32(b, a.LocalPref)
+	b = binary.BigEndian.AppendUint32(b, a.MED)
+	b = binary.BigEndian.AppendUint16(b, a.ASPathLen)
+	if p := a.PMSI; p != nil {
+		b = append(b, p.Flags, p.Type)
+		b = binary.BigEndian.AppendUint32(b, p.Label)
+		addr(p.Endpoint)
+	}
+	return b
+}

@@ -1,0 +1,316 @@
+package evpn
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+)
+
+// Desired lists the whole intended state. Who has a MAC is elected anew from the
+// tables and not read from what the increments left, so that comparing it with the
+// sum of all changes is a check.
+func (c *Core) Desired() Desired {
+	var d Desired
+	for _, v := range c.sortedVNIs() {
+		if o := c.wantIMET(v, false); o != nil {
+			d.Routes = append(d.Routes, v.ownRoute(imetKey(o), o))
+		}
+		for _, f := range v.sortedFloods() {
+			if f.wanted() {
+				d.Rows = append(d.Rows, Row{RowKey: RowKey{Kind: FloodRow, VNI: v.vni, IP: f.addr}})
+			}
+		}
+		for _, m := range v.sortedMACs() {
+			c.desiredMAC(v, m, &d)
+		}
+		for _, e := range v.sortedIPs() {
+			if o := c.wantIP(e, false); o != nil {
+				d.Routes = append(d.Routes, v.ownRoute(e.key(o, e.bound.mac), o))
+			}
+			if val, ok := e.wantRow(); ok {
+				d.Rows = append(d.Rows, Row{RowKey: RowKey{Kind: NeighborRow, VNI: v.vni, IP: e.ip}, RowValue: val})
+			}
+		}
+	}
+	sortRoutes(d.Routes)
+	return d
+}
+
+func (c *Core) desiredMAC(v *instance, m *macEntry, d *Desired) {
+	if o := c.wantMAC(m, false); o != nil {
+		d.Routes = append(d.Routes, v.ownRoute(macKey(o, m.mac), o))
+	}
+	who, best := m.judge()
+	if who == ownRemote && v.cfg.MaxMACs > 0 && !m.admitted {
+		return
+	}
+	if val, ok := m.wantRow(who, best); ok {
+		d.Rows = append(d.Rows, Row{RowKey: RowKey{Kind: MACRow, VNI: v.vni, MAC: m.mac}, RowValue: val})
+	}
+}
+
+func (v *instance) sortedMACs() []*macEntry {
+	return sortedValues(v.macs, func(a, b *macEntry) int { return a.mac.Compare(b.mac) })
+}
+
+func (v *instance) sortedIPs() []*ipEntry {
+	return sortedValues(v.ips, func(a, b *ipEntry) int { return a.ip.Compare(b.ip) })
+}
+
+func (v *instance) sortedFloods() []*floodEntry {
+	return sortedValues(v.floods, func(a, b *floodEntry) int { return a.addr.Compare(b.addr) })
+}
+
+func sortedValues[K comparable, V any](m map[K]V, compare func(a, b V) int) []V {
+	vs := make([]V, 0, len(m))
+	for _, x := range m {
+		vs = append(vs, x)
+	}
+	slices.SortFunc(vs, compare)
+	return vs
+}
+
+// Routes lists received routes and our own, in canonical order (key, neighbour),
+// calling yield for each until it returns false.
+func (c *Core) Routes(yield func(RouteInfo) bool) {
+	var paths []*path
+	for _, nb := range c.neighbors {
+		for _, p := range nb.paths {
+			paths = append(paths, p)
+		}
+	}
+	slices.SortFunc(paths, func(a, b *path) int {
+		return cmp.Or(a.Key.Compare(b.Key), a.nb.addr.Compare(b.nb.addr))
+	})
+	own := c.Desired().Routes
+	for _, p := range paths {
+		for len(own) > 0 && own[0].Key.Compare(p.Key) <= 0 {
+			if !yield(ownInfo(own[0])) {
+				return
+			}
+			own = own[1:]
+		}
+		if !yield(p.info()) {
+			return
+		}
+	}
+	for _, r := range own {
+		if !yield(ownInfo(r)) {
+			return
+		}
+	}
+}
+
+func ownInfo(r Route) RouteInfo {
+	return RouteInfo{Route: r, VNIs: []VNI{r.VNI()}, Best: true}
+}
+
+func (p *path) info() RouteInfo {
+	i := RouteInfo{Route: p.Route, Neighbor: p.nb.addr, Stale: p.stale, Reason: p.reason()}
+	for _, v := range p.set.imports {
+		i.VNIs = append(i.VNIs, v.vni)
+	}
+	i.Best = i.Reason == ""
+	return i
+}
+
+// reason says why p is not used, as things stand.
+func (p *path) reason() Reason {
+	switch {
+	case p.fault != fit:
+		return p.fault.reason()
+	case !p.linked:
+		return OverNeighborLimit
+	case !p.vni.up:
+		return VNIDown
+	case p.Key.Type == IMETRoute:
+		if p.vni.cfg.Flooding == FloodOff {
+			return FloodingOff
+		}
+		return p.losesTo(p.vni.floods[p.set.endpoint].elect())
+	}
+	m := p.mac
+	switch {
+	case m.owner == ownLocal && m.frozen(), m.frozen() && p.set.attrs.NextHop != m.log.frozenTo:
+		return DuplicateFrozen
+	case m.owner == ownLocal:
+		return LosesToLocal
+	case m.owner == ownStatic:
+		return LosesToStatic
+	case m.owner == ownOver:
+		return OverMACLimit
+	case p == m.best:
+		return ""
+	case p.Key.IP.IsValid():
+		return p.reasonForIP()
+	default:
+		return LosesElection
+	}
+}
+
+// reasonForIP judges a MAC+IP route that is not the one its MAC row follows. It is
+// used all the same when it tells the IP of that MAC, as do all but the first of the
+// routes of a host with several addresses.
+func (p *path) reasonForIP() Reason {
+	e := p.vni.ips[p.Key.IP]
+	if e.announced() {
+		return LosesToLocal
+	}
+	if e.static != nil {
+		return LosesToStatic
+	}
+	return p.losesTo(e.elect())
+}
+
+func (p *path) losesTo(best *path) Reason {
+	if p == best {
+		return ""
+	}
+	return LosesElection
+}
+
+// elect gives the best of the type-3 routes that name one VTEP, for display: one is
+// as good as another.
+func (f *floodEntry) elect() *path {
+	var best *path
+	for p := f.head; p != nil; p = p.next {
+		if best == nil || p.compare(best) < 0 {
+			best = p
+		}
+	}
+	return best
+}
+
+// MACs lists the MACs of one VNI (0 = all) in canonical order.
+func (c *Core) MACs(vni VNI, yield func(MACInfo) bool) {
+	for _, v := range c.sortedVNIs() {
+		if vni != 0 && v.vni != vni {
+			continue
+		}
+		for _, m := range v.sortedMACs() {
+			if i, ok := c.macInfo(m); ok && !yield(i) {
+				return
+			}
+		}
+	}
+}
+
+func (c *Core) macInfo(m *macEntry) (MACInfo, bool) {
+	i := MACInfo{VNI: m.vni.vni, MAC: m.mac}
+	switch m.owner {
+	case ownLocal:
+		i.Origin, i.Port = OriginLocal, m.local.port.Value()
+		i.Sequence, i.Sticky = m.local.sequence, m.local.sticky
+		for e := m.ips; e != nil; e = e.nextOfMAC {
+			i.IPs = append(i.IPs, e.ip)
+		}
+	case ownRemote:
+		a := m.best.set.attrs
+		i.Origin, i.VTEP, i.Stale = OriginRemote, a.NextHop, m.best.stale
+		i.Sequence, i.Sticky = a.Mobility.Sequence, a.Mobility.Sticky
+		for p := m.head; p != nil; p = p.next {
+			if p.Key.IP.IsValid() && p.set.attrs.NextHop == a.NextHop {
+				i.IPs = append(i.IPs, p.Key.IP)
+			}
+		}
+	case ownStatic:
+		i.Origin, i.VTEP, i.Sticky = OriginStatic, m.static.VTEP, true
+		for _, s := range m.vni.cfg.StaticMACs {
+			if s.MAC == m.mac && s.IP.IsValid() {
+				i.IPs = append(i.IPs, s.IP)
+			}
+		}
+	default:
+		if !m.frozen() {
+			return i, false
+		}
+		i.Origin, i.VTEP = OriginRemote, m.log.frozenTo
+		if !i.VTEP.IsValid() {
+			i.Origin = OriginLocal
+		}
+	}
+	slices.SortFunc(i.IPs, netip.Addr.Compare)
+	i.IPs = slices.Compact(i.IPs)
+	if m.log != nil {
+		i.Duplicate, i.Frozen = m.frozen(), m.log.frozenAt
+		for _, t := range m.log.moves {
+			if i.Duplicate || t.After(c.now.Add(-c.cfg.Duplicate.Window)) {
+				i.Moves++
+			}
+		}
+	}
+	return i, true
+}
+
+// VNIs lists the configured VNIs in order.
+func (c *Core) VNIs() []VNIInfo {
+	var is []VNIInfo
+	for _, v := range c.sortedVNIs() {
+		i := VNIInfo{
+			VNIConfig: v.cfg, Up: v.up, DownReason: v.downReason,
+			LocalMACs: v.counts[ownLocal], RemoteMACs: v.counts[ownRemote] + v.counts[ownStatic],
+		}
+		for _, f := range v.floods {
+			if f.wanted() {
+				i.VTEPs++
+			}
+		}
+		is = append(is, i)
+	}
+	return is
+}
+
+// VTEPs lists the remote VTEPs in order of address.
+func (c *Core) VTEPs() []VTEPInfo {
+	found := map[netip.Addr]*VTEPInfo{}
+	see := func(a netip.Addr, vni VNI) *VTEPInfo {
+		i := found[a]
+		if i == nil {
+			i = &VTEPInfo{Address: a}
+			found[a] = i
+		}
+		if n := len(i.VNIs); n == 0 || i.VNIs[n-1] != vni {
+			i.VNIs = append(i.VNIs, vni)
+		}
+		return i
+	}
+	for _, v := range c.sortedVNIs() {
+		for _, f := range v.floods {
+			if f.wanted() {
+				see(f.addr, v.vni)
+			}
+		}
+		for _, m := range v.macs {
+			if val, ok := m.wantRow(m.owner, m.best); ok {
+				see(val.VTEP, v.vni).MACs++
+			}
+		}
+	}
+	list := make([]VTEPInfo, 0, len(found))
+	for _, i := range sortedValues(found, func(a, b *VTEPInfo) int { return a.Address.Compare(b.Address) }) {
+		list = append(list, *i)
+	}
+	return list
+}
+
+// Flood lists the flood list of one VNI (0 = all), in order. A VTEP that BGP and the
+// configuration both name counts as static, because it stays when BGP forgets it.
+func (c *Core) Flood(vni VNI) []FloodEntry {
+	var list []FloodEntry
+	for _, v := range c.sortedVNIs() {
+		if vni != 0 && v.vni != vni {
+			continue
+		}
+		for _, f := range v.sortedFloods() {
+			if !f.wanted() {
+				continue
+			}
+			e := FloodEntry{VNI: v.vni, VTEP: f.addr, Source: "bgp"}
+			if f.static {
+				e.Source = "static"
+			}
+			list = append(list, e)
+		}
+	}
+	return list
+}

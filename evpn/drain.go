@@ -1,0 +1,251 @@
+package evpn
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// maxIgnoredNotes bounds the notes about ignored routes that one Drain gives; the
+// rest are counted in one more note. `route show` has them all.
+const maxIgnoredNotes = 100
+
+// vtep is a remote VTEP that some emitted row names.
+type vtep struct {
+	addr    netip.Addr
+	rows    int
+	known   bool // as of the last Drain
+	touched bool
+}
+
+func (c *Core) holdVTEP(a netip.Addr) *vtep {
+	t := c.vteps[a]
+	if t == nil {
+		t = &vtep{addr: a}
+		c.vteps[a] = t
+	}
+	t.rows++
+	c.touchVTEP(t)
+	return t
+}
+
+func (c *Core) releaseVTEP(t *vtep) {
+	if t != nil {
+		t.rows--
+		c.touchVTEP(t)
+	}
+}
+
+func (c *Core) touchVTEP(t *vtep) {
+	if !t.touched {
+		t.touched = true
+		c.touchedVTEPs = append(c.touchedVTEPs, t)
+	}
+}
+
+// Drain gives the net effect of the events since the last Drain. Time passes to
+// now first, so what timers do by then is in it.
+func (c *Core) Drain(now time.Time) Changes {
+	c.advance(now)
+	c.settle()
+	var ch Changes
+	slices.SortFunc(c.pending, func(a, b *instance) int { return cmp.Compare(a.vni, b.vni) })
+	for _, v := range c.pending {
+		c.drainVNI(v, &ch)
+	}
+	c.pending = recycle(c.pending)
+	for _, t := range c.touchedVTEPs {
+		t.touched = false
+		if known := t.rows > 0; known != t.known {
+			t.known = known
+			kind := NoteVTEPUp
+			if !known {
+				kind = NoteVTEPDown
+			}
+			c.notes = append(c.notes, Note{Kind: kind, VTEP: t.addr})
+		}
+		if t.rows == 0 {
+			delete(c.vteps, t.addr)
+		}
+	}
+	c.touchedVTEPs = recycle(c.touchedVTEPs)
+
+	sortRoutes(ch.Announce)
+	if !slices.IsSortedFunc(ch.Withdraw, RouteKey.Compare) {
+		slices.SortFunc(ch.Withdraw, RouteKey.Compare)
+	}
+	ch.Withdraw = withoutAnnounced(ch.Withdraw, ch.Announce)
+	ch.Notes = trimNotes(c.notes)
+	c.notes = nil
+	return ch
+}
+
+// drainVNI compares what v wants with what was emitted for it. Rows come out in
+// canonical order: flood, MACs, neighbours.
+func (c *Core) drainVNI(v *instance, ch *Changes) {
+	v.pending = false
+	c.emit(v, ch, &v.imet, c.wantIMET(v, true), imetKey, imetKey)
+
+	slices.SortFunc(v.dirtyFloods, func(a, b *floodEntry) int { return a.addr.Compare(b.addr) })
+	for _, f := range v.dirtyFloods {
+		f.dirty = false
+		c.drainFlood(v, f, ch)
+		if f.unused() {
+			delete(v.floods, f.addr)
+		}
+	}
+	slices.SortFunc(v.dirtyMACs, func(a, b *macEntry) int { return a.mac.Compare(b.mac) })
+	for _, m := range v.dirtyMACs {
+		c.drainMAC(v, m, ch)
+	}
+	slices.SortFunc(v.dirtyIPs, func(a, b *ipEntry) int { return a.ip.Compare(b.ip) })
+	for _, e := range v.dirtyIPs {
+		e.dirty = false
+		c.drainIP(v, e, ch)
+		if e.unused() {
+			delete(v.ips, e.ip)
+		}
+	}
+	for _, m := range v.dirtyMACs {
+		m.dirty = false
+		if m.unused() {
+			delete(v.macs, m.mac)
+			v.counts[m.owner]--
+		}
+	}
+	v.dirtyFloods, v.dirtyMACs, v.dirtyIPs = recycle(v.dirtyFloods), recycle(v.dirtyMACs), recycle(v.dirtyIPs)
+	if v.removed {
+		delete(c.vnis, v.vni)
+	}
+}
+
+// emit moves an emitted route from *slot to want. oldKey and newKey give the keys of
+// a route with these attributes.
+func (c *Core) emit(v *instance, ch *Changes, slot **ownAttrs, want *ownAttrs, oldKey, newKey func(*ownAttrs) RouteKey) {
+	old := *slot
+	if old == nil && want == nil {
+		return
+	}
+	var was, is RouteKey
+	if old != nil {
+		was = oldKey(old)
+	}
+	if want != nil {
+		is = newKey(want)
+	}
+	if old == want && was == is {
+		return
+	}
+	if old != nil && was != is {
+		ch.Withdraw = append(ch.Withdraw, was)
+	}
+	if want != nil && (was != is || !old.same(want)) {
+		ch.Announce = append(ch.Announce, v.ownRoute(is, want))
+	}
+	*slot = want
+	v.holdOwn(want)
+	v.releaseOwn(old)
+}
+
+func (c *Core) drainFlood(v *instance, f *floodEntry, ch *Changes) {
+	want := f.wanted()
+	if want == (f.row != nil) {
+		return
+	}
+	key := RowKey{Kind: FloodRow, VNI: v.vni, IP: f.addr}
+	ch.Rows = append(ch.Rows, RowChange{Row: Row{RowKey: key}, Remove: !want})
+	if want {
+		f.row = c.holdVTEP(f.addr)
+	} else {
+		c.releaseVTEP(f.row)
+		f.row = nil
+	}
+}
+
+func (c *Core) drainMAC(v *instance, m *macEntry, ch *Changes) {
+	if want := c.wantMAC(m, true); want != nil || m.own != nil {
+		key := func(o *ownAttrs) RouteKey { return macKey(o, m.mac) }
+		c.emit(v, ch, &m.own, want, key, key)
+	}
+	want, ok := m.wantRow(m.owner, m.best)
+	had := m.row != nil
+	if ok == had && (!ok || (m.row.addr == want.VTEP && m.sticky == want.Sticky)) {
+		return
+	}
+	key := RowKey{Kind: MACRow, VNI: v.vni, MAC: m.mac}
+	ch.Rows = append(ch.Rows, RowChange{Row: Row{RowKey: key, RowValue: want}, Remove: !ok})
+	old := m.row
+	m.row, m.sticky = nil, want.Sticky
+	if ok {
+		m.row = c.holdVTEP(want.VTEP)
+	}
+	c.releaseVTEP(old)
+}
+
+func (c *Core) drainIP(v *instance, e *ipEntry, ch *Changes) {
+	if want := c.wantIP(e, true); want != nil || e.own != nil {
+		oldMAC, newMAC := e.ownMAC, MAC{}
+		if e.bound != nil {
+			newMAC = e.bound.mac
+		}
+		c.emit(v, ch, &e.own, want,
+			func(o *ownAttrs) RouteKey { return e.key(o, oldMAC) },
+			func(o *ownAttrs) RouteKey { return e.key(o, newMAC) })
+		e.ownMAC = newMAC
+	}
+	want, ok := e.wantRow()
+	if ok == e.hasRow && (!ok || e.row == want) {
+		return
+	}
+	key := RowKey{Kind: NeighborRow, VNI: v.vni, IP: e.ip}
+	ch.Rows = append(ch.Rows, RowChange{Row: Row{RowKey: key, RowValue: want}, Remove: !ok})
+	e.row, e.hasRow = want, ok
+}
+
+func sortRoutes(rs []Route) {
+	byKey := func(a, b Route) int { return a.Key.Compare(b.Key) }
+	if !slices.IsSortedFunc(rs, byKey) {
+		slices.SortFunc(rs, byKey)
+	}
+}
+
+// withoutAnnounced keeps of the withdrawn keys those that are not announced in the
+// same breath, as when two VNIs swap their RDs. Both lists are sorted.
+func withoutAnnounced(withdrawn []RouteKey, announced []Route) []RouteKey {
+	kept := withdrawn[:0]
+	for _, k := range withdrawn {
+		for len(announced) > 0 && announced[0].Key.Compare(k) < 0 {
+			announced = announced[1:]
+		}
+		if len(announced) == 0 || announced[0].Key != k {
+			kept = append(kept, k)
+		}
+	}
+	return kept
+}
+
+// trimNotes sorts notes and bounds their number.
+func trimNotes(notes []Note) []Note {
+	slices.SortStableFunc(notes, func(a, b Note) int {
+		return cmp.Or(
+			cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.VNI, b.VNI), a.MAC.Compare(b.MAC),
+			a.VTEP.Compare(b.VTEP), a.Neighbor.Compare(b.Neighbor), cmp.Compare(a.Reason, b.Reason),
+			cmp.Compare(a.Detail, b.Detail),
+		)
+	})
+	kept, ignored := notes[:0], 0
+	for _, n := range notes {
+		if n.Kind == NoteRouteIgnored {
+			if ignored++; ignored > maxIgnoredNotes {
+				continue
+			}
+		}
+		kept = append(kept, n)
+	}
+	if ignored > maxIgnoredNotes {
+		kept = append(kept, Note{Kind: NoteRouteIgnored, Detail: fmt.Sprintf("and %d more", ignored-maxIgnoredNotes)})
+	}
+	return kept
+}

@@ -1,0 +1,275 @@
+package evpn
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+)
+
+// instance is one VNI: its configuration, whether it lives, and its tables.
+type instance struct {
+	vni        VNI
+	cfg        VNIConfig
+	up         bool
+	downReason string
+	removed    bool // left the configuration; goes with the next Drain
+
+	macs   map[MAC]*macEntry
+	ips    map[netip.Addr]*ipEntry
+	floods map[netip.Addr]*floodEntry
+
+	own  map[ownKey]*ownAttrs // attributes of our routes in use
+	imet *ownAttrs            // of the type-3 last emitted
+
+	counts     [ownerKinds]int // MACs by owner
+	admitted   int
+	waiting    minHeap[*macEntry]
+	limitNoted bool
+	refill     bool
+
+	pending     bool
+	dirtyMACs   []*macEntry
+	dirtyIPs    []*ipEntry
+	dirtyFloods []*floodEntry
+}
+
+func newInstance(vni VNI) *instance {
+	return &instance{
+		vni:    vni,
+		macs:   map[MAC]*macEntry{},
+		ips:    map[netip.Addr]*ipEntry{},
+		floods: map[netip.Addr]*floodEntry{},
+		own:    map[ownKey]*ownAttrs{},
+	}
+}
+
+// configure applies the difference to a new configuration.
+func (c *Core) configure(cfg Config) {
+	old := c.cfg
+	c.cfg = cfg
+	vtepChanged := old.VTEP != cfg.VTEP
+	reindex := vtepChanged
+
+	wanted := make(map[VNI]bool, len(cfg.VNIs))
+	for _, vc := range cfg.VNIs {
+		wanted[vc.VNI] = true
+		v := c.vnis[vc.VNI]
+		if v == nil {
+			v = newInstance(vc.VNI)
+			c.vnis[vc.VNI] = v
+			reindex = true
+		}
+		reindex = reindex || v.removed || !slices.Equal(v.cfg.Import, vc.Import)
+		v.removed = false
+		c.configureVNI(v, vc, vtepChanged)
+	}
+	for vni, v := range c.vnis {
+		if !wanted[vni] && !v.removed {
+			c.removeVNI(v)
+			reindex = true
+		}
+	}
+	if reindex {
+		c.attrs.index(c.vnis, cfg.VTEP)
+		for _, nb := range c.neighbors {
+			for _, p := range nb.paths {
+				c.replace(p)
+			}
+		}
+	}
+	for addr, nb := range c.neighbors {
+		c.limitNeighbor(nb, cfg.NeighborLimits[addr])
+	}
+	if old.Duplicate != cfg.Duplicate {
+		c.rearmAll()
+	}
+}
+
+func (c *Core) configureVNI(v *instance, vc VNIConfig, vtepChanged bool) {
+	was := v.cfg
+	v.cfg = vc
+	c.markVNI(v)
+	if vtepChanged || was.RD != vc.RD || !slices.Equal(was.Export, vc.Export) {
+		// Every route of ours changes. Entries hold on to the old attributes until
+		// Drain has compared them.
+		v.own = map[ownKey]*ownAttrs{}
+		c.touchAll(v)
+	}
+	if was.Flooding != vc.Flooding {
+		for _, f := range v.floods {
+			c.touchFlood(f)
+		}
+	}
+	if was.Suppression != vc.Suppression {
+		for _, e := range v.ips {
+			c.touchIP(e)
+		}
+	}
+	if was.MaxMACs != vc.MaxMACs {
+		c.limitVNI(v, was.MaxMACs)
+	}
+	c.configureStatics(v, was, vc)
+}
+
+func (c *Core) configureStatics(v *instance, was, vc VNIConfig) {
+	for _, a := range was.StaticVTEPs {
+		if f := v.floods[a]; f != nil {
+			f.static = false
+			c.touchFlood(f)
+		}
+	}
+	for _, s := range was.StaticMACs {
+		if m := v.macs[s.MAC]; m != nil {
+			m.static = nil
+			c.touchMAC(m)
+		}
+		if e := v.ips[s.IP]; e != nil {
+			e.static = nil
+			c.touchIP(e)
+		}
+	}
+	for _, a := range vc.StaticVTEPs {
+		if vtepFault(a, c.cfg.VTEP) != fit {
+			continue
+		}
+		f := v.floodEntry(a)
+		f.static = true
+		c.touchFlood(f)
+	}
+	for i := range vc.StaticMACs {
+		s := &vc.StaticMACs[i]
+		if vtepFault(s.VTEP, c.cfg.VTEP) != fit || s.MAC.IsZero() || s.MAC.IsGroup() {
+			continue
+		}
+		m := v.macEntry(s.MAC)
+		if m.static == nil { // further entries of a MAC only add IPs
+			m.static = s
+		}
+		c.touchMAC(m)
+		if s.IP.IsValid() {
+			e := v.ipEntry(s.IP)
+			e.static = m
+			c.touchIP(e)
+		}
+	}
+}
+
+func (c *Core) removeVNI(v *instance) {
+	v.removed, v.up, v.downReason = true, false, ""
+	for _, m := range v.macs {
+		m.local = nil
+		m.log = nil
+	}
+	for _, e := range v.ips {
+		e.unbind()
+	}
+	c.configureStatics(v, v.cfg, VNIConfig{})
+	v.cfg = VNIConfig{VNI: v.vni, RD: v.cfg.RD}
+	c.touchAll(v)
+	c.markVNI(v)
+}
+
+func (c *Core) vniState(ev VNIState) {
+	v := c.vnis[ev.VNI]
+	if v == nil || v.removed {
+		return
+	}
+	was := v.up
+	v.up, v.downReason = ev.Up, ""
+	if !ev.Up {
+		v.downReason = ev.Reason
+	}
+	if was == ev.Up {
+		return
+	}
+	n := Note{Kind: NoteVNIUp, VNI: v.vni}
+	if !ev.Up {
+		n = Note{Kind: NoteVNIDown, VNI: v.vni, Detail: ev.Reason}
+	}
+	c.notes = append(c.notes, n)
+	c.touchAll(v)
+	c.markVNI(v)
+}
+
+// configured finds the VNI of an event; nil when it is not configured.
+func (c *Core) configured(vni VNI) *instance {
+	if v := c.vnis[vni]; v != nil && !v.removed {
+		return v
+	}
+	return nil
+}
+
+func (c *Core) touchAll(v *instance) {
+	for _, m := range v.macs {
+		c.touchMAC(m)
+	}
+	for _, e := range v.ips {
+		c.touchIP(e)
+	}
+	for _, f := range v.floods {
+		c.touchFlood(f)
+	}
+}
+
+// markVNI has the next Drain look at v.
+func (c *Core) markVNI(v *instance) {
+	if !v.pending {
+		v.pending = true
+		c.pending = append(c.pending, v)
+	}
+}
+
+// sortedVNIs lists the configured VNIs in order.
+func (c *Core) sortedVNIs() []*instance {
+	vs := make([]*instance, 0, len(c.vnis))
+	for _, vni := range slices.Sorted(maps.Keys(c.vnis)) {
+		if v := c.vnis[vni]; !v.removed {
+			vs = append(vs, v)
+		}
+	}
+	return vs
+}
+
+// floodEntry is one VTEP of the flood list: wanted by type-3 routes, by the
+// configuration, or both. Type-2 routes have no say, so the life of a flood row is
+// not tangled with that of the MACs behind the same VTEP.
+type floodEntry struct {
+	vni     *instance
+	addr    netip.Addr
+	head    *path
+	row     *vtep // emitted
+	static  bool
+	touched bool
+	dirty   bool
+}
+
+func (v *instance) floodEntry(a netip.Addr) *floodEntry {
+	f := v.floods[a]
+	if f == nil {
+		f = &floodEntry{vni: v, addr: a}
+		v.floods[a] = f
+	}
+	return f
+}
+
+func (f *floodEntry) wanted() bool {
+	v := f.vni
+	return v.up && v.cfg.Flooding != FloodOff && (f.static || f.head != nil)
+}
+
+func (f *floodEntry) unused() bool { return f.head == nil && !f.static && f.row == nil }
+
+func (c *Core) touchFlood(f *floodEntry) {
+	if !f.touched {
+		f.touched = true
+		c.touchedFloods = append(c.touchedFloods, f)
+	}
+}
+
+func (c *Core) markFlood(f *floodEntry) {
+	if !f.dirty {
+		f.dirty = true
+		f.vni.dirtyFloods = append(f.vni.dirtyFloods, f)
+		c.markVNI(f.vni)
+	}
+}

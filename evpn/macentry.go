@@ -1,0 +1,196 @@
+package evpn
+
+import "unique"
+
+// owner says who has a MAC.
+type owner uint8
+
+const (
+	nobody    owner = iota
+	ownLocal        // a host of ours; we announce it
+	ownRemote       // the best route; we install it
+	ownStatic       // the operator's static_mac; we install that
+	ownOver         // remote, but there is no place under max_macs
+	ownerKinds
+)
+
+// macEntry is one (VNI, MAC): who claims it, who has it, and what was emitted. There
+// can be a hundred thousand, so it is small: what few MACs need sits behind a pointer.
+type macEntry struct {
+	mac      MAC
+	owner    owner
+	touched  bool
+	vni      *instance
+	head     *path // remote claims
+	best     *path // the winner while owner is ownRemote
+	local    *localMAC
+	static   *StaticMAC
+	ips      *ipEntry // local bindings
+	log      *moveLog
+	row      *vtep     // emitted kernel row: where to
+	own      *ownAttrs // emitted route of ours
+	sticky   bool      // of the emitted row
+	dirty    bool
+	admitted bool
+	waiting  bool
+	conflict bool // sticky conflict was noted
+}
+
+// localMAC is what the kernel reports of a MAC on an access port.
+type localMAC struct {
+	port     unique.Handle[string]
+	sequence uint32
+	sticky   bool
+	active   bool // announced; false while the VNI is down or the MAC is held back
+}
+
+func (l *localMAC) mobility() Mobility { return Mobility{Sequence: l.sequence, Sticky: l.sticky} }
+
+func (v *instance) macEntry(mac MAC) *macEntry {
+	m := v.macs[mac]
+	if m == nil {
+		m = &macEntry{vni: v, mac: mac}
+		v.macs[mac] = m
+		v.counts[nobody]++
+	}
+	return m
+}
+
+// unused reports that nothing is known and nothing emitted any more.
+func (m *macEntry) unused() bool {
+	return m.head == nil && m.local == nil && m.static == nil && m.ips == nil && m.log == nil &&
+		m.row == nil && m.own == nil && !m.touched
+}
+
+func (c *Core) localMACLearned(ev LocalMACLearned) {
+	v := c.configured(ev.VNI)
+	if v == nil || ev.MAC.IsZero() || ev.MAC.IsGroup() {
+		return
+	}
+	m := v.macEntry(ev.MAC)
+	port := unique.Make(ev.Port)
+	switch l := m.local; {
+	case l == nil:
+		m.local = &localMAC{port: port, sticky: ev.Sticky}
+	case l.sticky != ev.Sticky:
+		*l = localMAC{port: port, sticky: ev.Sticky} // a new claim
+	default:
+		l.port = port
+		if l.active {
+			return // a move between our ports is no churn
+		}
+	}
+	c.touchMAC(m)
+}
+
+func (c *Core) localMACGone(ev LocalMACGone) {
+	v := c.configured(ev.VNI)
+	if v == nil {
+		return
+	}
+	if m := v.macs[ev.MAC]; m != nil && m.local != nil {
+		m.local = nil
+		c.touchMAC(m)
+	}
+}
+
+func (c *Core) touchMAC(m *macEntry) {
+	if !m.touched {
+		m.touched = true
+		c.touchedMACs = append(c.touchedMACs, m)
+	}
+}
+
+func (c *Core) markMAC(m *macEntry) {
+	if !m.dirty {
+		m.dirty = true
+		m.vni.dirtyMACs = append(m.vni.dirtyMACs, m)
+		c.markVNI(m.vni)
+	}
+}
+
+// settleMAC decides anew who has m.
+func (c *Core) settleMAC(m *macEntry) {
+	m.touched = false
+	c.contest(m)
+	was, wasBest := m.owner, m.best
+	now, best := m.judge()
+	if now == ownRemote && !c.admit(m) {
+		now, best = ownOver, nil
+	}
+	if now != ownRemote && now != ownOver && (m.admitted || m.waiting) {
+		c.dismiss(m)
+	}
+	m.owner, m.best = now, best
+	m.vni.counts[was]--
+	m.vni.counts[now]++
+	c.noteMove(m, was, wasBest)
+	c.markMAC(m)
+	for e := m.ips; e != nil; e = e.nextOfMAC {
+		c.touchIP(e)
+	}
+	if was != now {
+		for p := m.head; p != nil; p = p.next {
+			if p.Key.IP.IsValid() {
+				c.touchIP(m.vni.ips[p.Key.IP])
+			}
+		}
+		if m.static != nil || was == ownStatic {
+			c.touchStaticIPs(m)
+		}
+	}
+}
+
+// touchStaticIPs has the configured IPs of m settled: they follow it.
+func (c *Core) touchStaticIPs(m *macEntry) {
+	for _, s := range m.vni.cfg.StaticMACs {
+		if e := m.vni.ips[s.IP]; s.MAC == m.mac && e != nil {
+			c.touchIP(e)
+		}
+	}
+}
+
+// judge says who has m from what the tables hold now, and changes nothing. The
+// answer for a remote MAC is ownRemote whether or not there is a place for it.
+func (m *macEntry) judge() (owner, *path) {
+	switch {
+	case !m.vni.up:
+		return nobody, nil
+	case m.static != nil:
+		return ownStatic, nil
+	case m.local != nil && m.local.active:
+		return ownLocal, nil
+	}
+	if best := m.elect(); best != nil {
+		return ownRemote, best
+	}
+	return nobody, nil
+}
+
+// elect gives the best remote claim. A frozen MAC hears only the VTEP it is frozen to.
+func (m *macEntry) elect() *path {
+	frozen := m.frozen()
+	var best *path
+	for p := m.head; p != nil; p = p.next {
+		if frozen && p.set.attrs.NextHop != m.log.frozenTo {
+			continue
+		}
+		if best == nil || p.compare(best) < 0 {
+			best = p
+		}
+	}
+	return best
+}
+
+// wantRow gives the kernel row for an owner.
+func (m *macEntry) wantRow(o owner, best *path) (RowValue, bool) {
+	switch o {
+	case ownRemote:
+		return RowValue{VTEP: best.set.attrs.NextHop, Sticky: best.set.attrs.Mobility.Sticky}, true
+	case ownStatic:
+		// Pinned by the operator, so traffic must not move it either.
+		return RowValue{VTEP: m.static.VTEP, Sticky: true}, true
+	default:
+		return RowValue{}, false
+	}
+}

@@ -1,0 +1,108 @@
+package evpn
+
+import "slices"
+
+// ownKey is what tells the attributes of one route of ours from another's in the
+// same VNI. There are few: nearly all MACs have sequence 0.
+type ownKey struct {
+	mobility Mobility
+	router   bool
+	imet     bool
+}
+
+// ownAttrs are attributes of our routes, shared by all that have the same.
+type ownAttrs struct {
+	key   ownKey
+	rd    RD
+	attrs *Attrs
+	refs  int
+}
+
+// attrsFor gives the shared attributes; keep says that they will be emitted.
+func (c *Core) attrsFor(v *instance, key ownKey, keep bool) *ownAttrs {
+	if o := v.own[key]; o != nil {
+		return o
+	}
+	o := &ownAttrs{key: key, rd: v.cfg.RD, attrs: &Attrs{
+		NextHop:      c.cfg.VTEP,
+		RouteTargets: slices.Clone(v.cfg.Export),
+		Encaps:       []uint16{EncapVXLAN},
+		Mobility:     key.mobility,
+		Router:       key.router,
+		LocalPref:    100,
+	}}
+	if key.imet {
+		o.attrs.PMSI = &PMSITunnel{Type: PMSIIngressReplication, Label: uint32(v.vni), Endpoint: c.cfg.VTEP}
+	}
+	if keep {
+		v.own[key] = o
+	}
+	return o
+}
+
+// same reports that o and p make the same route though they are not one object,
+// after a configuration that went there and back.
+func (o *ownAttrs) same(p *ownAttrs) bool {
+	return o.key == p.key && o.rd == p.rd && o.attrs.NextHop == p.attrs.NextHop &&
+		slices.Equal(o.attrs.RouteTargets, p.attrs.RouteTargets)
+}
+
+func (v *instance) holdOwn(o *ownAttrs) {
+	if o != nil {
+		o.refs++
+	}
+}
+
+func (v *instance) releaseOwn(o *ownAttrs) {
+	if o == nil {
+		return
+	}
+	if o.refs--; o.refs == 0 && v.own[o.key] == o {
+		delete(v.own, o.key)
+	}
+}
+
+// wantIMET gives the attributes of our type-3, nil for none. A VNI that does not
+// flood asks for no copies (RFC 7432 §11).
+func (c *Core) wantIMET(v *instance, keep bool) *ownAttrs {
+	if !v.up || v.cfg.Flooding == FloodOff {
+		return nil
+	}
+	return c.attrsFor(v, ownKey{imet: true}, keep)
+}
+
+func (c *Core) wantMAC(m *macEntry, keep bool) *ownAttrs {
+	if o, _ := m.judge(); o != ownLocal {
+		return nil
+	}
+	return c.attrsFor(m.vni, ownKey{mobility: m.local.mobility()}, keep)
+}
+
+// wantIP gives the attributes of the MAC+IP route. It shares the sequence of its MAC
+// (RFC 7432 §15).
+func (c *Core) wantIP(e *ipEntry, keep bool) *ownAttrs {
+	if !e.announced() {
+		return nil
+	}
+	return c.attrsFor(e.vni, ownKey{mobility: e.bound.local.mobility(), router: e.router}, keep)
+}
+
+func imetKey(o *ownAttrs) RouteKey {
+	return RouteKey{Type: IMETRoute, RD: o.rd, IP: o.attrs.NextHop}
+}
+
+func macKey(o *ownAttrs, mac MAC) RouteKey {
+	return RouteKey{Type: MACIPRoute, RD: o.rd, MAC: mac}
+}
+
+func (e *ipEntry) key(o *ownAttrs, mac MAC) RouteKey {
+	return RouteKey{Type: MACIPRoute, RD: o.rd, MAC: mac, IP: e.ip}
+}
+
+func (v *instance) ownRoute(k RouteKey, o *ownAttrs) Route {
+	r := Route{Key: k, Attrs: o.attrs}
+	if k.Type == MACIPRoute {
+		r.Label = uint32(v.vni)
+	}
+	return r
+}

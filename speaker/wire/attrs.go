@@ -119,6 +119,9 @@ type attrParser struct {
 // the next hop's length (0xff when there is no MP_REACH_NLRI of EVPN) and octets, then the other
 // attributes as they came. The error is a session reset.
 func (s *Session) parseAttrs(key []byte) (*attrSet, error) {
+	if s.internedTransit != s.Transit { // forward forms are there in transit mode only
+		s.interned, s.internedTransit = nil, s.Transit
+	}
 	if set, ok := s.interned[string(key)]; ok {
 		return set, nil
 	}
@@ -267,19 +270,24 @@ func (p *attrParser) value(a attr) {
 		}
 	case attrIPv6ExtComm: // RFC 7606 §7.15
 		if p.multiple(a, 20) {
-			p.notForwarded(a)
+			p.foreign(a)
 		}
 	case attrTunnelEncap, attrPrefixSID:
-		p.notForwarded(a)
+		p.foreign(a)
 	case attrAIGP, attrLinkState:
 		// Optional and not transitive, of no use to EVPN: as unknown (RFC 4271 §5).
 	}
 }
 
-// notForwarded leaves out an attribute whose decoder in GoBGP takes more trust
-// than a reflector should have.
-func (p *attrParser) notForwarded(a attr) {
-	if p.s.Transit {
+// foreign passes on a transitive attribute that means nothing to us, if GoBGP can carry it.
+func (p *attrParser) foreign(a attr) {
+	if !p.s.Transit {
+		return
+	}
+	raw := appendAttr(nil, optTransitive|a.flags&flagPartial, a.typ, a.value)
+	if gobgpRoundTrips(raw) {
+		p.keptUnknown = append(p.keptUnknown, raw...)
+	} else {
 		p.drop(DropAttributeDiscarded, "type %d is not passed on", a.typ)
 	}
 }

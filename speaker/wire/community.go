@@ -62,19 +62,3 @@ func (p *attrParser) extCommunities(v []byte) {
 }
 
 func isRouteTarget(c []byte) bool { return c[0] <= 0x02 && c[1] == 0x02 }
-
-// gobgpParsesCommunity says whether GoBGP v3.37.0 takes an extended community of this type for what
-// it is; for others it withdraws the whole UPDATE (pkg/packet/bgp: ParseExtended;
-// a test walks all 65,536).
-func gobgpParsesCommunity(typ, subtype byte) bool {
-	switch typ {
-	case 0x06: // EVPN: mobility, ESI label, ES-import, router's MAC, layer 2 attributes
-		return subtype <= 0x04
-	case 0x0c: // mobile user plane: direct segment
-		return subtype == 0x00
-	case 0x80, 0x81, 0x82: // flow specification: redirect to IPv6 wants 20 octets
-		return subtype != 0x0b
-	default:
-		return true
-	}
-}

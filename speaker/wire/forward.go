@@ -109,35 +109,3 @@ func appendAttrHeader(b []byte, flags, typ byte, n int) []byte {
 	}
 	return append(b, flags, typ, byte(n))
 }
-
-// gobgpKeepsRoute says whether GoBGP v3.37.0 keeps a well-formed route as it is.
-func gobgpKeepsRoute(r *evpn.Route) bool {
-	nh := r.Attrs.NextHop
-	switch {
-	case !gobgpParsesRD(r.Key.RD[:]), !gobgpParsesESI(r.ESI[:]):
-		return false
-	case nh.IsUnspecified(), nh.IsMulticast(), nh.IsLoopback(), nh.IsLinkLocalUnicast():
-		// It puts its own address in place of an unspecified one (internal/pkg/table/path.go:
-		// UpdatePathAttrs); the others are no VTEP either.
-		return false
-	case r.Key.Type == evpn.IPPrefixRoute && r.Key.IP.Is4In6():
-		return false // it writes 4 octets where the length says 16
-	default:
-		return true
-	}
-}
-
-// gobgpParsesRD: of an RD of another type than RFC 4364 §4.2 names, GoBGP forgets the
-// value, and routes would fall together.
-func gobgpParsesRD(rd []byte) bool { return binary.BigEndian.Uint16(rd) <= 2 }
-
-// gobgpParsesESI: the last octet of ESI types 1, 2, 4 and 5 is 0 (RFC 7432 §5), or
-// GoBGP gives up on the UPDATE.
-func gobgpParsesESI(esi []byte) bool {
-	switch esi[0] {
-	case 1, 2, 4, 5:
-		return esi[9] == 0
-	default:
-		return true
-	}
-}

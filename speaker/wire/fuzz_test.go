@@ -130,6 +130,25 @@ func FuzzFilterUpdate(f *testing.F) {
 	})
 }
 
+// FuzzForeignAttribute: attributes that GoBGP tries for us never hang or harm it.
+func FuzzForeignAttribute(f *testing.F) {
+	f.Add(byte(0), octets(f, "0008 0004 06 02 12b5"))                                                                    // tunnel encapsulation, UDP port 4789
+	f.Add(byte(1), octets(f, "00 02 20010db8000000000000000000000001 0007"))                                             // IPv6 route target
+	f.Add(byte(2), octets(f, "05 0022 00 01 001e 00 20010db8000000000000000000000001 00 0013 00 01 0006 28180000 0000")) // SRv6 L3 service
+	f.Fuzz(func(t *testing.T, kind byte, value []byte) {
+		if len(value) > 3000 {
+			return
+		}
+		typ := []byte{23, 25, 40}[kind%3]
+		attr := append([]byte{0xd0, typ, byte(len(value) >> 8), byte(len(value))}, value...)
+		s := session()
+		s.Transit = true
+		up, err := wire.ParseUpdate(update(append(append(octets(t, goodAttr), attr...), reach(t, nlri2a)...))[wire.HeaderLen:], s)
+		require.NoError(t, err)
+		gobgpAccepts(t, up.Forward)
+	})
+}
+
 func FuzzParseOpen(f *testing.F) {
 	f.Add(octets(f, openFRR))
 	f.Add(octets(f, openExtended))

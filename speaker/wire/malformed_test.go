@@ -1,6 +1,7 @@
 package wire_test
 
 import (
+	"bytes"
 	"errors"
 	"net/netip"
 	"strings"
@@ -294,6 +295,85 @@ func TestNextHops(t *testing.T) {
 			require.NoError(t, err)
 			require.Nil(t, panicked)
 			assert.Contains(t, forwardedNextHops(msg), c.want)
+		})
+	}
+}
+
+// TestForeignAttributes: what means nothing to us is passed on if GoBGP can carry it (RFC 4271 §5).
+func TestForeignAttributes(t *testing.T) {
+	for name, c := range map[string]struct {
+		attr   string
+		passed bool
+	}{
+		"tunnel encapsulation":          {"c0 17 08 0008 0004 08 02 12b5", true},
+		"tunnel encapsulation, cut off": {"c0 17 05 0008 0004 08", false},
+		"IPv6 route target":             {"c0 19 14 00 02 20010db8000000000000000000000001 0007", true},
+		"prefix SID, nonsense":          {"c0 28 03 05 00ff", false},
+		"unknown, made partial":         {"c0 80 02 abcd", true},
+		"unknown, 300 octets":           {"d0 80 012c" + strings.Repeat("00", 300), true},
+		"unknown, not transitive":       {"80 80 02 abcd", false},
+		"AIGP":                          {"80 1a 0b 01 000b 0000000000000001", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := session()
+			s.Transit = true
+			v := octets(t, c.attr)
+			up := parse(t, s, update(append(append(octets(t, goodAttr), v...), reach(t, nlri2a)...)))
+			require.Len(t, up.Announced, 1)
+			gobgpAccepts(t, up.Forward)
+			want := append([]byte(nil), v...)
+			if v[1] == 0x80 {
+				want[0] |= 0x20
+			}
+			assert.Equal(t, c.passed, bytes.Contains(up.Forward, want))
+		})
+	}
+}
+
+// TestTransitSwitches: a session that begins to reflect does not take forward forms from before.
+func TestTransitSwitches(t *testing.T) {
+	s := session()
+	msg := update(append(octets(t, goodAttr), reach(t, nlri2a)...))
+	for _, transit := range []bool{false, true, false, true} {
+		s.Transit = transit
+		up := parse(t, s, msg)
+		require.Len(t, up.Announced, 1)
+		require.Equal(t, transit, up.Forward != nil)
+		if transit {
+			assert.True(t, bytes.HasSuffix(up.Forward, octets(t, goodAttr)))
+		}
+	}
+}
+
+// TestAttrsAreShared: routes of UPDATEs with the same attributes share one value.
+func TestAttrsAreShared(t *testing.T) {
+	s := session()
+	a := parse(t, s, update(append(octets(t, goodAttr), reach(t, nlri2a)...))).Announced[0].Attrs
+	b := parse(t, s, update(append(reach(t, nlri2b), octets(t, goodAttr)...))).Announced[0].Attrs
+	c := parse(t, s, update(append(octets(t, origin, emptyAS, "40 05 04 00000065", rt), reach(t, nlri2a)...))).Announced[0].Attrs
+	assert.Same(t, a, b)
+	assert.NotSame(t, a, c)
+}
+
+func TestFilterUpdate(t *testing.T) {
+	own := func(k evpn.RouteKey) bool { return k == key2(1) }
+	body := func(attrs []byte) []byte { return update(attrs)[wire.HeaderLen:] }
+	good := octets(t, goodAttr)
+	for name, c := range map[string]struct{ in, want []byte }{
+		"nothing of ours":          {append(reach(t, nlri2b), good...), append(reach(t, nlri2b), good...)},
+		"one of two":               {append(reach(t, nlri2a, nlri2b), good...), append(octets(t, "80 0e 2c"), append(reach(t, nlri2b)[4:], good...)...)},
+		"all":                      {append(reach(t, nlri2a), good...), nil},
+		"a withdrawal of ours":     {unreach(t, nlri2a), nil},
+		"announced, not withdrawn": {append(append(unreach(t, nlri2a), reach(t, nlri3)...), good...), append(reach(t, nlri3), good...)},
+		"End-of-RIB":               {unreach(t), unreach(t)},
+		"other types":              {append(reach(t, nlri1, nlri4), good...), append(reach(t, nlri1, nlri4), good...)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			out, send := wire.FilterUpdate(body(c.in), own)
+			assert.Equal(t, c.want != nil, send)
+			if c.want != nil {
+				assert.Equal(t, body(c.want), out)
+			}
 		})
 	}
 }

@@ -41,19 +41,21 @@ const (
 	SubInvalidNetworkField    = 10
 	SubMalformedASPath        = 11
 
-	SubMaxPrefixes          = 1 // Cease (RFC 4486)
-	SubShutdown             = 2
-	SubDeconfigured         = 3
-	SubReset                = 4
-	SubConnectionReject     = 5
-	SubConfigChange         = 6
-	SubCollision            = 7
-	SubOutOfResources       = 8
-	SubHardReset            = 9  // RFC 8538
-	SubBFDDown              = 10 // RFC 9384
-	maxShutdownText         = 255
+	SubMaxPrefixes      = 1 // Cease (RFC 4486)
+	SubShutdown         = 2
+	SubDeconfigured     = 3
+	SubReset            = 4
+	SubConnectionReject = 5
+	SubConfigChange     = 6
+	SubCollision        = 7
+	SubOutOfResources   = 8
+	SubHardReset        = 9  // RFC 8538
+	SubBFDDown          = 10 // RFC 9384
+
 	SubInvalidMessageLength = 1 // ROUTE-REFRESH (RFC 7313 §5)
 )
+
+const maxShutdownText = 255 // RFC 9003 §2
 
 // Notification is the whole message.
 func Notification(code, subcode uint8, data []byte) []byte {

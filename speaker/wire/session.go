@@ -17,12 +17,13 @@ type Session struct {
 	LocalASN        uint32
 	LocalRouterID   netip.Addr
 	ClusterID       netip.Addr // zero = LocalRouterID (RFC 4456 §7)
-	Transit         bool       // build [Update.Forward]
+	Transit         bool       // build [Update.Forward]; may change between UPDATEs
 
-	interned map[string]*attrSet
-	key      []byte // attributes of the UPDATE at hand, without NLRI
-	reach    []byte // NLRI to forward
-	unreach  []byte
+	interned        map[string]*attrSet
+	internedTransit bool
+	key             []byte // attributes of the UPDATE at hand, without NLRI
+	reach           []byte // NLRI to forward
+	unreach         []byte
 }
 
 // maxInterned bounds the cache of a session; past it the cache starts anew. A VTEP

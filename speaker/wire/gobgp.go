@@ -1,0 +1,84 @@
+package wire
+
+import (
+	"bytes"
+	"encoding/binary"
+
+	"github.com/osrg/gobgp/v3/pkg/packet/bgp"
+
+	"github.com/vtepbgp/vtepbgp/evpn"
+)
+
+// This file is what we know of GoBGP v3.37.0's decoder (pkg/packet/bgp). Tests hold each
+// of it against the decoder itself.
+
+// gobgpKeepsRoute says whether GoBGP v3.37.0 keeps a well-formed route as it is.
+func gobgpKeepsRoute(r *evpn.Route) bool {
+	nh := r.Attrs.NextHop
+	switch {
+	case !gobgpParsesRD(r.Key.RD[:]), !gobgpParsesESI(r.ESI[:]):
+		return false
+	case nh.IsUnspecified(), nh.IsMulticast(), nh.IsLoopback(), nh.IsLinkLocalUnicast():
+		// It puts its own address in place of an unspecified one (internal/pkg/table/path.go:
+		// UpdatePathAttrs); the others are no VTEP either.
+		return false
+	case r.Key.Type == evpn.IPPrefixRoute && r.Key.IP.Is4In6():
+		return false // it writes 4 octets where the length says 16
+	default:
+		return true
+	}
+}
+
+// gobgpParsesRD: of an RD of another type than RFC 4364 §4.2 names, GoBGP forgets the
+// value, and routes would fall together.
+func gobgpParsesRD(rd []byte) bool { return binary.BigEndian.Uint16(rd) <= 2 }
+
+// gobgpParsesESI: the last octet of ESI types 1, 2, 4 and 5 is 0 (RFC 7432 §5), or
+// GoBGP gives up on the UPDATE.
+func gobgpParsesESI(esi []byte) bool {
+	switch esi[0] {
+	case 1, 2, 4, 5:
+		return esi[9] == 0
+	default:
+		return true
+	}
+}
+
+// gobgpParsesCommunity says whether GoBGP v3.37.0 takes an extended community of this type for what
+// it is; for others it withdraws the whole UPDATE (pkg/packet/bgp: ParseExtended;
+// a test walks all 65,536).
+func gobgpParsesCommunity(typ, subtype byte) bool {
+	switch typ {
+	case 0x06: // EVPN: mobility, ESI label, ES-import, router's MAC, layer 2 attributes
+		return subtype <= 0x04
+	case 0x0c: // mobile user plane: direct segment
+		return subtype == 0x00
+	case 0x80, 0x81, 0x82: // flow specification: redirect to IPv6 wants 20 octets
+		return subtype != 0x0b
+	default:
+		return true
+	}
+}
+
+// gobgpRoundTrips tries an attribute, header included, on GoBGP: whether it comes back as the same
+// octets. It is for the few types that have a structure of their own, nothing to do with EVPN
+// over VXLAN, but are transitive: somebody behind us may need them.
+func gobgpRoundTrips(raw []byte) (same bool) {
+	defer func() {
+		if recover() != nil {
+			same = false
+		}
+	}()
+	own := make([]byte, len(raw)) // not a spare octet behind it, and nobody else's
+	copy(own, raw)
+	a, err := bgp.GetPathAttribute(own)
+	if err != nil || a.DecodeFromBytes(own) != nil {
+		return false
+	}
+	_ = a.String() // it is logged and shown
+	if _, err := a.MarshalJSON(); err != nil {
+		return false
+	}
+	out, err := a.Serialize()
+	return err == nil && bytes.Equal(out, raw) && a.Len() == len(raw)
+}

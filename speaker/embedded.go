@@ -1,0 +1,207 @@
+package speaker
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	apipb "github.com/osrg/gobgp/v3/api"
+	"github.com/osrg/gobgp/v3/pkg/server"
+	"github.com/sirupsen/logrus"
+
+	"github.com/vtepbgp/vtepbgp/speaker/wire"
+)
+
+var evpnFamily = &apipb.Family{Afi: apipb.Family_AFI_L2VPN, Safi: apipb.Family_SAFI_EVPN}
+
+// embedded is the GoBGP server. It listens on one port of 127.0.0.1 and knows
+// neighbours by the loopback addresses of [innerAddr].
+type embedded struct {
+	srv    *server.BgpServer
+	listen netip.AddrPort
+	cfg    Config
+}
+
+// innerAddr is the loopback address that stands for a neighbour's slot and
+// generation in GoBGP: 127.66.0.0/16 holds 32,768 slots of two generations each.
+//
+// Two, because GoBGP v3.37.0 waits five seconds in Idle after any session that
+// ended, whatever its timers say (pkg/server/fsm.go, holdtimeIdle): the next session of a
+// neighbour is a new neighbour there. It also lets the old one keep the stale
+// routes of a graceful restart until the new one has them all.
+func innerAddr(slot, generation int) netip.Addr {
+	n := slot*2 + generation&1
+	return netip.AddrFrom4([4]byte{127, byte(66 + n>>16), byte(n >> 8), byte(n)})
+}
+
+func startEmbedded(cfg Config, log *logrus.Entry, fatal func(error)) (*embedded, error) {
+	opts := []server.ServerOption{server.LoggerOption(gobgpLogger{log: log, fatal: fatal})}
+	if cfg.GoBGPListen != "" {
+		opts = append(opts, server.GrpcListenAddress(cfg.GoBGPListen))
+	}
+	e := &embedded{srv: server.NewBgpServer(opts...), cfg: cfg}
+	go e.srv.Serve()
+	if err := e.start(); err != nil {
+		return nil, err
+	}
+	return e, e.exportPolicy()
+}
+
+// start tries free ports: between finding one and listening, somebody else may take it.
+func (e *embedded) start() error {
+	var errs []error
+	for range 20 {
+		port, err := freePort()
+		if err != nil {
+			return fmt.Errorf("find a loopback port for gobgp: %w", err)
+		}
+		err = e.srv.StartBgp(context.Background(), &apipb.StartBgpRequest{Global: &apipb.Global{
+			Asn: e.cfg.ASN, RouterId: e.cfg.RouterID.String(),
+			ListenPort: int32(port), ListenAddresses: []string{"127.0.0.1"},
+		}})
+		if err == nil {
+			e.listen = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), port)
+			return nil
+		}
+		errs = append(errs, err)
+	}
+	return fmt.Errorf("start gobgp: %w", errors.Join(errs...))
+}
+
+func freePort() (uint16, error) {
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).AddrPort().Port(), nil
+}
+
+// exportPolicy keeps next hops (a VTEP's address must reach the other VTEPs as it is,
+// also through an eBGP spine) and keeps GoBGP from sending routes added by API:
+// the guard sends our own.
+func (e *embedded) exportPolicy() error {
+	const name = "vtepbgp-export"
+	policy := &apipb.Policy{Name: name, Statements: []*apipb.Statement{
+		{
+			Name:       name + "-own",
+			Conditions: &apipb.Conditions{RouteType: apipb.Conditions_ROUTE_TYPE_LOCAL},
+			Actions:    &apipb.Actions{RouteAction: apipb.RouteAction_REJECT},
+		},
+		{
+			Name:       name + "-next-hop",
+			Conditions: &apipb.Conditions{},
+			Actions: &apipb.Actions{
+				RouteAction: apipb.RouteAction_ACCEPT,
+				Nexthop:     &apipb.NexthopAction{Unchanged: true},
+			},
+		},
+	}}
+	ctx := context.Background()
+	if err := e.srv.AddPolicy(ctx, &apipb.AddPolicyRequest{Policy: policy}); err != nil {
+		return fmt.Errorf("add gobgp export policy: %w", err)
+	}
+	err := e.srv.AddPolicyAssignment(ctx, &apipb.AddPolicyAssignmentRequest{Assignment: &apipb.PolicyAssignment{
+		Name: "global", Direction: apipb.PolicyDirection_EXPORT,
+		Policies: []*apipb.Policy{{Name: name}}, DefaultAction: apipb.RouteAction_ACCEPT,
+	}})
+	if err != nil {
+		return fmt.Errorf("assign gobgp export policy: %w", err)
+	}
+	return nil
+}
+
+// addPeer makes GoBGP's side of one neighbour: passive, EVPN only.
+func (e *embedded) addPeer(inner, real netip.Addr, cfg Config, n Neighbor) error {
+	p := &apipb.Peer{
+		Conf: &apipb.PeerConf{
+			NeighborAddress: inner.String(), PeerAsn: n.ASN,
+			Description: description(real, n),
+		},
+		Transport: &apipb.Transport{PassiveMode: true},
+		Timers: &apipb.Timers{Config: &apipb.TimersConfig{
+			HoldTime:          seconds(cfg.holdTime(n)),
+			KeepaliveInterval: seconds(cfg.keepalive(n)),
+		}},
+		AfiSafis: []*apipb.AfiSafi{{
+			Config: &apipb.AfiSafiConfig{Family: evpnFamily, Enabled: true},
+		}},
+	}
+	if cfg.GracefulRestartTime > 0 {
+		p.GracefulRestart = &apipb.GracefulRestart{
+			Enabled: true, RestartTime: uint32(seconds(cfg.GracefulRestartTime)),
+		}
+		p.AfiSafis[0].MpGracefulRestart = &apipb.MpGracefulRestart{Config: &apipb.MpGracefulRestartConfig{Enabled: true}}
+	}
+	if n.RouteReflectorClient {
+		p.RouteReflector = &apipb.RouteReflector{RouteReflectorClient: true, RouteReflectorClusterId: cfg.RouterID.String()}
+	}
+	if err := e.srv.AddPeer(context.Background(), &apipb.AddPeerRequest{Peer: p}); err != nil {
+		return fmt.Errorf("add gobgp neighbour %s for %s: %w", inner, real, err)
+	}
+	return nil
+}
+
+func (e *embedded) deletePeer(inner netip.Addr) error {
+	if err := e.srv.DeletePeer(context.Background(), &apipb.DeletePeerRequest{Address: inner.String()}); err != nil {
+		return fmt.Errorf("delete gobgp neighbour %s: %w", inner, err)
+	}
+	return nil
+}
+
+func description(real netip.Addr, n Neighbor) string {
+	if n.Description == "" {
+		return real.String()
+	}
+	return real.String() + " " + n.Description
+}
+
+// seconds rounds up: GoBGP counts whole seconds, and 0 means its default.
+func seconds(d time.Duration) uint64 { return uint64((d + time.Second - 1) / time.Second) }
+
+// dial connects to GoBGP as the neighbour inner, and gives GoBGP's OPEN. A neighbour that was
+// just added needs a moment to leave Idle: until then GoBGP closes the connection.
+func (e *embedded) dial(ctx context.Context, inner netip.Addr) (net.Conn, *bufio.Reader, []byte, error) {
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: inner.AsSlice()}, Timeout: time.Second}
+	deadline := time.Now().Add(5 * time.Second)
+	for wait := time.Millisecond; ; wait = min(2*wait, 50*time.Millisecond) {
+		c, r, open, err := e.dialOnce(ctx, &d)
+		if err == nil {
+			return c, r, open, nil
+		}
+		if time.Now().After(deadline) {
+			return nil, nil, nil, fmt.Errorf("connect to gobgp: %w", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil, nil, nil, ctx.Err()
+		case <-time.After(wait):
+		}
+	}
+}
+
+func (e *embedded) dialOnce(ctx context.Context, d *net.Dialer) (net.Conn, *bufio.Reader, []byte, error) {
+	c, err := d.DialContext(ctx, "tcp4", e.listen.String())
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	r := bufio.NewReaderSize(c, readBuffer)
+	_ = c.SetReadDeadline(time.Now().Add(2 * time.Second))
+	typ, msg, err := wire.ReadMessage(r, nil, wire.MaxMessage)
+	if err == nil && typ != wire.TypeOpen {
+		err = fmt.Errorf("gobgp began with message type %d", typ)
+	}
+	if err != nil {
+		c.Close()
+		return nil, nil, nil, err
+	}
+	_ = c.SetReadDeadline(time.Time{})
+	return c, r, msg, nil
+}
+
+// stop deletes all neighbours and closes the listener.
+func (e *embedded) stop() { e.srv.Stop() }

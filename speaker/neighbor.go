@@ -88,6 +88,7 @@ type order struct {
 	notify  *wire.Error // end the session with this NOTIFICATION
 	quiet   bool        // end it without one
 	release bool        // lift a hold-down
+	renew   bool        // GoBGP's neighbour must be made anew
 	text    string
 }
 
@@ -415,6 +416,9 @@ func (n *neighbor) obey(c *cycle, o order) {
 		c.timer.Reset(0)
 	}
 	s := c.session
+	if o.renew && s == nil {
+		n.renew(c)
+	}
 	switch {
 	case s == nil:
 	case o.notify != nil:
@@ -422,6 +426,23 @@ func (n *neighbor) obey(c *cycle, o order) {
 	case o.quiet:
 		s.end(down{text: o.text})
 	}
+}
+
+// renew starts over with what GoBGP knows of the neighbour, and with connections under way.
+func (n *neighbor) renew(c *cycle) {
+	for cand := range c.candidates {
+		delete(c.candidates, cand)
+		cand.reject(wire.SubConfigChange)
+	}
+	if n.inner != nil {
+		n.inner.conn.Close()
+		n.inner = nil
+	}
+	n.release(false)
+	if err := n.prepare(); err != nil {
+		n.s.fatal(err)
+	}
+	c.timer.Reset(0)
 }
 
 // prepare makes GoBGP know the generation that the next session will use.

@@ -1,0 +1,162 @@
+package kernel
+
+import (
+	"errors"
+	"net/netip"
+
+	"github.com/vtepbgp/vtepbgp/evpn"
+)
+
+// Backend is a kernel, real or in memory, as far as this package needs one. It
+// says what is there and does what it is told; all decisions are above it. Its
+// methods may be called from several goroutines.
+type Backend interface {
+	Links() ([]Link, error)
+	Addresses() ([]Address, error)
+	AddLink(LinkSpec) error
+	SetLink(index int32, set LinkSettings) error
+	DeleteLink(index int32) error
+
+	// Dump calls yield for each row of one family: AF_BRIDGE (FDB of bridges and
+	// VXLAN devices), AF_INET or AF_INET6 (neighbours).
+	Dump(family uint8, yield func(Neighbor)) error
+	// Write performs ops in order and reports those that failed by their index.
+	// The error is for the batch as a whole: after it, the fate of the ops that were
+	// not reported is unknown.
+	Write(ops []NeighborOp, failed func(i int, err error)) error
+
+	// Subscribe opens a stream of what changes from now on.
+	Subscribe() (Subscription, error)
+	Close() error
+}
+
+// Subscription is a stream of kernel events. Wait may run in a goroutine of its
+// own; Drain must not run twice at once.
+type Subscription interface {
+	// Wait blocks until there is something to drain; it fails when the
+	// subscription is closed.
+	Wait() error
+	// Drain hands over what has arrived, at most limit events, without waiting. It
+	// reports whether more may be there. [ErrLost] says that events were dropped,
+	// any other error that the subscription is dead.
+	Drain(limit int, yield func(Notification)) (more bool, err error)
+	Close() error
+}
+
+// ErrLost is a subscription's report that the kernel dropped events (ENOBUFS).
+var ErrLost = errors.New("kernel dropped events")
+
+// Notification is one event. With Link set, some link or address changed; else
+// Neighbor is new (or changed), or gone when Deleted.
+type Notification struct {
+	Link     bool
+	Deleted  bool
+	Neighbor Neighbor
+}
+
+// Link is one network interface.
+type Link struct {
+	Index  int32
+	Master int32 // 0 = none
+	Name   string
+	Kind   string // "vxlan", "bridge", "veth", …; empty for hardware and lo
+	Alias  string
+	MTU    int
+	MAC    evpn.MAC
+	Up     bool // administratively
+	Loop   bool // a loopback
+
+	VXLAN  VXLANAttributes  // when Kind is "vxlan"
+	Bridge BridgeAttributes // when Kind is "bridge"
+	Port   PortAttributes   // when Master is a bridge
+}
+
+// VXLANAttributes is what a VXLAN device was made with.
+type VXLANAttributes struct {
+	VNI      evpn.VNI
+	Local    netip.Addr // zero = none
+	Remote   netip.Addr // default remote or group; zero = none
+	Port     uint16     // UDP destination port
+	Learning bool
+	External bool // collect-metadata mode: the VNI comes with each packet
+}
+
+// BridgeAttributes is what matters of a bridge.
+type BridgeAttributes struct {
+	VLANFiltering bool
+}
+
+// PortAttributes is what matters of a bridge port.
+type PortAttributes struct {
+	Bridge        bool // the master is a bridge
+	Learning      bool
+	NeighSuppress bool
+}
+
+// Address is an IP address of an interface.
+type Address struct {
+	Index int32
+	IP    netip.Addr
+	// Tentative or failed IPv6 addresses cannot be a source yet.
+	Unusable bool
+}
+
+// LinkSpec is a link to create: a bridge, or a VXLAN device when VXLAN.VNI is set.
+type LinkSpec struct {
+	Name  string
+	MTU   int // 0 = kernel's choice
+	VXLAN VXLANAttributes
+}
+
+// LinkSettings changes a link. Nil fields stay as they are.
+type LinkSettings struct {
+	Alias         *string
+	MTU           *int
+	Master        *int32
+	Up            *bool
+	Local         *netip.Addr // of a VXLAN device; the family cannot change
+	NoAutoAddress bool        // addrgenmode none: no IPv6 link-local address
+	Learning      *bool       // of the bridge port
+	NeighSuppress *bool
+}
+
+// Neighbor is one row of the FDB (Family AF_BRIDGE) or of the neighbour table, as
+// RTM_NEWNEIGH tells it.
+type Neighbor struct {
+	Family   uint8
+	Flags    uint8 // NTF_*
+	Protocol uint8 // RTPROT_*
+	State    uint16
+	VLAN     uint16
+	Index    int32
+	Master   int32 // the bridge, for rows of a bridge
+	MAC      evpn.MAC
+	Addr     netip.Addr // VTEP of a VXLAN row, or the address of a neighbour
+}
+
+// Verb is what a [NeighborOp] does.
+type Verb uint8
+
+// What a [NeighborOp] does.
+const (
+	Replace Verb = iota // create, or change what is there
+	Append              // add one more destination (zero-MAC rows)
+	Delete
+)
+
+func (v Verb) String() string {
+	switch v {
+	case Replace:
+		return "replace"
+	case Append:
+		return "append"
+	default:
+		return "delete"
+	}
+}
+
+// NeighborOp is one message of a batch.
+type NeighborOp struct {
+	Verb Verb
+	Neighbor
+}

@@ -1,0 +1,408 @@
+package kernel
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+)
+
+// snapshot is all links and addresses at one time.
+type snapshot struct {
+	links  []Link
+	byName map[string]*Link
+	index  map[int32]*Link
+	addrs  []Address
+}
+
+func newSnapshot(links []Link, addrs []Address) *snapshot {
+	s := &snapshot{links: links, addrs: addrs, byName: make(map[string]*Link, len(links)), index: make(map[int32]*Link, len(links))}
+	for i := range links {
+		s.byName[links[i].Name] = &links[i]
+		s.index[links[i].Index] = &links[i]
+	}
+	return s
+}
+
+// deviceState is what the links of one VNI amount to.
+type deviceState struct {
+	up       bool
+	reason   string   // why not up
+	problems []string // what works, but not as it should
+	managed  bool     // the VXLAN device carries our mark
+	mtu      int
+	bridgeUp bool
+	suppress bool // neigh_suppress is on and the bridge can answer
+	ports    []string
+}
+
+// action is one change of a link. Actions come from a pure comparison and are
+// done in order.
+type action struct {
+	text string
+	do   func(Backend) error
+}
+
+// site is what all VNIs share.
+type site struct {
+	vtep    netip.Addr
+	present bool // the VTEP address is on the host, and usable
+	mtu     int  // of the underlay
+}
+
+// newSite resolves the VTEP address and looks where it lives.
+func newSite(c Config, s *snapshot) site {
+	var st site
+	st.vtep = c.VTEP
+	if !st.vtep.IsValid() {
+		st.vtep = interfaceAddress(c.VTEPInterface, s)
+	}
+	own := map[string]bool{}
+	for _, v := range c.VNIs {
+		own[v.Device], own[v.Bridge] = true, true
+	}
+	for _, a := range s.addrs {
+		if a.IP == st.vtep && !a.Unusable {
+			st.present = true
+			if l := s.index[a.Index]; l != nil && !l.Loop && l.Kind != "dummy" {
+				st.mtu = l.MTU
+			}
+		}
+	}
+	if st.mtu == 0 {
+		st.mtu = uplinkMTU(s, own)
+	}
+	return st
+}
+
+// interfaceAddress is the first address of an interface that can be a VTEP's;
+// IPv4 wins over IPv6.
+func interfaceAddress(name string, s *snapshot) (best netip.Addr) {
+	l := s.byName[name]
+	if name == "" || l == nil {
+		return netip.Addr{}
+	}
+	for _, a := range s.addrs {
+		if a.Index != l.Index || a.Unusable || a.IP.IsLoopback() || a.IP.IsLinkLocalUnicast() {
+			continue
+		}
+		if !best.IsValid() || (a.IP.Is4() && !best.Is4()) {
+			best = a.IP
+		}
+	}
+	return best
+}
+
+// uplinkMTU serves a VTEP address on a loopback: packets leave by whatever link
+// routing chooses, so the smallest MTU of the candidates is the safe one.
+func uplinkMTU(s *snapshot, own map[string]bool) int {
+	smallest := 0
+	for _, a := range s.addrs {
+		l := s.index[a.Index]
+		if l == nil || l.Loop || !l.Up || l.Kind == "dummy" || l.Kind == "vxlan" || own[l.Name] {
+			continue
+		}
+		if smallest == 0 || l.MTU < smallest {
+			smallest = l.MTU
+		}
+	}
+	if smallest == 0 {
+		return 1500
+	}
+	return smallest
+}
+
+func (st site) deviceMTU(cfg VNI) int {
+	switch {
+	case cfg.MTU != 0:
+		return cfg.MTU
+	case st.vtep.Is4():
+		return st.mtu - overheadIPv4
+	default:
+		return st.mtu - overheadIPv6
+	}
+}
+
+// plan compares the links of one VNI with what they should be. It gives the next
+// actions, which may need another look when done, and the state as it is now.
+// created says which links this process made and has not marked yet.
+type plan struct {
+	cfg     VNI
+	site    site
+	s       *snapshot
+	created map[string]bool
+
+	device, bridge *Link
+	actions        []action
+	state          deviceState
+}
+
+func (p *plan) act(text string, do func(Backend) error) {
+	p.actions = append(p.actions, action{text, do})
+}
+
+func (p *plan) set(l *Link, text string, set LinkSettings) {
+	index := l.Index
+	p.act(text+" "+l.Name, func(b Backend) error { return b.SetLink(index, set) })
+}
+
+func (p *plan) problem(format string, args ...any) {
+	p.state.problems = append(p.state.problems, fmt.Sprintf(format, args...))
+}
+
+// ours says that we created the link: it has our mark, or will get it.
+func (p *plan) ours(l *Link) bool {
+	return l != nil && (strings.HasPrefix(l.Alias, AliasPrefix) || p.created[l.Name])
+}
+
+func (p *plan) run() {
+	p.device, p.bridge = p.s.byName[p.cfg.Device], p.s.byName[p.cfg.Bridge]
+	if p.cfg.Manage {
+		p.repairBridge()
+		p.repairDevice()
+		p.repairPorts()
+	}
+	p.judge()
+}
+
+func (p *plan) repairBridge() {
+	br := p.bridge
+	if br == nil {
+		name := p.cfg.Bridge
+		p.act("create bridge "+name, func(b Backend) error {
+			return p.create(b, LinkSpec{Name: name})
+		})
+		return
+	}
+	if br.Kind != "bridge" {
+		return
+	}
+	if p.ours(br) {
+		p.mark(br)
+	}
+	if !br.Up {
+		p.set(br, "set up", LinkSettings{Up: ptr(true)})
+	}
+}
+
+func (p *plan) create(b Backend, spec LinkSpec) error {
+	if err := b.AddLink(spec); err != nil {
+		return err
+	}
+	p.created[spec.Name] = true
+	return nil
+}
+
+// mark writes the alias that tells a later run that the link is ours. A new link
+// is also kept from taking an IPv6 link-local address: it carries other people's frames.
+func (p *plan) mark(l *Link) {
+	if strings.HasPrefix(l.Alias, AliasPrefix) {
+		return
+	}
+	index, name, alias := l.Index, l.Name, aliasFor(p.cfg.VNI)
+	p.act("mark "+name, func(b Backend) error {
+		if err := b.SetLink(index, LinkSettings{Alias: &alias}); err != nil {
+			return err
+		}
+		delete(p.created, name)
+		// Fails where IPv6 is off, which serves the same end.
+		_ = b.SetLink(index, LinkSettings{NoAutoAddress: true})
+		return nil
+	})
+}
+
+func (p *plan) repairDevice() {
+	d, v := p.device, p.wantedVXLAN()
+	if d == nil {
+		if !p.site.vtep.IsValid() {
+			return
+		}
+		name, mtu := p.cfg.Device, p.site.deviceMTU(p.cfg)
+		p.act("create VXLAN device "+name, func(b Backend) error {
+			return p.create(b, LinkSpec{Name: name, MTU: mtu, VXLAN: v})
+		})
+		return
+	}
+	if d.Kind != "vxlan" {
+		return
+	}
+	if p.ours(d) {
+		p.mark(d)
+		p.repairOurDevice(d, v)
+	}
+	if p.unusable(d) != "" || p.bridge == nil || p.bridge.Kind != "bridge" {
+		return
+	}
+	switch {
+	case d.Master == 0:
+		p.set(d, "enslave", LinkSettings{Master: &p.bridge.Index})
+		return // the port's settings exist from then on
+	case d.Master != p.bridge.Index:
+		return
+	case d.Port.Learning:
+		p.set(d, "turn off learning of port", LinkSettings{Learning: ptr(false)})
+	}
+	if d.Port.NeighSuppress != p.cfg.Suppression {
+		p.set(d, "set neigh_suppress of port", LinkSettings{NeighSuppress: ptr(p.cfg.Suppression)})
+	}
+	if !d.Up {
+		p.set(d, "set up", LinkSettings{Up: ptr(true)})
+	}
+}
+
+// repairOurDevice changes what the kernel lets change, and makes the device anew
+// for the rest (vxlan_changelink, drivers/net/vxlan: VNI, port and family are fixed).
+func (p *plan) repairOurDevice(d *Link, v VXLANAttributes) {
+	if !p.site.vtep.IsValid() {
+		return
+	}
+	if d.VXLAN.VNI != v.VNI || d.VXLAN.Port != v.Port || d.VXLAN.Local.Is4() != v.Local.Is4() {
+		index := d.Index
+		p.act("remove outdated "+d.Name, func(b Backend) error { return b.DeleteLink(index) })
+		return
+	}
+	if d.VXLAN.Local != v.Local {
+		p.set(d, "set local address of", LinkSettings{Local: &v.Local})
+	}
+	if mtu := p.site.deviceMTU(p.cfg); d.MTU != mtu {
+		p.set(d, "set MTU of", LinkSettings{MTU: &mtu})
+	}
+}
+
+func (p *plan) wantedVXLAN() VXLANAttributes {
+	return VXLANAttributes{VNI: p.cfg.VNI, Local: p.site.vtep, Port: p.cfg.UDPPort}
+}
+
+func (p *plan) repairPorts() {
+	if p.bridge == nil || p.bridge.Kind != "bridge" {
+		return
+	}
+	for _, name := range p.cfg.Ports {
+		if l := p.s.byName[name]; l != nil && l.Master == 0 {
+			p.set(l, "enslave", LinkSettings{Master: &p.bridge.Index})
+			if !l.Up {
+				p.set(l, "set up", LinkSettings{Up: ptr(true)})
+			}
+		}
+	}
+}
+
+// unusable says why a device cannot carry the VNI at all.
+func (p *plan) unusable(d *Link) string {
+	switch {
+	case d == nil:
+		return fmt.Sprintf("device %s does not exist", p.cfg.Device)
+	case d.Kind != "vxlan":
+		return fmt.Sprintf("%s is not a VXLAN device", d.Name)
+	case d.VXLAN.External:
+		return fmt.Sprintf("device %s takes the VNI from each packet (external), which is not supported", d.Name)
+	case d.VXLAN.VNI != p.cfg.VNI:
+		return fmt.Sprintf("device %s has VNI %s", d.Name, d.VXLAN.VNI)
+	case d.VXLAN.Port != p.cfg.UDPPort:
+		return fmt.Sprintf("device %s sends to UDP port %d instead of %d", d.Name, d.VXLAN.Port, p.cfg.UDPPort)
+	case p.site.vtep.IsValid() && p.device6(d) != p.site.vtep.Is6() && (d.VXLAN.Local.IsValid() || d.VXLAN.Remote.IsValid()):
+		return fmt.Sprintf("device %s is of another address family than the VTEP address %s", d.Name, p.site.vtep)
+	}
+	return ""
+}
+
+func (p *plan) device6(d *Link) bool { return d.VXLAN.Local.Is6() || d.VXLAN.Remote.Is6() }
+
+// judge fills in the state from the links as they are.
+func (p *plan) judge() {
+	d, br, st := p.device, p.bridge, &p.state
+	st.managed = p.ours(d)
+	if d != nil {
+		st.mtu = d.MTU
+	}
+	if p.unusable(d) == "" {
+		p.findProblems(d)
+	} else {
+		p.device = nil
+	}
+	if br != nil && br.Kind == "bridge" {
+		st.bridgeUp = br.Up
+		if br.Bridge.VLANFiltering {
+			p.problem("bridge %s filters VLANs, which is not supported", br.Name)
+		}
+		p.judgePorts(br)
+	}
+	st.reason = p.downReason(d)
+	st.up = st.reason == ""
+	if br == nil || br.Kind != "bridge" || (d != nil && d.Master != br.Index) {
+		p.bridge = nil
+	}
+	st.suppress = st.up && d.Port.NeighSuppress
+}
+
+func (p *plan) downReason(d *Link) string {
+	br := p.bridge
+	if why := p.unusable(d); why != "" {
+		return why
+	}
+	switch {
+	case br == nil:
+		return fmt.Sprintf("bridge %s does not exist", p.cfg.Bridge)
+	case br.Kind != "bridge":
+		return fmt.Sprintf("%s is not a bridge", br.Name)
+	case d.Master != br.Index:
+		return fmt.Sprintf("device %s is not a port of bridge %s", d.Name, br.Name)
+	case !d.Up:
+		return fmt.Sprintf("device %s is down", d.Name)
+	case !br.Up:
+		return fmt.Sprintf("bridge %s is down", br.Name)
+	case !p.site.vtep.IsValid():
+		return "the VTEP interface has no usable address"
+	case !p.site.present:
+		return fmt.Sprintf("VTEP address %s is not on this host", p.site.vtep)
+	}
+	return ""
+}
+
+func (p *plan) findProblems(d *Link) {
+	v := d.VXLAN
+	if v.Learning {
+		p.problem("device %s learns from the data path (made without nolearning)", d.Name)
+	}
+	if p.site.vtep.IsValid() && v.Local != p.site.vtep {
+		p.problem("device %s has local address %s instead of %s", d.Name, addrText(v.Local), p.site.vtep)
+	}
+	if v.Remote.IsValid() {
+		p.problem("device %s also floods to its default remote %s", d.Name, v.Remote)
+	}
+	if p.cfg.MTU != 0 && d.MTU != p.cfg.MTU {
+		p.problem("device %s has MTU %d instead of %d", d.Name, d.MTU, p.cfg.MTU)
+	}
+	if d.Port.Bridge && d.Port.Learning {
+		p.problem("bridge port %s has learning on", d.Name)
+	}
+	if d.Port.Bridge && p.cfg.Suppression && !d.Port.NeighSuppress {
+		p.problem("bridge port %s has neigh_suppress off", d.Name)
+	}
+}
+
+func (p *plan) judgePorts(br *Link) {
+	for _, l := range p.s.links {
+		if l.Master == br.Index && l.Name != p.cfg.Device {
+			p.state.ports = append(p.state.ports, l.Name)
+		}
+	}
+	for _, name := range p.cfg.Ports {
+		switch l := p.s.byName[name]; {
+		case l == nil:
+			p.problem("port %s does not exist", name)
+		case l.Master != br.Index && l.Master != 0:
+			p.problem("port %s belongs to another master", name)
+		case l.Master != br.Index:
+			p.problem("port %s is not in bridge %s", name, br.Name)
+		}
+	}
+}
+
+func addrText(ip netip.Addr) string {
+	if !ip.IsValid() {
+		return "none"
+	}
+	return ip.String()
+}
+
+func ptr[T any](v T) *T { return &v }

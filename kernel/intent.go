@@ -1,0 +1,159 @@
+package kernel
+
+import "github.com/vtepbgp/vtepbgp/evpn"
+
+// Apply takes changes of intent. It coalesces with what is not written yet and
+// never waits for the kernel.
+func (k *Kernel) Apply(changes []evpn.RowChange) {
+	k.mu.Lock()
+	for _, c := range changes {
+		in := k.instance(c.VNI)
+		switch c.Kind {
+		case evpn.FloodRow:
+			k.intendFlood(in, c)
+		case evpn.MACRow:
+			k.intendMAC(in, c)
+		case evpn.NeighborRow:
+			k.intendNeighbor(in, c)
+		}
+		if len(k.failures) > 0 {
+			delete(k.failures, c.RowKey)
+		}
+	}
+	k.mu.Unlock()
+	signal(k.wake)
+}
+
+// instance gives the VNI's instance; rows may come before the configuration.
+func (k *Kernel) instance(vni evpn.VNI) *instance {
+	in := k.instances[vni]
+	if in == nil {
+		in = newInstance(vni)
+		k.instances[vni] = in
+	}
+	return in
+}
+
+func (k *Kernel) intendFlood(in *instance, c evpn.RowChange) {
+	to := makeVTEP(c.IP)
+	e := in.floods[to]
+	in.wantedFloods += count(!c.Remove) - count(e.wanted)
+	e.wanted = !c.Remove
+	e.flags = setDrop(e.flags, c.Remove)
+	k.storeFlood(in, to, e)
+}
+
+func (k *Kernel) intendMAC(in *instance, c evpn.RowChange) {
+	e := in.macs[c.RowKey.MAC]
+	in.wantedMACs += count(!c.Remove) - count(e.wanted())
+	e.flags = setDrop(e.flags, c.Remove) &^ flagYield
+	e.want, e.wantSticky = vtep{}, false
+	if !c.Remove {
+		e.want, e.wantSticky = makeVTEP(c.VTEP), c.Sticky
+		if e.port != 0 && e.reported == 0 {
+			// The core decided without knowing that the MAC is here; it will decide again.
+			e.flags |= flagYield
+		}
+	}
+	k.queueMAC(in, c.RowKey.MAC, &e)
+	k.putMAC(in, c.RowKey.MAC, e)
+}
+
+func (k *Kernel) intendNeighbor(in *instance, c evpn.RowChange) {
+	e := in.neighbors[c.IP]
+	in.wantedNeighbors += count(!c.Remove) - count(e.wanted())
+	e.flags = setDrop(e.flags, c.Remove)
+	e.want, e.wantRouter = evpn.MAC{}, false
+	if !c.Remove {
+		e.want, e.wantRouter = c.RowValue.MAC, c.Router
+	}
+	k.queueNeighbor(in, c.IP, &e)
+	k.putNeighbor(in, c.IP, e)
+}
+
+func setDrop(f rowFlags, drop bool) rowFlags {
+	if drop {
+		return (f | flagDrop) &^ flagDisturbed
+	}
+	return f &^ (flagDrop | flagDisturbed)
+}
+
+func count(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// requeue puts one row on its queue when it still differs. mu is held.
+func (k *Kernel) requeue(key evpn.RowKey) {
+	in := k.instances[key.VNI]
+	if in == nil {
+		delete(k.failures, key)
+		return
+	}
+	switch key.Kind {
+	case evpn.FloodRow:
+		to := makeVTEP(key.IP)
+		k.storeFlood(in, to, in.floods[to])
+	case evpn.MACRow:
+		e := in.macs[key.MAC]
+		k.queueMAC(in, key.MAC, &e)
+		k.putMAC(in, key.MAC, e)
+	case evpn.NeighborRow:
+		e := in.neighbors[key.IP]
+		k.queueNeighbor(in, key.IP, &e)
+		k.putNeighbor(in, key.IP, e)
+	}
+}
+
+// queueAll queues all rows of a VNI that differ from intent. mu is held.
+func (k *Kernel) queueAll(in *instance) {
+	for to, e := range in.floods {
+		k.storeFlood(in, to, e)
+	}
+	for mac, e := range in.macs {
+		k.queueMAC(in, mac, &e)
+		k.putMAC(in, mac, e)
+	}
+	for ip, e := range in.neighbors {
+		k.queueNeighbor(in, ip, &e)
+		k.putNeighbor(in, ip, e)
+	}
+}
+
+// AllowPrune says that the picture is complete: rows that bear our marks and that
+// nobody asked for are removed, now and from now on.
+func (k *Kernel) AllowPrune() {
+	k.mu.Lock()
+	if !k.prune {
+		k.prune = true
+		for _, in := range k.instances {
+			k.queueAll(in)
+		}
+	}
+	k.mu.Unlock()
+	signal(k.wake)
+}
+
+// Installed reports whether the kernel holds the row as intended.
+func (k *Kernel) Installed(key evpn.RowKey) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	in := k.instances[key.VNI]
+	if in == nil {
+		return false
+	}
+	switch key.Kind {
+	case evpn.FloodRow:
+		e := in.floods[makeVTEP(key.IP)]
+		return e.wanted && e.exists
+	case evpn.MACRow:
+		e := in.macs[key.MAC]
+		return e.wanted() && e.settled()
+	case evpn.NeighborRow:
+		e := in.neighbors[key.IP]
+		return e.wanted() && e.settled()
+	}
+	return false
+}

@@ -1,0 +1,293 @@
+package kernel
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/vtepbgp/vtepbgp/evpn"
+)
+
+// Kernel reconciles the rows and links of one network namespace with intent. See
+// the package documentation.
+type Kernel struct {
+	b   Backend
+	log *logrus.Entry
+
+	// resyncEvery bounds how long a difference that no event told of can last.
+	resyncEvery time.Duration
+
+	// deviceMu is held while links are read and changed; it is taken before mu.
+	deviceMu sync.Mutex
+	created  map[string]bool // links made but not marked yet
+
+	// workMu is held while rows are read or written; it is taken before mu.
+	workMu sync.Mutex
+
+	mu        sync.Mutex
+	cfg       Config
+	ready     bool // configured at least once
+	site      site
+	instances map[evpn.VNI]*instance
+	byDevice  map[int32]*instance
+	byBridge  map[int32]*instance
+	ports     map[int32]string // access ports of our bridges by index
+	pending   pending
+	failures  map[evpn.RowKey]*failure
+	fights    map[evpn.RowKey]*fight
+	prune     bool
+	stats     Stats
+
+	reports reports
+	due     due
+
+	wake       chan struct{} // for the loop
+	reportWake chan struct{} // for the reporter
+	synced     chan struct{}
+	syncedOnce sync.Once
+}
+
+// Option changes a default of [New].
+type Option func(*Kernel)
+
+// WithResyncInterval sets how often everything is read again without a reason;
+// 0 = never. The default is 5 minutes.
+func WithResyncInterval(d time.Duration) Option { return func(k *Kernel) { k.resyncEvery = d } }
+
+// New gives a Kernel over b that does nothing until it is configured and run.
+func New(b Backend, log *logrus.Entry, opts ...Option) *Kernel {
+	k := &Kernel{
+		b: b, log: log, resyncEvery: 5 * time.Minute,
+		created:   map[string]bool{},
+		instances: map[evpn.VNI]*instance{},
+		byDevice:  map[int32]*instance{},
+		byBridge:  map[int32]*instance{},
+		ports:     map[int32]string{},
+		failures:  map[evpn.RowKey]*failure{},
+		fights:    map[evpn.RowKey]*fight{},
+		stats:     newStats(),
+		wake:      make(chan struct{}, 1), reportWake: make(chan struct{}, 1),
+		synced: make(chan struct{}),
+	}
+	for _, o := range opts {
+		o(k)
+	}
+	return k
+}
+
+// Synced is closed when the first dump after the first [Kernel.Configure] was
+// delivered to the sink.
+func (k *Kernel) Synced() <-chan struct{} { return k.synced }
+
+// VTEPAddress is the VTEP address in use; zero while an interface has none.
+func (k *Kernel) VTEPAddress() netip.Addr {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.site.vtep
+}
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// due says what the loop has to do, and when. Zero times are never.
+type due struct {
+	links   time.Time // read links and addresses again
+	dump    time.Time // read all rows again
+	why     string    // reason of the dump, for the counter
+	retry   time.Time // look at failed rows
+	periode time.Time // next dump without a reason
+
+	lastLinks    time.Time
+	linksCost    time.Duration
+	linksBackoff time.Duration
+	lastDump     time.Time
+	dumpBackoff  time.Duration
+}
+
+// Run watches the kernel and writes rows until ctx ends; then it returns nil and
+// leaves all rows in place. Events go to sink from one goroutine; sink may block.
+func (k *Kernel) Run(ctx context.Context, sink func(evpn.Event)) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return k.loop(ctx) })
+	g.Go(func() error { k.report(ctx, sink); return nil })
+	if err := g.Wait(); err != nil && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+// stream is the current subscription and the goroutine that waits on it.
+type stream struct {
+	sub     Subscription
+	arrived chan struct{} // something to drain
+	drained chan struct{} // wait again
+	dead    chan struct{} // closed when waiting failed
+}
+
+func newStream(sub Subscription) *stream {
+	s := &stream{sub: sub, arrived: make(chan struct{}), drained: make(chan struct{}, 1), dead: make(chan struct{})}
+	go func() {
+		defer close(s.dead)
+		for s.sub.Wait() == nil {
+			select {
+			case s.arrived <- struct{}{}:
+			case <-s.drained: // close was called
+				return
+			}
+			if _, more := <-s.drained; !more {
+				return
+			}
+		}
+	}()
+	return s
+}
+
+func (s *stream) close() {
+	close(s.drained)
+	s.sub.Close()
+	<-s.dead
+}
+
+// loop opens a subscription and works with it until it dies, then opens another:
+// a closed subscription is the same as lost events.
+func (k *Kernel) loop(ctx context.Context) error {
+	const reopenFirst, reopenMost = 50 * time.Millisecond, 5 * time.Second
+	wait, why := reopenFirst, "start"
+	for ctx.Err() == nil {
+		sub, err := k.b.Subscribe()
+		if err == nil {
+			opened := time.Now()
+			s := newStream(sub)
+			err = k.serve(ctx, s, why)
+			s.close()
+			if time.Since(opened) > reopenMost {
+				wait = reopenFirst
+			}
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		k.log.WithError(err).WithField("retry", wait).Warn("kernel event subscription ended")
+		why = "closed"
+		select {
+		case <-ctx.Done():
+		case <-time.After(wait):
+		}
+		wait = min(2*wait, reopenMost)
+	}
+	return nil
+}
+
+// serve works until ctx ends (nil) or the subscription dies (an error).
+func (k *Kernel) serve(ctx context.Context, s *stream, why string) error {
+	k.mu.Lock()
+	k.wantDump(why, 0)
+	k.wantLinks(0)
+	k.mu.Unlock()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.dead:
+			return errors.New("subscription closed")
+		case <-k.wake:
+		case <-timer.C:
+		case <-s.arrived:
+			// Taken before draining: what comes later wakes us again.
+			if err := k.work(ctx, s.sub); err != nil {
+				return err
+			}
+			s.drained <- struct{}{}
+			timer.Reset(k.untilDue())
+			continue
+		}
+		if err := k.work(ctx, s.sub); err != nil {
+			return err
+		}
+		timer.Reset(k.untilDue())
+	}
+}
+
+// work does one round: take in what happened, look at links, read all rows when
+// that is due, and write until nothing is left to write.
+func (k *Kernel) work(ctx context.Context, sub Subscription) error {
+	if err := k.drain(sub); err != nil {
+		return err
+	}
+	if k.isDue(func(d *due) *time.Time { return &d.links }) {
+		k.refresh()
+	}
+	if k.isDue(func(d *due) *time.Time { return &d.dump }) {
+		if err := k.resync(sub); err != nil {
+			return err
+		}
+	}
+	k.retryFailures(time.Now())
+	for ctx.Err() == nil {
+		wrote := k.writeBatch()
+		// The kernel queues the events of a write before the write returns, so that
+		// after this drain the mirror is the kernel's state: no write of ours can be
+		// mistaken for somebody else's.
+		if err := k.drain(sub); err != nil {
+			return err
+		}
+		signal(k.reportWake)
+		if !wrote {
+			break
+		}
+		if k.linksDue() {
+			signal(k.wake)
+			break
+		}
+	}
+	return nil
+}
+
+// drain takes in all events that have arrived; it stops early in a storm, so that
+// writing goes on.
+func (k *Kernel) drain(sub Subscription) error {
+	const chunk, most = 2048, 64
+	for range most {
+		k.mu.Lock()
+		more, err := sub.Drain(chunk, k.notice)
+		if errors.Is(err, ErrLost) {
+			k.stats.Lost++
+			k.wantDump("lost", 0)
+			k.wantLinks(0)
+			err = nil
+		}
+		k.mu.Unlock()
+		if err != nil {
+			return err
+		}
+		signal(k.reportWake)
+		if !more {
+			return nil
+		}
+	}
+	signal(k.wake)
+	return nil
+}
+
+// notice takes one event. mu is held.
+func (k *Kernel) notice(n Notification) {
+	k.stats.Events++
+	if n.Link {
+		k.wantLinks(linkDebounce)
+		return
+	}
+	k.observe(n.Neighbor, n.Deleted)
+}

@@ -1,0 +1,188 @@
+package kernel
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+)
+
+// NetlinkOptions are the knobs of the real kernel. The zero value is right for
+// production.
+type NetlinkOptions struct {
+	// Namespace is the network namespace to work in; zero or closed = the current one.
+	Namespace netns.NsHandle
+	// EventBuffer is the receive buffer for events in bytes; 0 = 16 MiB. A burst
+	// beyond it costs a re-read. Without CAP_NET_ADMIN the system's limit applies.
+	EventBuffer int
+	// BatchBytes bounds one send of row changes; 0 = 128 KiB.
+	BatchBytes int
+}
+
+// Netlink is the real kernel, in one network namespace.
+type Netlink struct {
+	opts  NetlinkOptions
+	links *socket // links and addresses
+	dumps *socket // rows
+	rows  *socket // writes of rows
+}
+
+const (
+	defaultEventBuffer = 16 << 20
+	defaultBatchBytes  = 128 << 10
+	requestBuffer      = 4 << 20 // answers to a batch wait here, one per failed row
+)
+
+// NewNetlink opens the sockets. Close releases them.
+func NewNetlink(opts NetlinkOptions) (*Netlink, error) {
+	if opts.EventBuffer == 0 {
+		opts.EventBuffer = defaultEventBuffer
+	}
+	if opts.BatchBytes == 0 {
+		opts.BatchBytes = defaultBatchBytes
+	}
+	n := &Netlink{opts: opts}
+	for _, s := range []**socket{&n.links, &n.dumps, &n.rows} {
+		var err error
+		if *s, err = newSocket(opts.Namespace, requestBuffer); err != nil {
+			return nil, errors.Join(err, n.Close())
+		}
+	}
+	return n, nil
+}
+
+// Close closes the sockets; subscriptions are closed by their own Close.
+func (n *Netlink) Close() error {
+	var errs []error
+	for _, s := range []*socket{n.links, n.dumps, n.rows} {
+		if s != nil {
+			errs = append(errs, s.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Links lists all interfaces.
+func (n *Netlink) Links() (links []Link, err error) {
+	err = n.links.dump(unix.RTM_GETLINK, make([]byte, unix.SizeofIfInfomsg), unix.RTM_NEWLINK,
+		func() { links = links[:0] },
+		func(b []byte) {
+			if l, ok := decodeLink(b); ok {
+				links = append(links, l)
+			}
+		})
+	if err != nil {
+		return nil, fmt.Errorf("list links: %w", err)
+	}
+	return links, nil
+}
+
+// Addresses lists the IP addresses of all interfaces.
+func (n *Netlink) Addresses() (addrs []Address, err error) {
+	err = n.links.dump(unix.RTM_GETADDR, make([]byte, unix.SizeofIfAddrmsg), unix.RTM_NEWADDR,
+		func() { addrs = addrs[:0] },
+		func(b []byte) {
+			if a, ok := decodeAddress(b); ok {
+				addrs = append(addrs, a)
+			}
+		})
+	if err != nil {
+		return nil, fmt.Errorf("list addresses: %w", err)
+	}
+	return addrs, nil
+}
+
+// AddLink creates a link; EEXIST when the name is taken.
+func (n *Netlink) AddLink(s LinkSpec) error {
+	return n.links.request(func(b []byte, seq uint32) []byte { return appendAddLink(b, s, seq) })
+}
+
+// SetLink changes a link.
+func (n *Netlink) SetLink(index int32, s LinkSettings) error {
+	return n.links.request(func(b []byte, seq uint32) []byte { return appendSetLink(b, index, s, seq) })
+}
+
+// DeleteLink removes a link.
+func (n *Netlink) DeleteLink(index int32) error {
+	return n.links.request(func(b []byte, seq uint32) []byte { return appendDeleteLink(b, index, seq) })
+}
+
+// Dump lists the rows of one family.
+func (n *Netlink) Dump(family uint8, yield func(Neighbor)) error {
+	body := make([]byte, sizeofNdMsg)
+	body[0] = family
+	if family == unix.AF_BRIDGE {
+		// Without strict checking the kernel reads the FDB request as struct
+		// ifinfomsg (rtnl_fdb_dump, net/core/rtnetlink.c).
+		body = make([]byte, unix.SizeofIfInfomsg)
+		body[0] = family
+	}
+	err := n.dumps.dump(unix.RTM_GETNEIGH, body, unix.RTM_NEWNEIGH,
+		func() {},
+		func(b []byte) {
+			if r, ok := decodeNeighbor(b); ok && r.Family == family {
+				yield(r)
+			}
+		})
+	if err != nil {
+		return fmt.Errorf("dump rows of family %d: %w", family, err)
+	}
+	return nil
+}
+
+// Write sends ops in as few sends as the batch size allows. Errors come back per
+// message, matched by sequence number; only the last message of a send asks for
+// an acknowledgement, which says that all before it are done.
+func (n *Netlink) Write(ops []NeighborOp, failed func(i int, err error)) error {
+	s := n.rows
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for start := 0; start < len(ops); {
+		base := s.seq + 1
+		b := s.out[:0]
+		end := start
+		const largest = 128 // no message is longer
+		for end < len(ops) && (end == start || len(b)+largest <= n.opts.BatchBytes) {
+			last := end == len(ops)-1 || len(b)+2*largest > n.opts.BatchBytes
+			s.seq++
+			b = appendNeighborOp(b, ops[end], s.seq, last)
+			end++
+			if last {
+				break
+			}
+		}
+		s.out = b
+		if err := s.send(b); err != nil {
+			return fmt.Errorf("send %d row changes: %w", end-start, err)
+		}
+		if err := s.readResults(base, s.seq, func(i int, err error) { failed(start+i, err) }); err != nil {
+			return fmt.Errorf("read results of %d row changes: %w", end-start, err)
+		}
+		start = end
+	}
+	return nil
+}
+
+// readResults reads until the answer to message last.
+func (s *socket) readResults(base, last uint32, failed func(i int, err error)) error {
+	for {
+		b, err := s.receive()
+		if err != nil {
+			// ENOBUFS: answers were lost, and perhaps the last one; what is left in
+			// the buffer belongs to an old sequence number and is skipped later.
+			return err
+		}
+		for m, rest, ok := nextMessage(b); ok; m, rest, ok = nextMessage(rest) {
+			if m.typ != unix.NLMSG_ERROR || m.seq-base > last-base {
+				continue
+			}
+			if no := m.errno(); no != 0 {
+				failed(int(m.seq-base), no)
+			}
+			if m.seq == last {
+				return nil
+			}
+		}
+	}
+}

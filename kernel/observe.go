@@ -1,0 +1,289 @@
+package kernel
+
+import (
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vtepbgp/vtepbgp/evpn"
+)
+
+// observe brings the mirror up to date with one row, from a dump or an event.
+// mu is held.
+func (k *Kernel) observe(n Neighbor, gone bool) {
+	if n.Family != unix.AF_BRIDGE {
+		if in := k.byBridge[n.Index]; in != nil {
+			k.observeNeighbor(in, n, gone)
+		}
+		return
+	}
+	in := k.byDevice[n.Index]
+	switch {
+	case in != nil && n.Master == 0 && n.MAC.IsZero():
+		k.observeFlood(in, n, gone)
+	case in != nil && n.Master == 0:
+		k.observeSelf(in, n, gone)
+	case in != nil:
+		k.observeBridge(in, n, gone)
+	case n.Master != 0:
+		if in = k.byBridge[n.Master]; in != nil {
+			k.observeLocal(in, n, gone)
+		}
+	}
+}
+
+func shapeOf(n Neighbor) rowShape {
+	switch {
+	case n.State&unix.NUD_PERMANENT != 0:
+		return shapeForeign
+	case n.Flags&ntfSticky != 0 && n.Flags&unix.NTF_EXT_LEARNED == 0 && n.State&unix.NUD_NOARP != 0:
+		return shapeSticky
+	case n.Flags&unix.NTF_EXT_LEARNED != 0 && n.Flags&ntfSticky == 0 && n.State&unix.NUD_NOARP == 0:
+		return shapeLearned
+	default:
+		return shapeForeign
+	}
+}
+
+func (k *Kernel) observeFlood(in *instance, n Neighbor, gone bool) {
+	to := makeVTEP(n.Addr)
+	if to == (vtep{}) || (to == in.remote && !in.floods[to].wanted) {
+		return // the device's own default remote
+	}
+	e := in.floods[to]
+	if e.exists == !gone {
+		k.stats.Echoes++
+	}
+	before := e.exists == e.wanted
+	e.exists = !gone
+	e.flags |= flagSeen
+	if before && e.exists != e.wanted {
+		e.flags |= flagDisturbed
+	}
+	k.storeFlood(in, to, e)
+}
+
+// observeSelf takes a row of the VXLAN device's own table.
+func (k *Kernel) observeSelf(in *instance, n Neighbor, gone bool) {
+	e := in.macs[n.MAC]
+	before := e.settled()
+	to, shape := makeVTEP(n.Addr), shapeOf(n)
+	switch {
+	case gone && e.have == to:
+		e.have, e.selfShape = vtep{}, shapeNone
+	case gone:
+		return // one of several destinations, or already replaced
+	case e.flags&flagSeen != 0 && e.have != to && to == e.want:
+		return // a dump shows several destinations: keep the wrong one in sight
+	default:
+		if e.have == to && e.selfShape == shape {
+			k.stats.Echoes++
+		}
+		if shape == shapeForeign && !e.wanted() {
+			// Not ours and not wanted: learned by the data path, or an operator's.
+			to, shape = vtep{}, shapeNone
+		}
+		e.have, e.selfShape = to, shape
+		e.flags |= flagSeen
+	}
+	k.storeMAC(in, n.MAC, e, before)
+}
+
+// observeBridge takes a row of the bridge that points to the VXLAN port.
+func (k *Kernel) observeBridge(in *instance, n Neighbor, gone bool) {
+	e := in.macs[n.MAC]
+	before := e.settled()
+	if gone {
+		e.bridgeShape = shapeNone
+	} else {
+		shape := shapeOf(n)
+		if e.bridgeShape == shape {
+			k.stats.Echoes++
+		}
+		if shape == shapeForeign && !e.wanted() {
+			shape = shapeNone
+		}
+		e.bridgeShape = shape
+		e.port = 0 // the row is the bridge's only one of this MAC
+		e.flags = e.flags&^flagYield | flagSeenPort
+	}
+	k.storeMAC(in, n.MAC, e, before)
+}
+
+// observeLocal takes a row of the bridge that points to another port.
+func (k *Kernel) observeLocal(in *instance, n Neighbor, gone bool) {
+	if n.Index == n.Master || n.MAC.IsZero() || n.MAC.IsGroup() {
+		return
+	}
+	e := in.macs[n.MAC]
+	before := e.settled()
+	// A MAC of ours that an operator moved by hand keeps the mark of the remote row
+	// (fdb_add_entry, net/bridge/br_fdb.c): it is local all the same.
+	moved := e.wanted() || e.bridgeShape != shapeNone || e.port != 0
+	local := n.State&unix.NUD_PERMANENT == 0 && (n.Flags&unix.NTF_EXT_LEARNED == 0 || moved)
+	switch {
+	case gone || !local:
+		if e.port != n.Index {
+			return
+		}
+		e.port, e.localSticky = 0, false
+		e.flags &^= flagYield
+	default:
+		if _, known := k.ports[n.Index]; !known {
+			k.wantLinks(linkDebounce) // a port that has just joined
+		}
+		e.localSticky = n.Flags&ntfSticky != 0
+		if e.port == 0 && e.wanted() {
+			e.flags |= flagYield
+		}
+		e.port = n.Index
+		e.bridgeShape = shapeNone
+		e.flags |= flagSeenPort
+	}
+	k.storeMAC(in, n.MAC, e, before)
+}
+
+// storeMAC keeps the changed entry and queues what follows from the change.
+func (k *Kernel) storeMAC(in *instance, mac evpn.MAC, e macEntry, before bool) {
+	after := e.settled()
+	if before && !after && e.wanted() && e.flags&flagYield == 0 {
+		e.flags |= flagDisturbed
+	}
+	k.queueMAC(in, mac, &e)
+	if (e.port != e.reported || e.localSticky != e.reportedSticky) && e.flags&flagReport == 0 {
+		e.flags |= flagReport
+		k.reports.macs.push(macKey{in, mac})
+	}
+	k.putMAC(in, mac, e)
+}
+
+func (k *Kernel) putMAC(in *instance, mac evpn.MAC, e macEntry) {
+	if e.empty() {
+		delete(in.macs, mac)
+		return
+	}
+	in.macs[mac] = e
+}
+
+// queueMAC puts the MAC on a write queue when something is to be written.
+func (k *Kernel) queueMAC(in *instance, mac evpn.MAC, e *macEntry) {
+	if e.flags&flagQueued != 0 || e.settled() || !in.writable(evpn.MACRow) {
+		return
+	}
+	switch {
+	case e.wanted():
+		if e.flags&flagYield != 0 {
+			// The bridge row is a local port's now; the core will speak.
+			return
+		}
+		k.pending.setMACs.push(macKey{in, mac})
+	case k.prune || e.flags&flagDrop != 0:
+		k.pending.deleteMACs.push(macKey{in, mac})
+	default:
+		return
+	}
+	e.flags |= flagQueued
+}
+
+func (k *Kernel) storeFlood(in *instance, to vtep, e floodEntry) {
+	k.queueFlood(in, to, &e)
+	if e.empty() {
+		delete(in.floods, to)
+		return
+	}
+	in.floods[to] = e
+}
+
+func (k *Kernel) queueFlood(in *instance, to vtep, e *floodEntry) {
+	if e.flags&flagQueued != 0 || e.exists == e.wanted || !in.writable(evpn.FloodRow) {
+		return
+	}
+	switch {
+	case e.wanted:
+		k.pending.setFloods.push(floodKey{in, to})
+	case k.prune || e.flags&flagDrop != 0:
+		k.pending.deleteFloods.push(floodKey{in, to})
+	default:
+		return
+	}
+	e.flags |= flagQueued
+}
+
+func (k *Kernel) observeNeighbor(in *instance, n Neighbor, gone bool) {
+	if !n.Addr.IsValid() || n.Addr.IsMulticast() || n.Addr.IsLinkLocalUnicast() || n.Addr.IsUnspecified() {
+		return
+	}
+	e := in.neighbors[n.Addr]
+	before := e.settled()
+	shape, mac, router := neighborShapeOf(n), n.MAC, n.Flags&unix.NTF_ROUTER != 0
+	if gone {
+		shape = neighborNone
+	}
+	if shape == neighborNone || shape == neighborForeign {
+		mac, router = evpn.MAC{}, false
+	}
+	if e.shape == shape && e.have == mac {
+		k.stats.Echoes++
+	}
+	e.shape, e.have, e.haveRouter = shape, mac, router
+	e.flags |= flagSeen
+	if before && !e.settled() && e.wanted() {
+		e.flags |= flagDisturbed
+	}
+	k.storeNeighbor(in, n.Addr, e)
+}
+
+const neighborValid = unix.NUD_REACHABLE | unix.NUD_STALE | unix.NUD_DELAY | unix.NUD_PROBE | unix.NUD_PERMANENT
+
+func neighborShapeOf(n Neighbor) neighborShape {
+	switch {
+	case n.State&(unix.NUD_FAILED|unix.NUD_INCOMPLETE) != 0 || n.State == 0 || n.MAC.IsZero():
+		return neighborNone
+	case n.Protocol == Protocol && n.Flags&unix.NTF_EXT_LEARNED != 0 && n.State&unix.NUD_NOARP != 0:
+		return neighborOurs
+	case n.Flags&unix.NTF_EXT_LEARNED != 0 || n.State&neighborValid == 0:
+		return neighborForeign // another control plane's, or the kernel's own (broadcast)
+	default:
+		return neighborLocal
+	}
+}
+
+func (k *Kernel) storeNeighbor(in *instance, ip netip.Addr, e neighborEntry) {
+	k.queueNeighbor(in, ip, &e)
+	if mac, router := e.local(); (mac != e.reported || router != e.reportedRouter) && e.flags&flagReport == 0 {
+		e.flags |= flagReport
+		k.reports.ips.push(neighborKey{in, ip})
+	}
+	k.putNeighbor(in, ip, e)
+}
+
+func (k *Kernel) putNeighbor(in *instance, ip netip.Addr, e neighborEntry) {
+	if e.empty() {
+		delete(in.neighbors, ip)
+		return
+	}
+	in.neighbors[ip] = e
+}
+
+// local is the binding that the kernel found by itself; a zero MAC when none.
+func (e *neighborEntry) local() (evpn.MAC, bool) {
+	if e.shape != neighborLocal {
+		return evpn.MAC{}, false
+	}
+	return e.have, e.haveRouter
+}
+
+func (k *Kernel) queueNeighbor(in *instance, ip netip.Addr, e *neighborEntry) {
+	if e.flags&flagQueued != 0 || e.settled() || !in.writable(evpn.NeighborRow) {
+		return
+	}
+	switch {
+	case e.wanted():
+		k.pending.setNeighbors.push(neighborKey{in, ip})
+	case k.prune || e.flags&flagDrop != 0:
+		k.pending.deleteNeighbors.push(neighborKey{in, ip})
+	default:
+		return
+	}
+	e.flags |= flagQueued
+}

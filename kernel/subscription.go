@@ -1,0 +1,147 @@
+package kernel
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	datagrams    = 64      // read by one recvmmsg
+	datagramSize = 2 << 10 // a row is about 100 bytes; of a link only the arrival matters
+)
+
+// netlinkSubscription reads row, link and address events of one namespace.
+type netlinkSubscription struct {
+	file *os.File
+	raw  syscall.RawConn
+
+	buf  []byte
+	iov  [datagrams]unix.Iovec
+	msgs [datagrams]mmsghdr
+}
+
+// mmsghdr is struct mmsghdr of recvmmsg(2).
+type mmsghdr struct {
+	hdr unix.Msghdr
+	len uint32
+}
+
+// Subscribe opens a socket for RTNLGRP_NEIGH, LINK and IPV4/IPV6_IFADDR.
+func (n *Netlink) Subscribe() (Subscription, error) {
+	fd, err := openSocket(n.opts.Namespace)
+	if err != nil {
+		return nil, err
+	}
+	setBuffer(fd, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF, n.opts.EventBuffer)
+	err = unix.SetNonblock(fd, true)
+	if err == nil {
+		err = unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: groupMask(
+			unix.RTNLGRP_NEIGH, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR)})
+	}
+	if err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("subscribe to kernel events: %w", err)
+	}
+	s := &netlinkSubscription{file: os.NewFile(uintptr(fd), "netlink"), buf: make([]byte, datagrams*datagramSize)}
+	if s.raw, err = s.file.SyscallConn(); err != nil {
+		s.file.Close()
+		return nil, fmt.Errorf("subscribe to kernel events: %w", err)
+	}
+	for i := range s.msgs {
+		s.iov[i].Base = &s.buf[i*datagramSize]
+		s.iov[i].SetLen(datagramSize)
+		s.msgs[i].hdr.Iov = &s.iov[i]
+		s.msgs[i].hdr.SetIovlen(1)
+	}
+	return s, nil
+}
+
+func groupMask(groups ...int) (mask uint32) {
+	for _, g := range groups {
+		mask |= 1 << (g - 1)
+	}
+	return mask
+}
+
+func (s *netlinkSubscription) Close() error { return s.file.Close() }
+
+func (s *netlinkSubscription) Wait() error {
+	var failed error
+	err := s.raw.Read(func(fd uintptr) bool {
+		poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+		n, err := unix.Poll(poll, 0)
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			failed = err
+			return true
+		}
+		return n > 0
+	})
+	return errors.Join(err, failed)
+}
+
+func (s *netlinkSubscription) Drain(limit int, yield func(Notification)) (more bool, err error) {
+	var lost bool
+	for limit > 0 {
+		n, err := s.receive(min(limit, datagrams))
+		switch {
+		case errors.Is(err, unix.EAGAIN):
+			return false, lostError(lost)
+		case errors.Is(err, unix.ENOBUFS):
+			// The socket drops everything until it is empty (netlink_overrun), so go on.
+			lost = true
+			continue
+		case errors.Is(err, unix.EINTR):
+			continue
+		case err != nil:
+			return false, fmt.Errorf("receive kernel events: %w", err)
+		}
+		for i := range n {
+			m := &s.msgs[i]
+			s.deliver(s.buf[i*datagramSize:][:min(int(m.len), datagramSize)], m.hdr.Flags&unix.MSG_TRUNC != 0, yield)
+		}
+		limit -= n
+	}
+	return true, lostError(lost)
+}
+
+func lostError(lost bool) error {
+	if lost {
+		return ErrLost
+	}
+	return nil
+}
+
+func (s *netlinkSubscription) receive(count int) (n int, err error) {
+	ctlErr := s.raw.Control(func(fd uintptr) {
+		r, _, no := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&s.msgs[0])), uintptr(count), unix.MSG_DONTWAIT, 0, 0)
+		n = int(r)
+		if no != 0 {
+			err = no
+		}
+	})
+	return n, errors.Join(ctlErr, err)
+}
+
+// deliver decodes one datagram. Row events are never cut short; a link event may
+// be, and says no more than that links changed anyway.
+func (s *netlinkSubscription) deliver(b []byte, truncated bool, yield func(Notification)) {
+	if truncated {
+		yield(Notification{Link: true})
+		return
+	}
+	for m, rest, ok := nextMessage(b); ok; m, rest, ok = nextMessage(rest) {
+		switch m.typ {
+		case unix.RTM_NEWNEIGH, unix.RTM_DELNEIGH:
+			if r, ok := decodeNeighbor(m.body); ok {
+				yield(Notification{Neighbor: r, Deleted: m.typ == unix.RTM_DELNEIGH})
+			}
+		case unix.RTM_NEWLINK, unix.RTM_DELLINK, unix.RTM_NEWADDR, unix.RTM_DELADDR:
+			yield(Notification{Link: true})
+		}
+	}
+}

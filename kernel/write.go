@@ -1,0 +1,361 @@
+package kernel
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vtepbgp/vtepbgp/evpn"
+)
+
+// batchOps bounds one batch; between batches events are taken in.
+const batchOps = 2048
+
+var (
+	errFight     = errors.New("somebody else keeps changing the row")
+	errUncertain = errors.New("the kernel's answer was lost")
+)
+
+// effect is what a written op does to the mirror.
+type effect uint8
+
+const (
+	setMAC effect = iota
+	deleteBoth
+	deleteSelf
+	deleteBridge
+	deleteExtra // a second destination of a MAC that stays
+	setFlood
+	deleteFlood
+	setNeighbor
+	deleteNeighbor
+)
+
+// write is one op of a batch and what it means.
+type write struct {
+	in     *instance
+	effect effect
+	shape  rowShape // written by setMAC
+	router bool     // written by setNeighbor
+	mac    evpn.MAC
+	to     vtep
+	ip     netip.Addr
+}
+
+func (w write) key() evpn.RowKey {
+	switch w.effect {
+	case setFlood, deleteFlood:
+		return evpn.RowKey{Kind: evpn.FloodRow, VNI: w.in.vni, IP: w.to.Value()}
+	case setNeighbor, deleteNeighbor:
+		return evpn.RowKey{Kind: evpn.NeighborRow, VNI: w.in.vni, IP: w.ip}
+	default:
+		return evpn.RowKey{Kind: evpn.MACRow, VNI: w.in.vni, MAC: w.mac}
+	}
+}
+
+// batch is a list of ops under construction.
+type batch struct {
+	ops    []NeighborOp
+	writes []write
+}
+
+func (b *batch) add(w write, op NeighborOp) {
+	b.ops = append(b.ops, op)
+	b.writes = append(b.writes, w)
+}
+
+// writeBatch writes what is pending, up to one batch, and reports whether there
+// was anything.
+func (k *Kernel) writeBatch() bool {
+	k.workMu.Lock()
+	defer k.workMu.Unlock()
+	now := time.Now()
+	k.mu.Lock()
+	b := k.nextBatch(now)
+	k.mu.Unlock()
+	if len(b.ops) == 0 {
+		return false
+	}
+	errs := map[int]error{}
+	err := k.b.Write(b.ops, func(i int, err error) { errs[i] = err })
+
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.stats.Batches++
+	if err != nil {
+		// Which ops were done is unknown; a full read tells.
+		k.log.WithError(err).Warn("row batch failed")
+		for _, w := range b.writes {
+			k.failed(w.key(), errUncertain, now)
+		}
+		k.wantDump("write", 0)
+		return true
+	}
+	for i, w := range b.writes {
+		k.wrote(w, errs[i], now)
+	}
+	return true
+}
+
+// nextBatch takes keys from the queues in their order and compares each with the
+// mirror as it is now. mu is held.
+func (k *Kernel) nextBatch(now time.Time) *batch {
+	b := &batch{}
+	p := &k.pending
+	for p.setFloods.len() > 0 && len(b.ops) < batchOps {
+		k.writeFlood(b, p.setFloods.pop(), now)
+	}
+	for p.setMACs.len() > 0 && len(b.ops) < batchOps {
+		k.writeMAC(b, p.setMACs.pop(), now)
+	}
+	for p.setNeighbors.len() > 0 && len(b.ops) < batchOps {
+		k.writeNeighbor(b, p.setNeighbors.pop(), now)
+	}
+	for p.deleteNeighbors.len() > 0 && len(b.ops) < batchOps {
+		k.writeNeighbor(b, p.deleteNeighbors.pop(), now)
+	}
+	for p.deleteMACs.len() > 0 && len(b.ops) < batchOps {
+		k.writeMAC(b, p.deleteMACs.pop(), now)
+	}
+	for p.deleteFloods.len() > 0 && len(b.ops) < batchOps {
+		k.writeFlood(b, p.deleteFloods.pop(), now)
+	}
+	return b
+}
+
+// repair counts a row that somebody else changed and says whether to go on.
+func (k *Kernel) repair(f *rowFlags, key func() evpn.RowKey, now time.Time) bool {
+	if *f&flagDisturbed == 0 {
+		return true
+	}
+	if !k.mayRepair(key(), now) {
+		return false
+	}
+	*f &^= flagDisturbed
+	k.stats.Repairs++
+	return true
+}
+
+func (k *Kernel) writeMAC(b *batch, key macKey, now time.Time) {
+	in, mac := key.in, key.mac
+	e := in.macs[mac]
+	e.flags &^= flagQueued
+	disturbed := e.flags&flagDisturbed != 0
+	switch {
+	case e.settled() || !in.writable(evpn.MACRow) || e.flags&flagYield != 0:
+		e.flags &^= flagDisturbed
+	case !e.wanted():
+		if !k.prune && e.flags&flagDrop == 0 {
+			break
+		}
+		k.deleteMACRows(b, in, mac, &e)
+	default:
+		if !k.repair(&e.flags, func() evpn.RowKey { return evpn.RowKey{Kind: evpn.MACRow, VNI: in.vni, MAC: mac} }, now) {
+			break
+		}
+		shape := e.wantShape()
+		row := Neighbor{
+			Family: unix.AF_BRIDGE, Index: in.device, MAC: mac, Addr: e.want.Value(),
+			Flags: unix.NTF_SELF | unix.NTF_MASTER | unix.NTF_EXT_LEARNED, State: unix.NUD_REACHABLE,
+		}
+		if shape == shapeSticky {
+			row.Flags = unix.NTF_SELF | unix.NTF_MASTER | ntfSticky
+			row.State = unix.NUD_REACHABLE | unix.NUD_NOARP
+		}
+		if e.bridgeShape != shapeNone && e.bridgeShape != shape {
+			// The bridge adds marks to a row but never takes one away (br_fdb.c).
+			k.deleteRow(b, in, mac, deleteBridge, unix.NTF_MASTER, vtep{})
+		}
+		b.add(write{in: in, effect: setMAC, mac: mac, to: e.want, shape: shape}, NeighborOp{Replace, row})
+		if disturbed && e.have != (vtep{}) && e.have != e.want {
+			// Replacing keeps a second destination that somebody appended.
+			k.deleteRow(b, in, mac, deleteExtra, unix.NTF_SELF, e.have)
+		}
+	}
+	k.putMAC(in, mac, e)
+}
+
+func (k *Kernel) deleteMACRows(b *batch, in *instance, mac evpn.MAC, e *macEntry) {
+	bridge, self := ours(e.bridgeShape), ours(e.selfShape)
+	switch {
+	case bridge && self:
+		k.deleteRow(b, in, mac, deleteBoth, unix.NTF_MASTER|unix.NTF_SELF, e.have)
+	case bridge:
+		k.deleteRow(b, in, mac, deleteBridge, unix.NTF_MASTER, vtep{})
+	case self:
+		// Alone when the MAC is local by now: a delete of both would stop at the
+		// bridge's ENOENT and leave this one behind (rtnl_fdb_del), which sends
+		// frames to the old VTEP once the local row has aged out.
+		k.deleteRow(b, in, mac, deleteSelf, unix.NTF_SELF, e.have)
+	}
+}
+
+func (k *Kernel) deleteRow(b *batch, in *instance, mac evpn.MAC, eff effect, flags uint8, to vtep) {
+	row := Neighbor{Family: unix.AF_BRIDGE, Index: in.device, MAC: mac, Flags: flags}
+	if to != (vtep{}) {
+		row.Addr = to.Value()
+	}
+	b.add(write{in: in, effect: eff, mac: mac, to: to}, NeighborOp{Delete, row})
+}
+
+func (k *Kernel) writeFlood(b *batch, key floodKey, now time.Time) {
+	in, to := key.in, key.to
+	e := in.floods[to]
+	e.flags &^= flagQueued
+	row := Neighbor{Family: unix.AF_BRIDGE, Index: in.device, Flags: unix.NTF_SELF, Addr: to.Value()}
+	switch {
+	case e.exists == e.wanted || !in.writable(evpn.FloodRow):
+		e.flags &^= flagDisturbed
+	case !e.wanted:
+		if k.prune || e.flags&flagDrop != 0 {
+			b.add(write{in: in, effect: deleteFlood, to: to}, NeighborOp{Delete, row})
+		}
+	case k.repair(&e.flags, func() evpn.RowKey { return evpn.RowKey{Kind: evpn.FloodRow, VNI: in.vni, IP: to.Value()} }, now):
+		row.State = unix.NUD_NOARP | unix.NUD_PERMANENT
+		b.add(write{in: in, effect: setFlood, to: to}, NeighborOp{Append, row})
+	}
+	if e.empty() {
+		delete(in.floods, to)
+		return
+	}
+	in.floods[to] = e
+}
+
+func (k *Kernel) writeNeighbor(b *batch, key neighborKey, now time.Time) {
+	in, ip := key.in, key.ip
+	e := in.neighbors[ip]
+	e.flags &^= flagQueued
+	row := Neighbor{Family: unix.AF_INET, Index: in.bridge, Addr: ip}
+	if ip.Is6() {
+		row.Family = unix.AF_INET6
+	}
+	switch {
+	case e.settled() || !in.writable(evpn.NeighborRow):
+		e.flags &^= flagDisturbed
+	case !e.wanted():
+		if k.prune || e.flags&flagDrop != 0 {
+			b.add(write{in: in, effect: deleteNeighbor, ip: ip}, NeighborOp{Delete, row})
+		}
+	case k.repair(&e.flags, func() evpn.RowKey { return evpn.RowKey{Kind: evpn.NeighborRow, VNI: in.vni, IP: ip} }, now):
+		row.MAC, row.State, row.Flags, row.Protocol = e.want, unix.NUD_NOARP, unix.NTF_EXT_LEARNED, Protocol
+		if e.wantRouter {
+			row.Flags |= unix.NTF_ROUTER
+		}
+		b.add(write{in: in, effect: setNeighbor, ip: ip, mac: e.want, router: e.wantRouter}, NeighborOp{Replace, row})
+	}
+	k.putNeighbor(in, ip, e)
+}
+
+// wrote takes the result of one op into the mirror. The kernel's events follow
+// and have the last word. mu is held.
+func (k *Kernel) wrote(w write, err error, now time.Time) {
+	del := w.effect != setMAC && w.effect != setFlood && w.effect != setNeighbor
+	name := "set"
+	if del {
+		name = "delete"
+	}
+	absent := del && (errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ESRCH))
+	switch {
+	case err == nil:
+		k.stats.Writes[name].OK++
+	case absent, w.effect == setFlood && errors.Is(err, unix.EEXIST):
+		k.stats.Writes[name].Already++
+	default:
+		k.stats.Writes[name].Failed++
+		k.failed(w.key(), err, now)
+		if errors.Is(err, unix.ENODEV) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EINVAL) {
+			k.wantLinks(linkDebounce) // the device may not be what it was
+		}
+		return
+	}
+	if len(k.failures) > 0 {
+		delete(k.failures, w.key())
+	}
+	switch w.effect {
+	case setFlood, deleteFlood:
+		e := w.in.floods[w.to]
+		e.exists = w.effect == setFlood
+		k.storeFlood(w.in, w.to, e)
+	case setNeighbor, deleteNeighbor:
+		k.wroteNeighbor(w)
+	default:
+		k.wroteMAC(w, absent)
+	}
+}
+
+func (k *Kernel) wroteMAC(w write, absent bool) {
+	e, known := w.in.macs[w.mac]
+	if !known {
+		e.flags |= flagDrop // withdrawn while the write was on its way
+	}
+	switch w.effect {
+	case setMAC:
+		e.have, e.selfShape, e.bridgeShape = w.to, w.shape, w.shape
+	case deleteBoth:
+		e.bridgeShape = shapeNone
+		if !absent { // else the kernel did not come to the second row
+			e.have, e.selfShape = vtep{}, shapeNone
+		}
+	case deleteSelf:
+		e.have, e.selfShape = vtep{}, shapeNone
+	case deleteBridge:
+		e.bridgeShape = shapeNone
+	}
+	k.queueMAC(w.in, w.mac, &e)
+	k.putMAC(w.in, w.mac, e)
+}
+
+func (k *Kernel) wroteNeighbor(w write) {
+	e, known := w.in.neighbors[w.ip]
+	if !known {
+		e.flags |= flagDrop
+	}
+	e.shape, e.have, e.haveRouter = neighborNone, evpn.MAC{}, false
+	if w.effect == setNeighbor {
+		e.shape, e.have, e.haveRouter = neighborOurs, w.mac, w.router
+	}
+	k.storeNeighbor(w.in, w.ip, e)
+}
+
+// Flush removes all rows that are ours, on all devices, and forgets all intent.
+// It works whether or not Run does.
+func (k *Kernel) Flush(ctx context.Context) error {
+	k.mu.Lock()
+	k.prune = true
+	for _, in := range k.instances {
+		k.forget(in)
+		k.queueAll(in)
+	}
+	k.mu.Unlock()
+	for ctx.Err() == nil && k.writeBatch() {
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var errs []error
+	for key, f := range k.failures {
+		if len(errs) < 10 {
+			errs = append(errs, rowError(key, f.err))
+		}
+	}
+	return errors.Join(append(errs, ctx.Err())...)
+}
+
+// forget drops all intent of a VNI. mu is held.
+func (k *Kernel) forget(in *instance) {
+	for to, e := range in.floods {
+		e.wanted, e.flags = false, setDrop(e.flags, true)
+		in.floods[to] = e
+	}
+	for mac, e := range in.macs {
+		e.want, e.flags = vtep{}, setDrop(e.flags, true)&^flagYield
+		in.macs[mac] = e
+	}
+	for ip, e := range in.neighbors {
+		e.want, e.flags = evpn.MAC{}, setDrop(e.flags, true)
+		in.neighbors[ip] = e
+	}
+	in.wantedFloods, in.wantedMACs, in.wantedNeighbors = 0, 0, 0
+}

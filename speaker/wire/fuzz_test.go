@@ -63,7 +63,7 @@ func FuzzParseUpdate(f *testing.F) {
 		if up.Forward == nil {
 			return
 		}
-		gobgpAccepts(t, up.Forward)
+		gobgpAcceptsFrom(t, up.Forward, !s.IBGP)
 		checkForward(t, up)
 	})
 }

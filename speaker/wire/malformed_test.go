@@ -216,7 +216,7 @@ func TestExternalPeer(t *testing.T) {
 	assert.EqualValues(t, 100, up.Announced[0].Attrs.LocalPref)
 	assert.False(t, up.Announced[0].Attrs.OriginatorID.IsValid())
 	assert.Equal(t, []wire.Drop{{Reason: wire.DropAttributeDiscarded, Count: 3, Detail: "type 5 from an external peer"}}, up.Drops)
-	gobgpAccepts(t, up.Forward)
+	gobgpAcceptsFrom(t, up.Forward, true)
 
 	confed := append(octets(t, origin, "40 02 06 03 01 0000fde9", rt), reach(t, nlri2a)...)
 	up = parse(t, s, update(confed))
@@ -250,7 +250,7 @@ func TestTwoOctetPeer(t *testing.T) {
 			}
 			require.Len(t, up.Announced, 1)
 			assert.Equal(t, c.want, up.Announced[0].Attrs.ASPathLen)
-			gobgpAccepts(t, up.Forward)
+			gobgpAcceptsFrom(t, up.Forward, true)
 		})
 	}
 }
@@ -291,7 +291,7 @@ func TestNextHops(t *testing.T) {
 			up := parse(t, s, update(append(octets(t, goodAttr, "80 0e"), append([]byte{byte(len(v))}, v...)...)))
 			require.Len(t, up.Announced, 1)
 			assert.Equal(t, c.want, up.Announced[0].Attrs.NextHop.String())
-			msg, err, panicked := gobgpParse(up.Forward)
+			msg, err, panicked := gobgpParse(up.Forward, false)
 			require.NoError(t, err)
 			require.Nil(t, panicked)
 			assert.Contains(t, forwardedNextHops(msg), c.want)

@@ -21,8 +21,12 @@ var (
 
 func vniConfig(vni evpn.VNI, vtep netip.Addr) evpn.VNIConfig {
 	rt, _ := evpn.AutoRouteTarget(65000, vni)
+	routerID := vtep
+	if !vtep.Is4() {
+		routerID = vtep1
+	}
 	return evpn.VNIConfig{
-		VNI: vni, RD: evpn.RDFromRouterID(vtep, uint16(vni)), Export: []evpn.RouteTarget{rt},
+		VNI: vni, RD: evpn.RDFromRouterID(routerID, uint16(vni)), Export: []evpn.RouteTarget{rt},
 		Import: []evpn.ImportTarget{{AnyAdmin: true, Number: uint32(vni)}}, Flooding: evpn.FloodIngress, Suppression: true,
 	}
 }

@@ -90,6 +90,9 @@ func (c *Core) localMACGone(ev LocalMACGone) {
 	}
 	if m := v.macs[ev.MAC]; m != nil && m.local != nil {
 		m.local = nil
+		if m.owner == ownLocal {
+			m.setOwner(nobody) // a route that takes over now is no move
+		}
 		c.touchMAC(m)
 	}
 }
@@ -121,9 +124,8 @@ func (c *Core) settleMAC(m *macEntry) {
 	if now != ownRemote && now != ownOver && (m.admitted || m.waiting) {
 		c.dismiss(m)
 	}
-	m.owner, m.best = now, best
-	m.vni.counts[was]--
-	m.vni.counts[now]++
+	m.setOwner(now)
+	m.best = best
 	c.noteMove(m, was, wasBest)
 	c.markMAC(m)
 	for e := m.ips; e != nil; e = e.nextOfMAC {
@@ -139,6 +141,12 @@ func (c *Core) settleMAC(m *macEntry) {
 			c.touchStaticIPs(m)
 		}
 	}
+}
+
+func (m *macEntry) setOwner(o owner) {
+	m.vni.counts[m.owner]--
+	m.vni.counts[o]++
+	m.owner = o
 }
 
 // touchStaticIPs has the configured IPs of m settled: they follow it.

@@ -1,0 +1,72 @@
+package evpn_test
+
+import (
+	"slices"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/vtepbgp/vtepbgp/evpn"
+)
+
+// ledger adds up changes as daemon and kernel would.
+type ledger struct {
+	routes map[evpn.RouteKey]evpn.Route
+	rows   map[evpn.RowKey]evpn.Row
+}
+
+func newLedger() *ledger {
+	return &ledger{routes: map[evpn.RouteKey]evpn.Route{}, rows: map[evpn.RowKey]evpn.Row{}}
+}
+
+// apply takes changes, and holds them to what [evpn.Changes] promises: sorted, one
+// change per key, nothing that changes nothing.
+func (l *ledger) apply(t assert.TestingT, ch evpn.Changes) {
+	seen := map[evpn.RouteKey]bool{}
+	for i, r := range ch.Announce {
+		assert.False(t, seen[r.Key], "two changes of %s", r.Key)
+		seen[r.Key] = true
+		if i > 0 {
+			assert.Negative(t, ch.Announce[i-1].Key.Compare(r.Key), "announcements are sorted")
+		}
+		if old, ok := l.routes[r.Key]; ok {
+			assert.NotEqual(t, old, r, "announced again without change")
+		}
+		l.routes[r.Key] = r
+	}
+	for i, k := range ch.Withdraw {
+		assert.False(t, seen[k], "two changes of %s", k)
+		seen[k] = true
+		if i > 0 {
+			assert.Negative(t, ch.Withdraw[i-1].Compare(k), "withdrawals are sorted")
+		}
+		assert.Contains(t, l.routes, k, "withdrawn without being announced")
+		delete(l.routes, k)
+	}
+	for i, r := range ch.Rows {
+		if i > 0 {
+			assert.Negative(t, ch.Rows[i-1].Compare(r.RowKey), "rows are sorted and unique")
+		}
+		old, had := l.rows[r.RowKey]
+		if r.Remove {
+			assert.True(t, had, "removed without being there: %s", rowText(r.Row))
+			delete(l.rows, r.RowKey)
+			continue
+		}
+		assert.False(t, had && old == r.Row, "set again without change: %s", rowText(r.Row))
+		l.rows[r.RowKey] = r.Row
+	}
+}
+
+// desired gives the sum in the form of [evpn.Core.Desired].
+func (l *ledger) desired() evpn.Desired {
+	var d evpn.Desired
+	for _, r := range l.routes {
+		d.Routes = append(d.Routes, r)
+	}
+	for _, r := range l.rows {
+		d.Rows = append(d.Rows, r)
+	}
+	slices.SortFunc(d.Routes, func(a, b evpn.Route) int { return a.Key.Compare(b.Key) })
+	slices.SortFunc(d.Rows, func(a, b evpn.Row) int { return a.RowKey.Compare(b.RowKey) })
+	return d
+}

@@ -1,0 +1,316 @@
+package evpn_test
+
+import (
+	"bufio"
+	"bytes"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/vtepbgp/vtepbgp/evpn"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files of the scenarios")
+
+// TestScenarios plays every folder of testdata/scenarios: about.txt says which rule it
+// proves, events.txt is the story (see scenarioWords for the language), and
+// transcript.golden is what the core answered.
+func TestScenarios(t *testing.T) {
+	dirs, err := filepath.Glob("testdata/scenarios/*")
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, len(dirs), 25)
+	for _, dir := range dirs {
+		t.Run(filepath.Base(dir), func(t *testing.T) {
+			about, err := os.ReadFile(filepath.Join(dir, "about.txt"))
+			require.NoError(t, err)
+			assert.Contains(t, string(about), "RFC", "about.txt names what it proves")
+			story, err := os.ReadFile(filepath.Join(dir, "events.txt"))
+			require.NoError(t, err)
+			s := newScenario(t)
+			require.NoError(t, s.play(story))
+			golden := filepath.Join(dir, "transcript.golden")
+			if *update {
+				require.NoError(t, os.WriteFile(golden, s.out.Bytes(), 0o644))
+			}
+			want, err := os.ReadFile(golden)
+			require.NoError(t, err)
+			assert.Equal(t, string(want), s.out.String())
+		})
+	}
+}
+
+// TestScenarioLanguage holds the parser to refusing what it does not know.
+func TestScenarioLanguage(t *testing.T) {
+	for _, line := range []string{
+		"loca-mac 100 02:00:00:00:00:01 veth1",
+		"local-mac 100 02:00:00:00:00:01 veth1 stiky",
+		"local-mac 100 02:00:00:00:00",
+		"route 10.0.0.254 mac 10.0.0.2:2 02:00:00:00:00:01 vni 100 nh 10.0.0.2 sequence 3",
+		"route 10.0.0.254 mac 10.0.0.2:2 02:00:00:00:00:01 vni",
+		"vni 100 rd 10.0.0.1:100 mtu 1500",
+		"at soon",
+		"up 100 now",
+		"drain all",
+	} {
+		assert.Error(t, newScenario(t).play([]byte(line)), line)
+	}
+}
+
+// scenario is a core, the story told so far, and the sum of all changes.
+type scenario struct {
+	t    *testing.T
+	cfg  evpn.Config
+	core *evpn.Core
+	now  time.Time
+	sum  *ledger
+	out  bytes.Buffer
+}
+
+func newScenario(t *testing.T) *scenario {
+	return &scenario{t: t, now: start, sum: newLedger(), cfg: evpn.Config{Duplicate: evpn.DefaultDuplicate}}
+}
+
+func (s *scenario) play(story []byte) error {
+	lines := bufio.NewScanner(bytes.NewReader(story))
+	for n := 1; lines.Scan(); n++ {
+		text, _, _ := strings.Cut(lines.Text(), "#")
+		if f := strings.Fields(text); len(f) > 0 {
+			if err := s.line(f); err != nil {
+				return fmt.Errorf("line %d: %s: %w", n, strings.Join(f, " "), err)
+			}
+		}
+	}
+	return lines.Err()
+}
+
+// scenarioWords is the language: one event a line, '#' starts a comment.
+//
+//	vtep A | duplicate MOVES WINDOW RECOVERY | stale-time D | neighbor-limit NB N
+//	vni N [rd RD] [export RT]... [import TARGET]... [flooding M] [max-macs N]
+//	    [static-vtep A]... [static-mac MAC VTEP IP|-]... [no-suppression]
+//	no-vni N                       these change the configuration that ...
+//	apply                          ... hands over
+//	up VNI | down VNI [REASON...]
+//	local-mac VNI MAC PORT [sticky] | local-mac-gone VNI MAC
+//	local-ip VNI IP MAC [router]    | local-ip-gone VNI IP MAC
+//	route NB mac RD MAC [IP] OPTION... | route NB imet RD IP OPTION...
+//	route NB prefix RD PREFIX OPTION...
+//	    OPTION: vni N, nh A, rt RT, seq N, sticky, router, esi N, tag N, lp N, aslen N,
+//	    origin N, med N, encap N|none, pmsi N|none, endpoint A
+//	withdraw NB mac|imet RD MAC|IP [IP]
+//	neighbor-up NB [kept] | neighbor-down NB [graceful D] | neighbor-removed NB | eor NB
+//	clear-duplicate VNI [MAC]
+//	at D                           the clock, since the start
+//	tick | drain | show            show prints the whole state and every route's reason
+var scenarioWords = map[string]func(s *scenario, a *args){
+	"vtep": func(s *scenario, a *args) { s.cfg.VTEP = a.addr() },
+	"duplicate": func(s *scenario, a *args) {
+		s.cfg.Duplicate = evpn.DuplicateConfig{Moves: a.number(), Window: a.duration(), Recovery: a.duration()}
+	},
+	"stale-time": func(s *scenario, a *args) { s.cfg.StaleTime = a.duration() },
+	"neighbor-limit": func(s *scenario, a *args) {
+		limits := map[addr]int{}
+		for k, v := range s.cfg.NeighborLimits {
+			limits[k] = v
+		}
+		limits[a.addr()] = a.number()
+		s.cfg.NeighborLimits = limits
+	},
+	"vni":    (*scenario).vni,
+	"no-vni": func(s *scenario, a *args) { s.removeVNI(a.vni()) },
+	"apply": func(s *scenario, _ *args) {
+		if s.core == nil {
+			s.core = evpn.New(s.cfg)
+			return
+		}
+		s.handle(evpn.ConfigReplaced{Config: s.cfg})
+	},
+	"up": func(s *scenario, a *args) { s.handle(evpn.VNIState{VNI: a.vni(), Up: true}) },
+	"down": func(s *scenario, a *args) {
+		ev := evpn.VNIState{VNI: a.vni()}
+		ev.Reason = strings.Join(a.rest(), " ")
+		s.handle(ev)
+	},
+	"local-mac": func(s *scenario, a *args) {
+		s.handle(evpn.LocalMACLearned{VNI: a.vni(), MAC: a.mac(), Port: a.word(), Sticky: a.option("sticky")})
+	},
+	"local-mac-gone": func(s *scenario, a *args) { s.handle(evpn.LocalMACGone{VNI: a.vni(), MAC: a.mac()}) },
+	"local-ip": func(s *scenario, a *args) {
+		s.handle(evpn.LocalIPLearned{VNI: a.vni(), IP: a.addr(), MAC: a.mac(), Router: a.option("router")})
+	},
+	"local-ip-gone": func(s *scenario, a *args) {
+		s.handle(evpn.LocalIPGone{VNI: a.vni(), IP: a.addr(), MAC: a.mac()})
+	},
+	"route": func(s *scenario, a *args) {
+		nb := a.addr()
+		s.handle(evpn.RoutesReceived{Neighbor: nb, Announced: []evpn.Route{a.route()}})
+	},
+	"withdraw": func(s *scenario, a *args) {
+		nb := a.addr()
+		s.handle(evpn.RoutesReceived{Neighbor: nb, Withdrawn: []evpn.RouteKey{a.key()}})
+	},
+	"neighbor-up": func(s *scenario, a *args) {
+		s.handle(evpn.NeighborUp{Neighbor: a.addr(), EndOfRIB: true, KeptForwarding: a.option("kept")})
+	},
+	"neighbor-down": func(s *scenario, a *args) {
+		ev := evpn.NeighborDown{Neighbor: a.addr()}
+		if ev.Graceful = a.option("graceful"); ev.Graceful {
+			ev.StaleTime = a.duration()
+		}
+		s.handle(ev)
+	},
+	"neighbor-removed": func(s *scenario, a *args) { s.handle(evpn.NeighborRemoved{Neighbor: a.addr()}) },
+	"eor":              func(s *scenario, a *args) { s.handle(evpn.EndOfRIB{Neighbor: a.addr()}) },
+	"clear-duplicate": func(s *scenario, a *args) {
+		ev := evpn.DuplicateCleared{VNI: a.vni()}
+		if a.more() {
+			ev.MAC = a.mac()
+		}
+		s.handle(ev)
+	},
+	"at": func(s *scenario, a *args) {
+		s.now = start.Add(a.duration())
+		fmt.Fprintf(&s.out, "-- at %s\n", s.now.Sub(start))
+	},
+	"tick":  func(s *scenario, _ *args) { s.handle(evpn.Tick{}) },
+	"drain": func(s *scenario, _ *args) { s.drain() },
+	"show":  func(s *scenario, _ *args) { s.show() },
+}
+
+func (s *scenario) line(f []string) (err error) {
+	do := scenarioWords[f[0]]
+	if do == nil {
+		return fmt.Errorf("unknown word %q", f[0])
+	}
+	if s.core == nil && f[0] != "apply" && !configWords[f[0]] {
+		s.core = evpn.New(s.cfg)
+	}
+	a := &args{left: f[1:]}
+	defer func() {
+		switch r := recover().(type) {
+		case nil:
+		case badWord:
+			err = r.error
+		default:
+			panic(r)
+		}
+	}()
+	do(s, a)
+	if a.more() {
+		return fmt.Errorf("unknown word %q", a.left[0])
+	}
+	return nil
+}
+
+// configWords only prepare a configuration. The first word that is none of them
+// makes the core.
+var configWords = map[string]bool{
+	"vtep": true, "duplicate": true, "stale-time": true, "neighbor-limit": true, "vni": true, "no-vni": true,
+}
+
+func (s *scenario) vni(a *args) {
+	v := vniConfig(a.vni(), s.cfg.VTEP)
+	var export []evpn.RouteTarget
+	var imports []evpn.ImportTarget
+	for a.more() {
+		switch opt := a.word(); opt {
+		case "rd":
+			v.RD = parse(a, evpn.ParseRD)
+		case "export":
+			export = append(export, parse(a, evpn.ParseRouteTarget))
+		case "import":
+			imports = append(imports, parse(a, evpn.ParseImportTarget))
+		case "flooding":
+			v.Flooding = evpn.FloodMode(a.word())
+		case "max-macs":
+			v.MaxMACs = a.number()
+		case "no-suppression":
+			v.Suppression = false
+		case "static-vtep":
+			v.StaticVTEPs = append(v.StaticVTEPs, a.addr())
+		case "static-mac":
+			m := evpn.StaticMAC{MAC: a.mac(), VTEP: a.addr()}
+			if !a.option("-") {
+				m.IP = a.addr()
+			}
+			v.StaticMACs = append(v.StaticMACs, m)
+		default:
+			panic(badWord{fmt.Errorf("unknown option %q", opt)})
+		}
+	}
+	if export != nil {
+		v.Export = export
+	}
+	if imports != nil {
+		v.Import = imports
+	}
+	s.removeVNI(v.VNI)
+	s.cfg.VNIs = append(s.cfg.VNIs, v)
+}
+
+func (s *scenario) removeVNI(vni evpn.VNI) {
+	var kept []evpn.VNIConfig
+	for _, v := range s.cfg.VNIs {
+		if v.VNI != vni {
+			kept = append(kept, v)
+		}
+	}
+	s.cfg.VNIs = kept
+}
+
+func (s *scenario) handle(ev evpn.Event) { s.core.Handle(ev, s.now) }
+
+// drain prints the changes, adds them up, and checks the sum.
+func (s *scenario) drain() {
+	ch := s.core.Drain(s.now)
+	fmt.Fprintln(&s.out, "-- drain")
+	for _, r := range ch.Announce {
+		fmt.Fprintf(&s.out, "announce %s\n", routeText(r))
+	}
+	for _, k := range ch.Withdraw {
+		fmt.Fprintf(&s.out, "withdraw %s\n", k)
+	}
+	for _, r := range ch.Rows {
+		verb := "set"
+		if r.Remove {
+			verb = "remove"
+		}
+		fmt.Fprintf(&s.out, "%s %s\n", verb, rowText(r.Row))
+	}
+	for _, n := range ch.Notes {
+		fmt.Fprintf(&s.out, "note %s\n", noteText(n))
+	}
+	s.sum.apply(s.t, ch)
+	assert.Equal(s.t, s.core.Desired(), s.sum.desired(), "sum of changes is the desired state")
+}
+
+func (s *scenario) show() {
+	fmt.Fprintln(&s.out, "-- show")
+	d := s.core.Desired()
+	for _, r := range d.Routes {
+		fmt.Fprintf(&s.out, "own %s\n", routeText(r))
+	}
+	for _, r := range d.Rows {
+		fmt.Fprintf(&s.out, "row %s\n", rowText(r))
+	}
+	s.core.Routes(func(i evpn.RouteInfo) bool {
+		if i.Neighbor.IsValid() {
+			fmt.Fprintf(&s.out, "route %s\n", routeInfoText(i))
+		}
+		return true
+	})
+	s.core.MACs(0, func(i evpn.MACInfo) bool {
+		fmt.Fprintf(&s.out, "mac %s\n", macInfoText(i))
+		return true
+	})
+	if w := s.core.NextWake(); !w.IsZero() {
+		fmt.Fprintf(&s.out, "wake %s\n", w.Sub(start))
+	}
+}

@@ -1,0 +1,230 @@
+package evpn_test
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/vtepbgp/vtepbgp/evpn"
+)
+
+type addr = netip.Addr
+
+// badWord carries a parse error up to the line that has it.
+type badWord struct{ error }
+
+// args reads the words of a line from left to right.
+type args struct{ left []string }
+
+func (a *args) more() bool { return len(a.left) > 0 }
+
+func (a *args) word() string {
+	if !a.more() {
+		panic(badWord{errors.New("a word is missing")})
+	}
+	w := a.left[0]
+	a.left = a.left[1:]
+	return w
+}
+
+func (a *args) rest() []string {
+	w := a.left
+	a.left = nil
+	return w
+}
+
+// option takes the next word when it is w.
+func (a *args) option(w string) bool {
+	if a.more() && a.left[0] == w {
+		a.left = a.left[1:]
+		return true
+	}
+	return false
+}
+
+func parse[T any](a *args, f func(string) (T, error)) T {
+	v, err := f(a.word())
+	if err != nil {
+		panic(badWord{err})
+	}
+	return v
+}
+
+func (a *args) addr() addr              { return parse(a, netip.ParseAddr) }
+func (a *args) mac() evpn.MAC           { return parse(a, evpn.ParseMAC) }
+func (a *args) vni() evpn.VNI           { return parse(a, evpn.ParseVNI) }
+func (a *args) number() int             { return parse(a, strconv.Atoi) }
+func (a *args) duration() time.Duration { return parse(a, time.ParseDuration) }
+
+func (a *args) key() evpn.RouteKey {
+	var k evpn.RouteKey
+	switch kind := a.word(); kind {
+	case "mac":
+		k = evpn.RouteKey{Type: evpn.MACIPRoute, RD: parse(a, evpn.ParseRD), MAC: a.mac()}
+		if a.more() {
+			if ip, err := netip.ParseAddr(a.left[0]); err == nil {
+				k.IP, a.left = ip, a.left[1:]
+			}
+		}
+	case "imet":
+		k = evpn.RouteKey{Type: evpn.IMETRoute, RD: parse(a, evpn.ParseRD), IP: a.addr()}
+	case "prefix":
+		k = evpn.RouteKey{Type: evpn.IPPrefixRoute, RD: parse(a, evpn.ParseRD)}
+		p := parse(a, netip.ParsePrefix)
+		k.IP, k.PrefixLen = p.Addr(), uint8(p.Bits())
+	default:
+		panic(badWord{fmt.Errorf("unknown route type %q", kind)})
+	}
+	return k
+}
+
+func (a *args) route() evpn.Route {
+	r := evpn.Route{Key: a.key()}
+	at := &evpn.Attrs{LocalPref: 100, Encaps: []uint16{evpn.EncapVXLAN}}
+	pmsi := evpn.PMSITunnel{Type: evpn.PMSIIngressReplication}
+	noPMSI := r.Key.Type != evpn.IMETRoute
+	for a.more() {
+		switch opt := a.word(); opt {
+		case "vni":
+			r.Label = uint32(a.number())
+		case "nh":
+			at.NextHop = a.addr()
+		case "rt":
+			at.RouteTargets = append(at.RouteTargets, parse(a, evpn.ParseRouteTarget))
+		case "seq":
+			at.Mobility.Sequence = uint32(a.number())
+		case "sticky":
+			at.Mobility.Sticky = true
+		case "router":
+			at.Router = true
+		case "esi":
+			r.ESI[9] = byte(a.number())
+		case "tag":
+			r.Key.Tag = uint32(a.number())
+		case "lp":
+			at.LocalPref = uint32(a.number())
+		case "aslen":
+			at.ASPathLen = uint16(a.number())
+		case "origin":
+			at.Origin = uint8(a.number())
+		case "med":
+			at.MED = uint32(a.number())
+		case "encap":
+			at.Encaps = nil
+			if !a.option("none") {
+				at.Encaps = []uint16{uint16(a.number())}
+			}
+		case "pmsi":
+			if noPMSI = a.option("none"); !noPMSI {
+				pmsi.Type = uint8(a.number())
+			}
+		case "endpoint":
+			pmsi.Endpoint = a.addr()
+		default:
+			panic(badWord{fmt.Errorf("unknown option %q", opt)})
+		}
+	}
+	if !noPMSI {
+		pmsi.Label, r.Label = r.Label, 0
+		if !pmsi.Endpoint.IsValid() {
+			pmsi.Endpoint = at.NextHop
+		}
+		at.PMSI = &pmsi
+	}
+	r.Attrs = at
+	return r
+}
+
+// words joins what is not empty.
+func words(ws ...string) string {
+	var kept []string
+	for _, w := range ws {
+		if w != "" {
+			kept = append(kept, w)
+		}
+	}
+	return strings.Join(kept, " ")
+}
+
+func when(cond bool, w string) string {
+	if cond {
+		return w
+	}
+	return ""
+}
+
+func routeText(r evpn.Route) string {
+	rts := make([]string, len(r.Attrs.RouteTargets))
+	for i, rt := range r.Attrs.RouteTargets {
+		rts[i] = "rt " + rt.String()
+	}
+	m := r.Attrs.Mobility
+	return words(r.Key.String(), "vni", r.VNI().String(), "nh", r.Attrs.NextHop.String(), strings.Join(rts, " "),
+		when(m.Sequence != 0, fmt.Sprintf("seq %d", m.Sequence)), when(m.Sticky, "sticky"), when(r.Attrs.Router, "router"))
+}
+
+func rowText(r evpn.Row) string {
+	w := []string{r.Kind.String(), r.VNI.String()}
+	if !r.RowKey.MAC.IsZero() {
+		w = append(w, r.RowKey.MAC.String())
+	}
+	if r.IP.IsValid() {
+		w = append(w, r.IP.String())
+	}
+	if r.VTEP.IsValid() {
+		w = append(w, "at "+r.VTEP.String())
+	}
+	if !r.RowValue.MAC.IsZero() {
+		w = append(w, "is "+r.RowValue.MAC.String())
+	}
+	return words(words(w...), when(r.Sticky, "sticky"), when(r.Router, "router"))
+}
+
+func noteText(n evpn.Note) string {
+	w := []string{string(n.Kind)}
+	if n.VNI != 0 {
+		w = append(w, "vni "+n.VNI.String())
+	}
+	if !n.MAC.IsZero() {
+		w = append(w, "mac "+n.MAC.String())
+	}
+	if n.VTEP.IsValid() {
+		w = append(w, "vtep "+n.VTEP.String())
+	}
+	if n.Neighbor.IsValid() {
+		w = append(w, "neighbor "+n.Neighbor.String())
+	}
+	if n.Reason != "" {
+		w = append(w, fmt.Sprintf("reason %q", n.Reason))
+	}
+	if n.Detail != "" {
+		w = append(w, fmt.Sprintf("detail %q", n.Detail))
+	}
+	return words(w...)
+}
+
+func routeInfoText(i evpn.RouteInfo) string {
+	verdict := "best"
+	if !i.Best {
+		verdict = fmt.Sprintf("ignored %q", i.Reason)
+	}
+	return words(i.Neighbor.String(), routeText(i.Route), fmt.Sprintf("imported %v", i.VNIs), when(i.Stale, "stale"), verdict)
+}
+
+func macInfoText(i evpn.MACInfo) string {
+	w := []string{i.VNI.String(), i.MAC.String(), string(i.Origin)}
+	if i.VTEP.IsValid() {
+		w = append(w, "vtep "+i.VTEP.String())
+	}
+	if i.Port != "" {
+		w = append(w, "port "+i.Port)
+	}
+	if len(i.IPs) > 0 {
+		w = append(w, fmt.Sprintf("ips %v", i.IPs))
+	}
+	return words(words(w...), when(i.Sequence != 0, fmt.Sprintf("seq %d", i.Sequence)), when(i.Sticky, "sticky"),
+		when(i.Stale, "stale"), when(i.Moves != 0, fmt.Sprintf("moves %d", i.Moves)), when(i.Duplicate, "duplicate"))
+}

@@ -45,14 +45,12 @@ func inside(holder process, spaces int, fn func() error) error {
 
 func enter(holder process, spaces int, fn func() error) error {
 	fd, err := unix.PidfdOpen(holder.PID, 0)
-	if err == nil {
-		defer unix.Close(fd)
-	}
-	switch {
-	case !holder.alive():
-		return errors.New("the node is gone: its first process was killed")
-	case err != nil:
+	if err != nil {
 		return fmt.Errorf("open node: %w", err)
+	}
+	defer unix.Close(fd)
+	if !holder.alive() {
+		return errors.New("the node is gone: its first process was killed")
 	}
 	// A mount namespace can only be joined by a task whose root and working
 	// folder are shared with no other thread (setns(2)).

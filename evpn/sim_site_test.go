@@ -1,0 +1,393 @@
+package evpn_test
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/vtepbgp/vtepbgp/evpn"
+)
+
+func mustAddr(s string) addr { return netip.MustParseAddr(s) }
+
+func addrAt(a addr, n int) addr {
+	for range n {
+		a = a.Next()
+	}
+	return a
+}
+
+// simPanic makes a broken promise of the core end the seed loudly.
+type simPanic struct{}
+
+func (simPanic) Errorf(format string, args ...any) {
+	panic("simulation: " + fmt.Sprintf(format, args...))
+}
+
+// site is one VTEP: a core, the daemon around it, its kernel, its session.
+type site struct {
+	w      *world
+	addr   addr
+	cfg    evpn.Config
+	core   *evpn.Core
+	sum    *ledger
+	kernel *simKernel
+
+	session int // number of the session; 0 = down
+	last    int
+	out, in time.Time // when the links last delivered: they keep order
+}
+
+func newSite(w *world, cfg evpn.Config) *site {
+	s := &site{w: w, addr: cfg.VTEP, cfg: cfg}
+	s.kernel = &simKernel{s: s, up: map[evpn.VNI]bool{}, local: map[simMAC]bool{}, ips: map[simIP]evpn.MAC{}, rows: map[evpn.RowKey]evpn.Row{}}
+	for _, vni := range simVNIs {
+		s.kernel.up[vni] = true
+	}
+	return s
+}
+
+// boot starts the daemon: nothing known, the kernel as it was left.
+func (s *site) boot() {
+	s.core, s.sum = evpn.New(s.cfg), newLedger()
+	s.kernel.gen++
+	s.kernel.report()
+}
+
+// prune removes the rows that nobody asked for.
+func (s *site) prune() {
+	for k := range s.kernel.rows {
+		if _, ok := s.sum.rows[k]; !ok {
+			delete(s.kernel.rows, k)
+		}
+	}
+}
+
+func (s *site) handle(ev evpn.Event) {
+	s.core.Handle(ev, s.w.now)
+	if s.w.chance(30) && s.session != 0 { // let some events share a drain
+		core := s.core
+		s.w.after(time.Millisecond, func() {
+			if s.core == core {
+				s.drain()
+			}
+		})
+		return
+	}
+	s.drain()
+}
+
+func (s *site) drain() {
+	ch := s.core.Drain(s.w.now)
+	s.sum.apply(simPanic{}, ch)
+	if s.session != 0 && len(ch.Announce)+len(ch.Withdraw) > 0 {
+		s.send(ch.Announce, ch.Withdraw)
+	}
+	if len(ch.Rows) > 0 {
+		s.kernel.write(ch.Rows)
+	}
+}
+
+func (s *site) send(announce []evpn.Route, withdraw []evpn.RouteKey) {
+	session := s.session
+	s.out = s.w.later(s.out)
+	s.w.after(s.out.Sub(s.w.now), func() {
+		if s.session == session {
+			s.w.rr.receive(s, announce, withdraw)
+		}
+	})
+}
+
+func (s *site) connect() {
+	if s.session != 0 {
+		return
+	}
+	s.drain()
+	s.last++
+	s.session = s.last
+	s.core.Handle(evpn.NeighborUp{Neighbor: rr, EndOfRIB: true, KeptForwarding: true}, s.w.now)
+	s.send(s.sum.desired().Routes, nil)
+	session := s.session
+	s.out = s.w.later(s.out)
+	s.w.after(s.out.Sub(s.w.now), func() {
+		if s.session == session {
+			s.w.rr.endOfRIB(s)
+		}
+	})
+	s.w.rr.connected(s)
+}
+
+func (s *site) disconnect(grace bool) {
+	if s.session == 0 {
+		return
+	}
+	s.session = 0
+	s.w.rr.disconnected(s, grace)
+	s.handle(evpn.NeighborDown{Neighbor: rr, Graceful: grace, StaleTime: 20 * time.Second})
+}
+
+// later gives the next time at which a link that keeps order may deliver.
+func (w *world) later(last time.Time) time.Time {
+	t := w.now.Add(time.Duration(1+w.rng.IntN(400)) * time.Millisecond)
+	if t.Before(last) {
+		return last
+	}
+	return t
+}
+
+// reflector passes routes on, and back to where they came from, as FRR does.
+type reflector struct {
+	w     *world
+	addr  addr
+	table map[evpn.RouteKey]simRoute
+}
+
+type simRoute struct {
+	evpn.Route
+	from  *site
+	stale bool
+}
+
+func (r *reflector) receive(from *site, announce []evpn.Route, withdraw []evpn.RouteKey) {
+	for _, k := range withdraw {
+		delete(r.table, k)
+	}
+	for _, a := range announce {
+		r.table[a.Key] = simRoute{Route: a, from: from}
+	}
+	r.broadcast(announce, withdraw)
+}
+
+func (r *reflector) broadcast(announce []evpn.Route, withdraw []evpn.RouteKey) {
+	for _, s := range r.w.sites {
+		r.deliver(s, evpn.RoutesReceived{Neighbor: r.addr, Announced: announce, Withdrawn: withdraw})
+	}
+}
+
+func (r *reflector) deliver(s *site, ev evpn.Event) {
+	if s.session == 0 {
+		return
+	}
+	session := s.session
+	s.in = r.w.later(s.in)
+	r.w.after(s.in.Sub(r.w.now), func() {
+		if s.session == session {
+			s.handle(ev)
+		}
+	})
+}
+
+func (r *reflector) keys() []evpn.RouteKey {
+	return slices.SortedFunc(maps.Keys(r.table), evpn.RouteKey.Compare)
+}
+
+func (r *reflector) connected(s *site) {
+	for _, k := range r.keys() {
+		r.deliver(s, evpn.RoutesReceived{Neighbor: r.addr, Announced: []evpn.Route{r.table[k].Route}})
+	}
+	r.deliver(s, evpn.EndOfRIB{Neighbor: r.addr})
+}
+
+func (r *reflector) disconnected(s *site, grace bool) {
+	for _, k := range r.keys() {
+		if e := r.table[k]; e.from == s {
+			if grace && !e.stale {
+				e.stale = true
+				r.table[k] = e
+				continue
+			}
+			delete(r.table, k)
+			r.broadcast(nil, []evpn.RouteKey{k})
+		}
+	}
+	if grace {
+		last := s.last
+		r.w.after(20*time.Second, func() {
+			if s.last == last { // never came back
+				r.endOfRIB(s)
+			}
+		})
+	}
+}
+
+func (r *reflector) endOfRIB(s *site) {
+	for _, k := range r.keys() {
+		if e := r.table[k]; e.from == s && e.stale {
+			delete(r.table, k)
+			r.broadcast(nil, []evpn.RouteKey{k})
+		}
+	}
+}
+
+type simMAC struct {
+	vni evpn.VNI
+	mac evpn.MAC
+}
+
+type simIP struct {
+	vni evpn.VNI
+	ip  addr
+}
+
+// simKernel is bridge FDB and neighbour table. An address is either local or a row of
+// ours, never both: the later one has replaced the other.
+type simKernel struct {
+	s     *site
+	gen   int // of the daemon that listens
+	up    map[evpn.VNI]bool
+	local map[simMAC]bool
+	ips   map[simIP]evpn.MAC
+	rows  map[evpn.RowKey]evpn.Row
+	wrote time.Time
+}
+
+// hear is a frame of h on an access port.
+func (k *simKernel) hear(h *host) {
+	if !k.up[h.vni] {
+		return
+	}
+	m := simMAC{h.vni, h.mac}
+	if !k.local[m] {
+		delete(k.rows, evpn.RowKey{Kind: evpn.MACRow, VNI: h.vni, MAC: h.mac})
+		k.local[m] = true
+		k.emit(evpn.LocalMACLearned{VNI: h.vni, MAC: h.mac, Port: "veth1"})
+	}
+	i := simIP{h.vni, h.ip}
+	if _, ok := k.ips[i]; !ok {
+		delete(k.rows, evpn.RowKey{Kind: evpn.NeighborRow, VNI: h.vni, IP: h.ip})
+		k.ips[i] = h.mac
+		k.emit(evpn.LocalIPLearned{VNI: h.vni, IP: h.ip, MAC: h.mac})
+	}
+}
+
+// age forgets a silent host.
+func (k *simKernel) age(h *host) {
+	if m := (simMAC{h.vni, h.mac}); k.local[m] {
+		delete(k.local, m)
+		k.emit(evpn.LocalMACGone{VNI: h.vni, MAC: h.mac})
+	}
+	if i := (simIP{h.vni, h.ip}); k.ips[i] == h.mac {
+		delete(k.ips, i)
+		k.emit(evpn.LocalIPGone{VNI: h.vni, IP: h.ip, MAC: h.mac})
+	}
+}
+
+func (k *simKernel) setVNI(vni evpn.VNI, up bool) {
+	k.up[vni] = up
+	if !up { // the bridge flushes what it learned
+		for _, h := range k.s.w.hosts {
+			if h.vni == vni {
+				k.age(h)
+			}
+		}
+	}
+	k.tell(evpn.VNIState{VNI: vni, Up: up})
+}
+
+// emit tells the daemon what happened: mostly soon, sometimes late and out of order,
+// sometimes never.
+func (k *simKernel) emit(ev evpn.Event) {
+	w := k.s.w
+	switch {
+	case w.chance(5): // lost; a resync will repair it
+		return
+	case w.chance(10):
+		gen := k.gen
+		w.after(time.Duration(w.rng.IntN(1500))*time.Millisecond, func() {
+			if k.gen == gen {
+				k.s.handle(ev)
+			}
+		})
+	default:
+		k.tell(ev)
+	}
+}
+
+func (k *simKernel) tell(ev evpn.Event) {
+	gen := k.gen
+	k.s.w.after(time.Millisecond, func() {
+		if k.gen == gen {
+			k.s.handle(ev)
+		}
+	})
+}
+
+// report is a dump: all that is there.
+func (k *simKernel) report() {
+	for _, vni := range simVNIs {
+		k.tell(evpn.VNIState{VNI: vni, Up: k.up[vni]})
+	}
+	for _, h := range k.s.w.hosts {
+		if k.local[simMAC{h.vni, h.mac}] {
+			k.tell(evpn.LocalMACLearned{VNI: h.vni, MAC: h.mac, Port: "veth1"})
+		} else {
+			k.tell(evpn.LocalMACGone{VNI: h.vni, MAC: h.mac})
+		}
+		if k.ips[simIP{h.vni, h.ip}] == h.mac {
+			k.tell(evpn.LocalIPLearned{VNI: h.vni, IP: h.ip, MAC: h.mac})
+		} else {
+			k.tell(evpn.LocalIPGone{VNI: h.vni, IP: h.ip, MAC: h.mac})
+		}
+	}
+}
+
+// resync is a dump, and then a repair of the rows that the core wants all the same.
+func (k *simKernel) resync() {
+	k.report()
+	gen := k.gen
+	k.s.w.after(100*time.Millisecond, func() {
+		if k.gen != gen {
+			return
+		}
+		k.s.drain()
+		for _, r := range k.s.sum.desired().Rows {
+			if k.rows[r.RowKey] != r {
+				k.set(r)
+			}
+		}
+	})
+}
+
+// write applies what the core asked for, a little later and in order.
+func (k *simKernel) write(changes []evpn.RowChange) {
+	gen := k.gen
+	t := k.s.w.now.Add(time.Duration(k.s.w.rng.IntN(30)) * time.Millisecond)
+	if t.Before(k.wrote) {
+		t = k.wrote
+	}
+	k.wrote = t
+	k.s.w.after(t.Sub(k.s.w.now), func() {
+		if k.gen != gen {
+			return
+		}
+		for _, c := range changes {
+			if c.Remove {
+				delete(k.rows, c.RowKey)
+			} else {
+				k.set(c.Row)
+			}
+		}
+	})
+}
+
+func (k *simKernel) set(r evpn.Row) {
+	k.rows[r.RowKey] = r
+	switch r.Kind {
+	case evpn.MACRow:
+		if m := (simMAC{r.VNI, r.RowKey.MAC}); k.local[m] {
+			delete(k.local, m)
+			k.emit(evpn.LocalMACGone{VNI: r.VNI, MAC: r.RowKey.MAC})
+		}
+	case evpn.NeighborRow:
+		if mac, ok := k.ips[simIP{r.VNI, r.IP}]; ok {
+			delete(k.ips, simIP{r.VNI, r.IP})
+			k.emit(evpn.LocalIPGone{VNI: r.VNI, IP: r.IP, MAC: mac})
+		}
+	}
+}
+
+var _ assert.TestingT = simPanic{}

@@ -32,6 +32,9 @@ func (k *Kernel) observe(n Neighbor, gone bool) {
 	}
 }
 
+// pinned are the states of rows that an operator made to stay.
+const pinned = unix.NUD_PERMANENT | unix.NUD_NOARP
+
 func shapeOf(n Neighbor) rowShape {
 	switch {
 	case n.State&unix.NUD_PERMANENT != 0:
@@ -72,16 +75,13 @@ func (k *Kernel) observeSelf(in *instance, n Neighbor, gone bool) {
 	case gone && e.have == to:
 		e.have, e.selfShape = vtep{}, shapeNone
 	case gone:
-		return // one of several destinations, or already replaced
-	case e.flags&flagSeen != 0 && e.have != to && to == e.want:
-		return // a dump shows several destinations: keep the wrong one in sight
+		return // replaced since: a unicast MAC has one destination (vxlan_fdb_update_existing)
 	default:
 		if e.have == to && e.selfShape == shape {
 			k.stats.Echoes++
 		}
-		if shape == shapeForeign && !e.wanted() {
-			// Not ours and not wanted: learned by the data path, or an operator's.
-			to, shape = vtep{}, shapeNone
+		if shape == shapeForeign && !e.wanted() && n.State&pinned == 0 {
+			to, shape = vtep{}, shapeNone // learned by the data path: not worth an entry
 		}
 		e.have, e.selfShape = to, shape
 		e.flags |= flagSeen
@@ -100,7 +100,7 @@ func (k *Kernel) observeBridge(in *instance, n Neighbor, gone bool) {
 		if e.bridgeShape == shape {
 			k.stats.Echoes++
 		}
-		if shape == shapeForeign && !e.wanted() {
+		if shape == shapeForeign && !e.wanted() && n.State&pinned == 0 {
 			shape = shapeNone
 		}
 		e.bridgeShape = shape

@@ -27,7 +27,6 @@ const (
 	deleteBoth
 	deleteSelf
 	deleteBridge
-	deleteExtra // a second destination of a MAC that stays
 	setFlood
 	deleteFlood
 	setNeighbor
@@ -143,7 +142,6 @@ func (k *Kernel) writeMAC(b *batch, key macKey, now time.Time) {
 	in, mac := key.in, key.mac
 	e := in.macs[mac]
 	e.flags &^= flagQueued
-	disturbed := e.flags&flagDisturbed != 0
 	switch {
 	case e.settled() || !in.writable(evpn.MACRow) || e.flags&flagYield != 0:
 		e.flags &^= flagDisturbed
@@ -169,11 +167,12 @@ func (k *Kernel) writeMAC(b *batch, key macKey, now time.Time) {
 			// The bridge adds marks to a row but never takes one away (br_fdb.c).
 			k.deleteRow(b, in, mac, deleteBridge, unix.NTF_MASTER, vtep{})
 		}
-		b.add(write{in: in, effect: setMAC, mac: mac, to: e.want, shape: shape}, NeighborOp{Replace, row})
-		if disturbed && e.have != (vtep{}) && e.have != e.want {
-			// Replacing keeps a second destination that somebody appended.
-			k.deleteRow(b, in, mac, deleteExtra, unix.NTF_SELF, e.have)
+		if e.selfShape == shapeSticky && shape == shapeLearned || e.selfShape == shapeForeign {
+			// An extern_learn row does not take over the marks of one that user space
+			// added without (vxlan_fdb_update_existing, drivers/net/vxlan).
+			k.deleteRow(b, in, mac, deleteSelf, unix.NTF_SELF, e.have)
 		}
+		b.add(write{in: in, effect: setMAC, mac: mac, to: e.want, shape: shape}, NeighborOp{Replace, row})
 	}
 	k.putMAC(in, mac, e)
 }

@@ -1,0 +1,39 @@
+package kerneltest
+
+import "testing"
+
+// Run is the contract between package kernel and a kernel. Each part gets a fresh
+// World.
+func Run(t *testing.T, f Factory) {
+	parts := []struct {
+		name string
+		run  func(*testing.T, Factory)
+	}{
+		{"create devices", createDevices},
+		{"adopt devices", adoptDevices},
+		{"devices that cannot work", impossibleDevices},
+		{"remove VNI", removeVNI},
+		{"device deleted", deviceDeleted},
+		{"VTEP address comes and goes", addressComesAndGoes},
+		{"bridge interface", bridgeInterface},
+		{"rows", rows},
+		{"rows over IPv6", rowsIPv6},
+		{"MAC moves between VTEPs", moveRemote},
+		{"sticky comes and goes", toggleSticky},
+		{"local MACs", localMACs},
+		{"local IPs", localIPs},
+		{"port leaves", portLeaves},
+		{"local takes over remote", localOverRemote},
+		{"remote takes over local", remoteOverLocal},
+		{"foreign changes are repaired", foreignRepaired},
+		{"foreign rows stay", foreignStay},
+		{"adoption", adoption},
+		{"flush", flush},
+		{"lost events", lostEvents},
+		{"many rows", manyRows},
+		{"walk", walk},
+	}
+	for _, p := range parts {
+		t.Run(p.name, func(t *testing.T) { p.run(t, f) })
+	}
+}

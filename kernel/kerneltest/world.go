@@ -1,0 +1,150 @@
+package kerneltest
+
+import (
+	"net/netip"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/vtepbgp/vtepbgp/evpn"
+	"github.com/vtepbgp/vtepbgp/kernel"
+)
+
+// World is a host for one test: a kernel, and what happens around it.
+type World interface {
+	// Backend opens the kernel for one user; eventBuffer (bytes, 0 = large) bounds
+	// the events that it can fall behind. It is closed with the test.
+	Backend(t testing.TB, eventBuffer int) kernel.Backend
+	// AddPort makes an Ethernet link whose other end is a host; it is up.
+	AddPort(t testing.TB, name string, mtu int)
+	SetAddress(t testing.TB, device string, ip netip.Addr, on bool)
+	// Frame lets the host behind a port send a frame.
+	Frame(t testing.TB, port string, mac evpn.MAC)
+	// FDB and Neighbors print like bridge(8) and ip(8), without what no test is about.
+	FDB(t testing.TB) []string
+	Neighbors(t testing.TB) []string
+}
+
+// Factory makes a fresh World, or skips the test.
+type Factory func(t testing.TB) World
+
+// FakeWorld is a World in memory.
+type FakeWorld struct{ *Fake }
+
+// NewFakeWorld is a [Factory].
+func NewFakeWorld(testing.TB) World { return FakeWorld{NewFake()} }
+
+// Backend gives the fake itself; about 1 KiB of buffer holds one event, as in
+// Linux (an event costs the buffer its skb, not its length).
+func (w FakeWorld) Backend(_ testing.TB, eventBuffer int) kernel.Backend {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if eventBuffer != 0 {
+		w.buffer = eventBuffer / 1024
+	}
+	return w.Fake
+}
+
+// AddPort makes a link.
+func (w FakeWorld) AddPort(_ testing.TB, name string, mtu int) { w.AddDevice(name, mtu) }
+
+// SetAddress adds or removes an address.
+func (w FakeWorld) SetAddress(_ testing.TB, device string, ip netip.Addr, on bool) {
+	w.Fake.SetAddress(device, ip, on)
+}
+
+// Frame is a frame from a host.
+func (w FakeWorld) Frame(_ testing.TB, port string, mac evpn.MAC) { w.Fake.Frame(port, mac) }
+
+// FDB prints the forwarding rows.
+func (w FakeWorld) FDB(testing.TB) []string { return tidy(w.Fake.FDB()) }
+
+// Neighbors prints the neighbours.
+func (w FakeWorld) Neighbors(testing.TB) []string { return tidy(w.Fake.Neighbors()) }
+
+// RealWorld is a World in a network namespace of its own.
+type RealWorld struct{ *Namespace }
+
+// NewRealWorld is a [Factory].
+func NewRealWorld(t testing.TB) World {
+	w := RealWorld{NewNamespace(t)}
+	// Probes: without these kinds of links nothing can be tested here.
+	w.IP(t, "link", "add", "probe0", "type", "bridge")
+	w.IP(t, "link", "add", "probe1", "type", "vxlan", "id", "1", "dstport", "1")
+	w.IP(t, "link", "del", "probe0")
+	w.IP(t, "link", "del", "probe1")
+	return w
+}
+
+// Backend opens netlink sockets.
+func (w RealWorld) Backend(t testing.TB, eventBuffer int) kernel.Backend {
+	b, err := kernel.NewNetlink(kernel.NetlinkOptions{Namespace: w.Handle(), EventBuffer: eventBuffer})
+	require.NoError(t, err)
+	t.Cleanup(func() { b.Close() })
+	return b
+}
+
+// AddPort makes a veth pair: name, and name with "-host" behind it.
+func (w RealWorld) AddPort(t testing.TB, name string, mtu int) {
+	host := name + "-host"
+	w.IP(t, "link", "add", name, "mtu", strconv.Itoa(mtu), "type", "veth", "peer", "name", host, "mtu", strconv.Itoa(mtu))
+	for _, l := range []string{name, host} {
+		w.IP(t, "link", "set", l, "addrgenmode", "none")
+		w.IP(t, "link", "set", l, "up")
+	}
+}
+
+// SetAddress adds or removes an address.
+func (w RealWorld) SetAddress(t testing.TB, device string, ip netip.Addr, on bool) {
+	verb := "add"
+	if !on {
+		verb = "del"
+	}
+	args := []string{"addr", verb, netip.PrefixFrom(ip, ip.BitLen()).String(), "dev", device}
+	if on && ip.Is6() {
+		args = append(args, "nodad")
+	}
+	w.IP(t, args...)
+}
+
+// Frame sends a broadcast of an experimental EtherType from the far end of the pair.
+func (w RealWorld) Frame(t testing.TB, port string, mac evpn.MAC) {
+	require.NoError(t, w.Do(func() error {
+		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		frame := make([]byte, 60)
+		copy(frame, []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff})
+		copy(frame[6:], mac[:])
+		frame[12], frame[13] = 0x88, 0xb5
+		ifr, err := unix.NewIfreq(port + "-host")
+		if err == nil {
+			err = unix.IoctlIfreq(fd, unix.SIOCGIFINDEX, ifr)
+		}
+		if err != nil {
+			return err
+		}
+		return unix.Sendto(fd, frame, 0, &unix.SockaddrLinklayer{Ifindex: int(ifr.Uint32()), Halen: 6})
+	}))
+}
+
+// FDB prints the forwarding rows.
+func (w RealWorld) FDB(t testing.TB) []string {
+	return tidy(strings.Split(w.BridgeTool(t, "fdb"), "\n"))
+}
+
+// Neighbors prints the neighbours of bridges.
+func (w RealWorld) Neighbors(t testing.TB) []string {
+	var out []string
+	for _, l := range strings.Split(w.IP(t, "neigh"), "\n") {
+		if strings.Contains(l, " dev br") {
+			out = append(out, l)
+		}
+	}
+	return tidy(out)
+}

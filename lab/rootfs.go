@@ -58,7 +58,12 @@ func (p *rootfs) build() error {
 	if err := unix.Mount("tmpfs", p.scratch, "tmpfs", 0, "mode=755"); err != nil {
 		return fmt.Errorf("mount memory for the node's files: %w", err)
 	}
-	root := filepath.Join(p.scratch, "root")
+	// Overlay's options are separated by commas: with relative paths the name of
+	// the lab's folder may hold what it likes. Only this thread changes its folder.
+	if err := os.Chdir(p.scratch); err != nil {
+		return fmt.Errorf("prepare root: %w", err)
+	}
+	root := "root"
 	for i, lower := range lowers {
 		if err := p.overlay(i, lower, filepath.Join(root, lower)); err != nil {
 			return err
@@ -92,8 +97,7 @@ func (p *rootfs) build() error {
 const oldRoot = "/.machine"
 
 func (p *rootfs) overlay(i int, lower, target string) error {
-	upper := filepath.Join(p.scratch, "upper"+strconv.Itoa(i))
-	work := filepath.Join(p.scratch, "work"+strconv.Itoa(i))
+	upper, work := "upper"+strconv.Itoa(i), "work"+strconv.Itoa(i)
 	for _, d := range []string{upper, work, target} {
 		if err := os.MkdirAll(d, 0o755); err != nil {
 			return fmt.Errorf("prepare overlay of %s: %w", lower, err)

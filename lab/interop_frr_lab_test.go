@@ -21,6 +21,7 @@ var casts = []struct{ rr, va, vb string }{
 	{kindFRR, kindVTEPBGP, kindVTEPBGP},
 	{kindGoBGP, kindVTEPBGP, kindFRR},
 	{kindVTEPBGP, kindFRR, kindFRR},
+	{kindGoBGP, kindFRR, kindFRR},
 }
 
 const convergence = 30 * time.Second

@@ -1,0 +1,353 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/vtepbgp/vtepbgp/cmd/vtepbgp/internal/api"
+	"github.com/vtepbgp/vtepbgp/evpn"
+	"github.com/vtepbgp/vtepbgp/kernel"
+)
+
+// The daemon answers the control interface. Core state is copied on the loop, as
+// briefly as can be, and put into words outside it.
+var _ api.Backend = (*daemon)(nil)
+
+// Status gives the daemon at a glance.
+func (d *daemon) Status(ctx context.Context) (api.Status, error) {
+	cfg := d.config()
+	s := api.Status{
+		Version: d.opts.Version, PID: os.Getpid(), ConfigFile: d.opts.ConfigPath,
+		Started: d.started.UTC(), UptimeSeconds: int64(time.Since(d.started).Seconds()),
+		PruneAllowed: d.pruneAllowed.Load(),
+		ASN:          cfg.BGP.ASN, RouterID: cfg.BGP.RouterID, VTEPAddress: d.kernel.VTEPAddress(),
+		Reload:   api.ReloadSummary{Count: d.reloads.Load()},
+		Problems: []string{},
+	}
+	if why := d.ready.Load(); why != nil {
+		s.NotReady = *why
+	}
+	s.Ready = s.NotReady == ""
+	if r := d.lastReload.Load(); r != nil {
+		s.Reload.Last = r.at.UTC()
+		if r.err != nil {
+			s.Reload.LastError = r.err.Error()
+		}
+	}
+	neighbors := d.speaker.Neighbors()
+	var vnis []evpn.VNIInfo
+	err := d.loop.do(ctx, func(c *evpn.Core) {
+		s.Synced = c.Synced()
+		s.VTEPs = c.VTEPCount()
+		vnis = c.VNIs()
+		for _, n := range neighbors {
+			s.Routes.Accepted += c.AcceptedRoutes(n.Address)
+		}
+	})
+	if err != nil {
+		return api.Status{}, err
+	}
+	for _, n := range neighbors {
+		s.Neighbors.Total++
+		if n.State == established {
+			s.Neighbors.Established++
+		}
+		s.Routes.Received += n.RoutesReceived
+		s.Routes.Shed += n.RoutesShed
+	}
+	s.Routes.Advertised = d.speaker.Stats().OwnRoutes
+	for _, v := range vnis {
+		s.VNIs.Total++
+		if v.Up {
+			s.VNIs.Up++
+		}
+		s.LocalMACs += v.LocalMACs
+		s.RemoteMACs += v.RemoteMACs
+	}
+	for _, v := range d.kernel.Status() {
+		for _, p := range v.Problems {
+			s.Problems = append(s.Problems, fmt.Sprintf("vni %s: %s", v.VNI, p))
+		}
+	}
+	s.Kernel = kernelSummary(d.kernel.Stats())
+	return s, nil
+}
+
+const established = "established"
+
+func kernelSummary(k kernel.Stats) api.KernelSummary {
+	s := api.KernelSummary{Pending: k.Pending, Repairs: k.Repairs}
+	for _, w := range k.Writes {
+		s.Writes += w.OK + w.Already
+		s.Failures += w.Failed
+	}
+	for _, n := range k.Resyncs {
+		s.Resyncs += n
+	}
+	return s
+}
+
+// Neighbors lists the BGP neighbours.
+func (d *daemon) Neighbors(ctx context.Context) ([]api.Neighbor, error) {
+	list := d.speaker.Neighbors()
+	accepted := make([]int, len(list))
+	if err := d.loop.do(ctx, func(c *evpn.Core) {
+		for i, n := range list {
+			accepted[i] = c.AcceptedRoutes(n.Address)
+		}
+	}); err != nil {
+		return nil, err
+	}
+	out := make([]api.Neighbor, 0, len(list))
+	for i, n := range list {
+		a := api.Neighbor{
+			Address: n.Address, Description: n.Description, ASN: n.ASN, RouterID: n.RouterID, State: n.State,
+			Dynamic: n.Dynamic, Passive: n.Passive, RouteReflectorClient: n.RouteReflector, LocalAddress: n.LocalAddress,
+			HoldTimeSeconds: int(n.HoldTime.Seconds()), KeepaliveSeconds: int(n.Keepalive.Seconds()),
+			GracefulRestart: n.GracefulRestart, Capabilities: notNil(n.Capabilities),
+			RoutesReceived: n.RoutesReceived, RoutesAccepted: accepted[i], RoutesShed: n.RoutesShed, RoutesAdvertised: n.RoutesAdvertised,
+			MessagesIn: n.MessagesIn, MessagesOut: n.MessagesOut, Flaps: n.Flaps, Drops: n.Drops, LastError: n.LastError,
+		}
+		if n.Prefix.IsValid() {
+			a.Prefix = n.Prefix.String()
+		}
+		if n.State == established {
+			a.UptimeSeconds = int64(time.Since(n.Since).Seconds())
+		}
+		if a.Drops == nil {
+			a.Drops = map[string]uint64{}
+		}
+		out = append(out, a)
+	}
+	return out, nil
+}
+
+// VNIs lists VNIs as the core and the kernel see them.
+func (d *daemon) VNIs(ctx context.Context, f api.VNIFilter) ([]api.VNI, error) {
+	var infos []evpn.VNIInfo
+	if err := d.loop.do(ctx, func(c *evpn.Core) { infos = c.VNIs() }); err != nil {
+		return nil, err
+	}
+	status := map[evpn.VNI]kernel.VNIStatus{}
+	for _, s := range d.kernel.Status() {
+		status[s.VNI] = s
+	}
+	vtep := d.kernel.VTEPAddress()
+	out := []api.VNI{}
+	for _, i := range infos {
+		if f.VNI != 0 && i.VNI != f.VNI {
+			continue
+		}
+		k := status[i.VNI]
+		v := api.VNI{
+			VNI: i.VNI, Device: k.Device, Bridge: k.Bridge, VTEPAddress: vtep, MTUBytes: k.MTU,
+			RD: i.RD.String(), ImportRT: notNil(i.Import), ExportRT: notNil(i.Export),
+			Flooding: i.Flooding, Suppression: i.Suppression, MaxMACs: i.MaxMACs,
+			LocalMACs: i.LocalMACs, RemoteMACs: i.RemoteMACs, VTEPs: i.VTEPs, State: "down",
+			Problems: notNil(slices.Clone(k.Problems)),
+		}
+		switch {
+		case i.Up:
+			v.State = "up"
+		case i.DownReason != "" && !slices.Contains(v.Problems, i.DownReason):
+			v.Problems = append([]string{i.DownReason}, v.Problems...)
+		}
+		out = append(out, v)
+	}
+	return out, known(f, len(out))
+}
+
+func known(f api.VNIFilter, found int) error {
+	if f.VNI != 0 && found == 0 {
+		return fmt.Errorf("VNI %s is not configured: %w", f.VNI, api.ErrNotFound)
+	}
+	return nil
+}
+
+// VTEPs lists the remote VTEPs.
+func (d *daemon) VTEPs(ctx context.Context, f api.VNIFilter) ([]api.VTEP, error) {
+	var infos []evpn.VTEPInfo
+	if err := d.loop.do(ctx, func(c *evpn.Core) { infos = c.VTEPs() }); err != nil {
+		return nil, err
+	}
+	out := []api.VTEP{}
+	for _, i := range infos {
+		if f.VNI == 0 || slices.Contains(i.VNIs, f.VNI) {
+			out = append(out, api.VTEP{Address: i.Address, VNIs: notNil(i.VNIs), MACs: i.MACs})
+		}
+	}
+	return out, nil
+}
+
+// Flood lists the flood lists, of every VNI also when it is empty.
+func (d *daemon) Flood(ctx context.Context, f api.VNIFilter) ([]api.Flood, error) {
+	var (
+		infos   []evpn.VNIInfo
+		entries []evpn.FloodEntry
+	)
+	if err := d.loop.do(ctx, func(c *evpn.Core) {
+		infos, entries = c.VNIs(), c.Flood(f.VNI)
+	}); err != nil {
+		return nil, err
+	}
+	members := map[evpn.VNI][]api.FloodVTEP{}
+	for _, e := range entries {
+		members[e.VNI] = append(members[e.VNI], api.FloodVTEP{
+			Address: e.VTEP, Source: e.Source,
+			Installed: d.kernel.Installed(evpn.RowKey{Kind: evpn.FloodRow, VNI: e.VNI, IP: e.VTEP}),
+		})
+	}
+	out := []api.Flood{}
+	for _, i := range infos {
+		if f.VNI != 0 && i.VNI != f.VNI {
+			continue
+		}
+		fl := api.Flood{VNI: i.VNI, Mode: i.Flooding, VTEPs: notNil(members[i.VNI]), Counters: map[string]uint64{}}
+		if i.Flooding == evpn.FloodIngress {
+			fl.Engine = "kernel"
+		}
+		out = append(out, fl)
+	}
+	return out, known(f, len(out))
+}
+
+// MACs lists MACs, one VNI at a time, so that the loop is held for one VNI only.
+func (d *daemon) MACs(ctx context.Context, f api.MACFilter, yield func(api.MAC) error) error {
+	var vnis []evpn.VNI
+	if err := d.loop.do(ctx, func(c *evpn.Core) {
+		for _, i := range c.VNIs() {
+			if f.VNI == 0 || i.VNI == f.VNI {
+				vnis = append(vnis, i.VNI)
+			}
+		}
+	}); err != nil {
+		return err
+	}
+	if err := known(api.VNIFilter{VNI: f.VNI}, len(vnis)); err != nil {
+		return err
+	}
+	var batch []evpn.MACInfo
+	for _, vni := range vnis {
+		batch = batch[:0]
+		if err := d.loop.do(ctx, func(c *evpn.Core) {
+			c.MACs(vni, func(m evpn.MACInfo) bool {
+				if f.Matches(m) {
+					batch = append(batch, m)
+				}
+				return true
+			})
+		}); err != nil {
+			return err
+		}
+		for _, m := range batch {
+			if err := yield(d.mac(m)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (d *daemon) mac(m evpn.MACInfo) api.MAC {
+	return api.MAC{
+		VNI: m.VNI, MAC: m.MAC, IPs: notNil(m.IPs), Origin: m.Origin, VTEP: m.VTEP, Port: m.Port,
+		Sequence: m.Sequence, Sticky: m.Sticky, Duplicate: m.Duplicate, Stale: m.Stale, Moves: m.Moves,
+		Installed: m.Origin == evpn.OriginLocal || d.kernel.Installed(evpn.RowKey{Kind: evpn.MACRow, VNI: m.VNI, MAC: m.MAC}),
+	}
+}
+
+// Routes lists received routes and our own.
+func (d *daemon) Routes(ctx context.Context, f api.RouteFilter, yield func(api.Route) error) error {
+	var batch []evpn.RouteInfo
+	if err := d.loop.do(ctx, func(c *evpn.Core) {
+		c.Routes(func(r evpn.RouteInfo) bool {
+			if f.Matches(r) {
+				batch = append(batch, r)
+			}
+			return true
+		})
+	}); err != nil {
+		return err
+	}
+	for i := range batch {
+		if err := yield(route(batch[i])); err != nil {
+			return err
+		}
+		batch[i] = evpn.RouteInfo{} // written: let go
+	}
+	return nil
+}
+
+func route(r evpn.RouteInfo) api.Route {
+	a := api.Route{
+		Type: uint8(r.Key.Type), TypeName: r.Key.Type.String(), RD: r.Key.RD.String(), EthernetTag: r.Key.Tag,
+		ESI: r.ESI.String(), VNI: r.VNI(), Neighbor: r.Neighbor, Local: !r.Neighbor.IsValid(),
+		Best: r.Best, Stale: r.Stale, Imported: r.Imported(), ImportedBy: notNil(r.VNIs), Reason: r.Reason,
+		RouteTargets: []evpn.RouteTarget{}, Encapsulation: []uint16{},
+	}
+	switch r.Key.Type {
+	case evpn.MACIPRoute:
+		a.MAC, a.IP = r.Key.MAC.String(), r.Key.IP
+	case evpn.IMETRoute:
+		a.IP = r.Key.IP
+	case evpn.IPPrefixRoute:
+		a.Prefix = netip.PrefixFrom(r.Key.IP, int(r.Key.PrefixLen)).String()
+	}
+	if t := r.Attrs; t != nil {
+		a.NextHop, a.RouteTargets, a.Encapsulation = t.NextHop, notNil(t.RouteTargets), notNil(t.Encaps)
+		a.Sequence, a.Sticky = t.Mobility.Sequence, t.Mobility.Sticky
+	}
+	return a
+}
+
+// Reload reads the configuration again.
+func (d *daemon) Reload(ctx context.Context) (api.ReloadResult, error) {
+	r, err := d.reload(ctx)
+	if err != nil {
+		d.log.WithField(fieldError, err).Error("reload failed")
+	}
+	return r, err
+}
+
+// ResetNeighbor resets a session.
+func (d *daemon) ResetNeighbor(_ context.Context, address netip.Addr, soft bool) error {
+	if !slices.ContainsFunc(d.speakerAddresses(), func(a netip.Addr) bool { return a == address }) {
+		return fmt.Errorf("neighbor %s is not known: %w", address, api.ErrNotFound)
+	}
+	return d.speaker.Reset(address, soft)
+}
+
+func (d *daemon) speakerAddresses() (addrs []netip.Addr) {
+	for _, n := range d.speaker.Neighbors() {
+		addrs = append(addrs, n.Address)
+	}
+	return addrs
+}
+
+// ClearDuplicate thaws MACs frozen as duplicates.
+func (d *daemon) ClearDuplicate(ctx context.Context, vni evpn.VNI, mac evpn.MAC) error {
+	found := false
+	if err := d.loop.do(ctx, func(c *evpn.Core) {
+		if found = slices.ContainsFunc(c.VNIs(), func(i evpn.VNIInfo) bool { return i.VNI == vni }); found {
+			c.Handle(evpn.DuplicateCleared{VNI: vni, MAC: mac}, time.Now())
+		}
+	}); err != nil {
+		return err
+	}
+	if !found {
+		return known(api.VNIFilter{VNI: vni}, 0)
+	}
+	return nil
+}
+
+// notNil makes an absent list an empty one: in JSON a list is never null.
+func notNil[T any](s []T) []T {
+	if s == nil {
+		return []T{}
+	}
+	return s
+}

@@ -1,0 +1,220 @@
+package daemon
+
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/vtepbgp/vtepbgp/evpn"
+)
+
+// neighborStates are the states of a session (RFC 4271 §8.2.2).
+var neighborStates = []string{"idle", "connect", "active", "opensent", "openconfirm", "established"}
+
+// collectTime bounds how long a reader of the metrics waits for the loop.
+const collectTime = 5 * time.Second
+
+// collector asks core, kernel and speaker when the metrics are read. What one
+// does not answer in time is missing in that reading.
+type collector struct {
+	d *daemon
+
+	ready, synced                                   *prometheus.Desc
+	neighbors, neighborUp, received, accepted, shed *prometheus.Desc
+	advertised, messages, updates, flaps, drops     *prometheus.Desc
+	ownRoutes, routes, ignored                      *prometheus.Desc
+	vnis, macs, vteps                               *prometheus.Desc
+	writes, pending, failing, resyncs, changed      *prometheus.Desc
+	repairs, echoes, kernelEvents, lost, batches    *prometheus.Desc
+	queued, limit, merged, waits                    *prometheus.Desc
+	strangers                                       *prometheus.Desc
+}
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("vtepbgp_"+name, help, labels, nil)
+}
+
+func newCollector(d *daemon) *collector {
+	return &collector{
+		d:      d,
+		ready:  desc("ready", "1 once every part is up."),
+		synced: desc("synced", "1 once every neighbor that was established has sent its first full table."),
+
+		neighbors:  desc("neighbors", "BGP neighbors by state of their session.", "state"),
+		neighborUp: desc("neighbor_up", "1 while the session is established.", "neighbor"),
+		received:   desc("neighbor_routes_received", "EVPN routes that the neighbor announces.", "neighbor"),
+		accepted:   desc("neighbor_routes_accepted", "Routes of the neighbor that some VNI imports and that are fit for use.", "neighbor"),
+		shed:       desc("neighbor_routes_shed", "Routes of the neighbor that are counted but not kept, because no VNI imports them.", "neighbor"),
+		advertised: desc("neighbor_routes_advertised", "Own routes announced to the neighbor.", "neighbor"),
+		messages:   desc("neighbor_messages_total", "BGP messages by direction: in or out.", "neighbor", "direction"),
+		updates:    desc("neighbor_updates_total", "BGP UPDATE messages by direction: in or out.", "neighbor", "direction"),
+		flaps:      desc("neighbor_flaps_total", "Times that an established session ended.", "neighbor"),
+		drops:      desc("guard_drops_total", "What the session guard left out of a neighbor's messages, by reason.", "neighbor", "reason"),
+		strangers:  desc("unknown_connections_total", "Connections from addresses that no neighbor has."),
+
+		ownRoutes: desc("own_routes", "Routes that this host originates."),
+		routes:    desc("routes", "Received routes by type.", "type"),
+		ignored:   desc("routes_ignored", "Received routes that are not used, by type and reason.", "type", "reason"),
+
+		vnis:  desc("vnis", "VNIs by state: up or down.", "state"),
+		macs:  desc("macs", "MACs by VNI and origin: local, or remote (static ones included).", "vni", "origin"),
+		vteps: desc("vteps", "Remote VTEPs that kernel rows point to."),
+
+		writes:       desc("kernel_writes_total", "Kernel row writes by operation (set, delete) and result (ok, already, failed).", "op", "result"),
+		pending:      desc("kernel_pending_rows", "Rows that wait to be written."),
+		failing:      desc("kernel_failing_rows", "Rows that the kernel refuses; they are tried again."),
+		resyncs:      desc("kernel_resyncs_total", "Full reads of the kernel by reason.", "reason"),
+		changed:      desc("kernel_resync_changes_total", "Rows that a full read found changed though no event had told."),
+		repairs:      desc("kernel_repairs_total", "Rows put back after somebody else changed them."),
+		echoes:       desc("kernel_echoes_total", "Kernel events that told what was known."),
+		kernelEvents: desc("kernel_events_total", "Kernel events received."),
+		lost:         desc("kernel_lost_events_total", "Times that the kernel reported dropped events; each causes a full read."),
+		batches:      desc("kernel_batches_total", "Batches of row writes."),
+
+		queued: desc("queue_objects", "Objects that wait for the event loop, by source.", "queue"),
+		limit:  desc("queue_limit_objects", "Objects that may wait before the source has to.", "queue"),
+		merged: desc("queue_merged_total", "Events that replaced an older one about the same object.", "queue"),
+		waits:  desc("queue_waits_total", "Times that a source had to wait for room.", "queue"),
+	}
+}
+
+// Describe sends nothing: which series exist depends on neighbours and VNIs, so
+// this is an unchecked collector in Prometheus's terms.
+func (c *collector) Describe(chan<- *prometheus.Desc) {}
+
+// Collect asks everybody.
+func (c *collector) Collect(ch chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	counter := func(d *prometheus.Desc, v uint64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
+	}
+	gauge(c.ready, truth(c.d.ready.Load() == nil))
+	c.queues(gauge, counter)
+	c.kernel(gauge, counter)
+	c.core(gauge, c.speaker(gauge, counter))
+}
+
+type (
+	gaugeFunc   func(d *prometheus.Desc, v float64, labels ...string)
+	counterFunc func(d *prometheus.Desc, v uint64, labels ...string)
+)
+
+func truth(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func (c *collector) queues(gauge gaugeFunc, counter counterFunc) {
+	for name, q := range map[string]*queue{"kernel": c.d.loop.kernel, "speaker": c.d.loop.speaker} {
+		s := q.stats()
+		gauge(c.queued, float64(s.weight), name)
+		gauge(c.limit, float64(s.limit), name)
+		counter(c.merged, s.merged, name)
+		counter(c.waits, s.waits, name)
+	}
+}
+
+func (c *collector) kernel(gauge gaugeFunc, counter counterFunc) {
+	s := c.d.kernel.Stats()
+	for op, w := range s.Writes {
+		counter(c.writes, w.OK, op, "ok")
+		counter(c.writes, w.Already, op, "already")
+		counter(c.writes, w.Failed, op, "failed")
+	}
+	for reason, n := range s.Resyncs {
+		counter(c.resyncs, n, reason)
+	}
+	gauge(c.pending, float64(s.Pending))
+	gauge(c.failing, float64(s.Failing))
+	counter(c.changed, s.ResyncChanges)
+	counter(c.repairs, s.Repairs)
+	counter(c.echoes, s.Echoes)
+	counter(c.kernelEvents, s.Events)
+	counter(c.lost, s.Lost)
+	counter(c.batches, s.Batches)
+}
+
+// speaker gives the neighbours' names for the core to be asked about.
+func (c *collector) speaker(gauge gaugeFunc, counter counterFunc) (names []neighborName) {
+	states := map[string]int{}
+	for _, n := range c.d.speaker.Neighbors() {
+		name := n.Address.String()
+		names = append(names, neighborName{addr: n.Address, text: name})
+		states[n.State]++
+		gauge(c.neighborUp, truth(n.State == established), name)
+		gauge(c.received, float64(n.RoutesReceived), name)
+		gauge(c.shed, float64(n.RoutesShed), name)
+		gauge(c.advertised, float64(n.RoutesAdvertised), name)
+		counter(c.messages, n.MessagesIn, name, "in")
+		counter(c.messages, n.MessagesOut, name, "out")
+		counter(c.updates, n.UpdatesIn, name, "in")
+		counter(c.updates, n.UpdatesOut, name, "out")
+		counter(c.flaps, n.Flaps, name)
+		for reason, drops := range n.Drops {
+			counter(c.drops, drops, name, reason)
+		}
+	}
+	for _, s := range neighborStates {
+		gauge(c.neighbors, float64(states[s]), s)
+	}
+	stats := c.d.speaker.Stats()
+	gauge(c.ownRoutes, float64(stats.OwnRoutes))
+	counter(c.strangers, stats.UnknownConnections)
+	return names
+}
+
+func (c *collector) core(gauge gaugeFunc, names []neighborName) {
+	var (
+		synced   bool
+		vteps    int
+		vnis     []evpn.VNIInfo
+		counts   map[evpn.RouteCount]int
+		accepted = make([]int, len(names))
+	)
+	ctx, cancel := context.WithTimeout(context.Background(), collectTime)
+	defer cancel()
+	if c.d.loop.do(ctx, func(core *evpn.Core) {
+		synced, vteps, vnis, counts = core.Synced(), core.VTEPCount(), core.VNIs(), core.RouteCounts()
+		for i, n := range names {
+			accepted[i] = core.AcceptedRoutes(n.addr)
+		}
+	}) != nil {
+		return // the loop is gone or stuck: vtepbgp_ready and /healthz say so
+	}
+	gauge(c.synced, truth(synced))
+	gauge(c.vteps, float64(vteps))
+	for i, n := range names {
+		gauge(c.accepted, float64(accepted[i]), n.text)
+	}
+	up := 0
+	for _, v := range vnis {
+		if v.Up {
+			up++
+		}
+		gauge(c.macs, float64(v.LocalMACs), v.VNI.String(), string(evpn.OriginLocal))
+		gauge(c.macs, float64(v.RemoteMACs), v.VNI.String(), string(evpn.OriginRemote))
+	}
+	gauge(c.vnis, float64(up), "up")
+	gauge(c.vnis, float64(len(vnis)-up), "down")
+	types := map[evpn.RouteType]int{evpn.MACIPRoute: 0, evpn.IMETRoute: 0}
+	for k, n := range counts {
+		types[k.Type] += n
+		if k.Reason != "" {
+			gauge(c.ignored, float64(n), k.Type.String(), string(k.Reason))
+		}
+	}
+	for t, n := range types {
+		gauge(c.routes, float64(n), t.String())
+	}
+}
+
+type neighborName struct {
+	addr netip.Addr
+	text string
+}

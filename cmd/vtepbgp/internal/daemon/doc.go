@@ -1,0 +1,36 @@
+// Package daemon wires a running vtepbgp: configuration, kernel, core, speaker and
+// control interface.
+//
+// One goroutine, the loop, owns the [evpn.Core]. Everything else reaches the core
+// through it:
+//
+//	kernel ─events─▶ queue ┐          ┌─▶ speaker.Apply  own routes
+//	                       ├▶  loop  ─┼─▶ kernel.Apply   rows
+//	speaker ─events▶ queue ┘    ▲     └─▶ notes          log, metrics
+//	                            └ calls: show requests, reload, prune
+//
+// The queues are bounded. A source whose queue is full waits, which for the
+// speaker means that TCP slows the peer down; the loop itself never waits for a
+// source, so no circle can form. Newer facts about a local object replace older
+// ones that still wait. There is no debounce: an idle loop acts at once, and only
+// what has queued up meanwhile is taken together.
+//
+// # Start and stop
+//
+// Start: configuration, locks and state directory, control socket, loop, kernel
+// (devices, first dump), then the speaker, once every local MAC has been handed to
+// it, so that all of them go out before our End-of-RIB. Stop is the reverse. A part
+// that ends with an error ends the process in order.
+//
+// # Rows found at start
+//
+// Rows that an earlier run left in the kernel stay until every configured
+// neighbour that we dial was established once and all that were established have
+// sent End-of-RIB, or until the graceful restart time, at most [maxPruneDelay], has
+// passed since the speaker started. What nobody has confirmed by then is swept.
+//
+// # Concurrency
+//
+// [Run] blocks until its context ends or a part fails, and owns every goroutine it
+// starts.
+package daemon

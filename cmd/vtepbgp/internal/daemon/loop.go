@@ -1,0 +1,195 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/vtepbgp/vtepbgp/cmd/vtepbgp/internal/api"
+	"github.com/vtepbgp/vtepbgp/evpn"
+)
+
+// Bounds of the loop.
+const (
+	// queueLimit is the weight (objects) that waits per source before the source
+	// must. About 200 octets each: 13 MB at the worst.
+	queueLimit = 1 << 16
+	// turnWeight and turnTime bound what is handled before the changes go out: a
+	// table of 100,000 routes must not hold back the MAC that appears meanwhile.
+	turnWeight = 2048
+	turnTime   = 2 * time.Millisecond
+)
+
+// routeSink takes the routes that we originate.
+type routeSink interface {
+	Apply(announce []evpn.Route, withdraw []evpn.RouteKey)
+}
+
+// rowSink takes the rows that the kernel should hold.
+type rowSink interface {
+	Apply(changes []evpn.RowChange)
+}
+
+// observer is told what the loop did, on the loop's goroutine.
+type observer interface {
+	Notes([]evpn.Note)
+	// Turn reports one turn: how long its oldest event had waited when the changes
+	// had gone out, how long the turn took, and what it handled.
+	Turn(latency, took time.Duration, events []queued, ch evpn.Changes)
+}
+
+// loop owns the core. All fields but the channels belong to its goroutine.
+type loop struct {
+	core     *evpn.Core
+	routes   routeSink
+	rows     rowSink
+	observer observer
+
+	kernel  *queue
+	speaker *queue
+	calls   chan call
+	done    chan struct{} // closed when run has returned
+
+	turn      []queued
+	afterTurn func(*evpn.Core) // runs after every turn; may be nil
+}
+
+type call struct {
+	run  func(*evpn.Core)
+	done chan struct{}
+}
+
+// barrier is an event of ours: it reaches no core, and its channel is closed when
+// everything put into the same queue before it has been handled and handed on.
+type barrier struct {
+	evpn.Tick // for the unexported method of evpn.Event
+	passed    chan struct{}
+}
+
+func newLoop(core *evpn.Core, routes routeSink, rows rowSink, o observer) *loop {
+	return &loop{
+		core: core, routes: routes, rows: rows, observer: o,
+		kernel: newQueue(queueLimit), speaker: newQueue(queueLimit),
+		calls: make(chan call), done: make(chan struct{}),
+	}
+}
+
+// run handles events and calls until ctx ends.
+func (l *loop) run(ctx context.Context) error {
+	defer close(l.done)
+	timer := time.NewTimer(time.Hour)
+	timer.Stop()
+	defer timer.Stop()
+	for {
+		if wake := l.core.NextWake(); wake.IsZero() {
+			timer.Stop()
+		} else {
+			timer.Reset(time.Until(wake))
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-l.kernel.ready:
+			l.handle(nil)
+		case <-l.speaker.ready:
+			l.handle(nil)
+		case c := <-l.calls:
+			c.run(l.core)
+			l.handle(nil)
+			close(c.done)
+		case <-timer.C:
+			l.handle(evpn.Tick{})
+		}
+	}
+}
+
+// handle is one turn: extra (when not nil) and what waits in the queues, within
+// bounds and a fair share of both, then out with what follows from it.
+func (l *loop) handle(extra evpn.Event) {
+	start := time.Now()
+	if extra != nil {
+		l.core.Handle(extra, start)
+	}
+	var (
+		oldest   = start
+		barriers []barrier
+		turn     = l.turn[:0]
+		weight   = 0
+	)
+	for weight < turnWeight {
+		n := len(turn)
+		turn = l.kernel.take(turn, turnWeight/8)
+		turn = l.speaker.take(turn, turnWeight/8)
+		if len(turn) == n {
+			break
+		}
+		now := time.Now()
+		for _, it := range turn[n:] {
+			weight += it.weight
+			if it.since.Before(oldest) {
+				oldest = it.since
+			}
+			if b, ok := it.event.(barrier); ok {
+				barriers = append(barriers, b)
+				continue
+			}
+			l.core.Handle(it.event, now)
+		}
+		if now.Sub(start) >= turnTime {
+			break
+		}
+	}
+	ch := l.core.Drain(time.Now())
+	if len(ch.Announce) > 0 || len(ch.Withdraw) > 0 {
+		l.routes.Apply(ch.Announce, ch.Withdraw)
+	}
+	if len(ch.Rows) > 0 {
+		l.rows.Apply(ch.Rows)
+	}
+	for _, b := range barriers {
+		close(b.passed)
+	}
+	if l.observer != nil {
+		if len(ch.Notes) > 0 {
+			l.observer.Notes(ch.Notes)
+		}
+		now := time.Now()
+		l.observer.Turn(now.Sub(oldest), now.Sub(start), turn, ch)
+	}
+	if l.afterTurn != nil {
+		l.afterTurn(l.core)
+	}
+	clear(turn) // let go of the routes
+	l.turn = turn[:0]
+}
+
+// do runs fn on the loop's goroutine and waits until what followed from it has
+// been handed on. fn must be short.
+func (l *loop) do(ctx context.Context, fn func(*evpn.Core)) error {
+	c := call{run: fn, done: make(chan struct{})}
+	select {
+	case l.calls <- c:
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-l.done:
+		return fmt.Errorf("daemon stops: %w", api.ErrNotReady)
+	}
+	<-c.done // the loop finishes a call that it took
+	return nil
+}
+
+// settle waits until all that the source of q has put so far is handed on.
+func (l *loop) settle(ctx context.Context, q *queue) error {
+	b := barrier{passed: make(chan struct{})}
+	if !q.put(ctx, b) {
+		return ctx.Err()
+	}
+	select {
+	case <-b.passed:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-l.done:
+		return fmt.Errorf("daemon stops: %w", api.ErrNotReady)
+	}
+}

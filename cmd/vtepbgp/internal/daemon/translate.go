@@ -1,0 +1,100 @@
+package daemon
+
+import (
+	"net/netip"
+
+	"github.com/vtepbgp/vtepbgp/config"
+	"github.com/vtepbgp/vtepbgp/evpn"
+	"github.com/vtepbgp/vtepbgp/kernel"
+	"github.com/vtepbgp/vtepbgp/speaker"
+)
+
+// rdDemand says which VNIs need a number for their automatic route distinguisher
+// router-id:n, and which numbers the operator uses himself.
+func rdDemand(cfg *config.Config) (auto []evpn.VNI, reserved map[uint16]bool) {
+	reserved = map[uint16]bool{}
+	for _, v := range cfg.VNIs {
+		switch {
+		case v.RD == evpn.RD{}:
+			auto = append(auto, v.ID)
+		default:
+			n := uint16(v.RD[6])<<8 | uint16(v.RD[7])
+			if v.RD == evpn.RDFromRouterID(cfg.BGP.RouterID, n) {
+				reserved[n] = true
+			}
+		}
+	}
+	return auto, reserved
+}
+
+// coreConfig is what the core needs of cfg. vtep is the address in use, which with
+// vtep.interface only the kernel knows.
+func coreConfig(cfg *config.Config, numbers map[evpn.VNI]uint16, vtep netip.Addr) evpn.Config {
+	c := evpn.Config{
+		VTEP:           vtep,
+		VNIs:           make([]evpn.VNIConfig, 0, len(cfg.VNIs)),
+		NeighborLimits: map[netip.Addr]int{},
+		Duplicate:      cfg.Duplicate,
+	}
+	for _, v := range cfg.VNIs {
+		rd := v.RD
+		if rd == (evpn.RD{}) {
+			rd = evpn.RDFromRouterID(cfg.BGP.RouterID, numbers[v.ID])
+		}
+		c.VNIs = append(c.VNIs, evpn.VNIConfig{
+			VNI: v.ID, RD: rd, Export: v.Export, Import: v.Import, Flooding: v.Flooding,
+			Suppression: v.Suppression, MaxMACs: v.MaxMACs, StaticVTEPs: v.StaticVTEPs, StaticMACs: v.StaticMACs,
+		})
+	}
+	for _, n := range cfg.Neighbors {
+		if n.MaxPrefixes > 0 && n.Address.IsValid() {
+			c.NeighborLimits[n.Address] = n.MaxPrefixes
+		}
+	}
+	return c
+}
+
+func kernelConfig(cfg *config.Config) kernel.Config {
+	k := kernel.Config{
+		VTEP: cfg.VTEP.Address, VTEPInterface: cfg.VTEP.Interface, UDPPort: cfg.VTEP.UDPPort,
+		VNIs: make([]kernel.VNI, 0, len(cfg.VNIs)),
+	}
+	for _, v := range cfg.VNIs {
+		k.VNIs = append(k.VNIs, kernel.VNI{
+			VNI: v.ID, Device: v.Device, Bridge: v.Bridge, Manage: v.Manage, Ports: v.Ports, MTU: v.MTU,
+			UDPPort: v.UDPPort, Suppression: v.Suppression, AdvertiseSVI: v.AdvertiseSVI,
+		})
+	}
+	return k
+}
+
+func speakerConfig(cfg *config.Config, restarting bool) speaker.Config {
+	s := speaker.Config{
+		ASN: cfg.BGP.ASN, RouterID: cfg.BGP.RouterID,
+		ListenPort: cfg.BGP.ListenPort, ListenAddresses: cfg.BGP.ListenAddresses,
+		HoldTime: cfg.BGP.HoldTime, GracefulRestartTime: cfg.BGP.GracefulRestartTime,
+		Restarting: restarting, GoBGPListen: cfg.API.GoBGPListen,
+		Neighbors: make([]speaker.Neighbor, 0, len(cfg.Neighbors)),
+	}
+	for _, n := range cfg.Neighbors {
+		s.Neighbors = append(s.Neighbors, speaker.Neighbor{
+			Address: n.Address, Prefix: n.Prefix, ASN: n.ASN, Port: n.Port, Description: n.Description, Password: n.Password,
+			RouteReflectorClient: n.RouteReflectorClient, Passive: n.Passive, TTLSecurity: n.TTLSecurity,
+			EBGPMultihop: n.EBGPMultihop, MaxPrefixes: n.MaxPrefixes,
+			HoldTime: n.HoldTime, KeepaliveTime: n.KeepaliveTime, ConnectRetry: n.ConnectRetry,
+		})
+	}
+	return s
+}
+
+// dialled lists the neighbours that we dial, and reports whether others may come.
+func dialled(cfg *config.Config) (addrs []netip.Addr, others bool) {
+	for _, n := range cfg.Neighbors {
+		if n.Passive || !n.Address.IsValid() {
+			others = true
+			continue
+		}
+		addrs = append(addrs, n.Address)
+	}
+	return addrs, others
+}

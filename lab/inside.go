@@ -45,12 +45,14 @@ func inside(holder process, spaces int, fn func() error) error {
 
 func enter(holder process, spaces int, fn func() error) error {
 	fd, err := unix.PidfdOpen(holder.PID, 0)
-	if err != nil {
-		return fmt.Errorf("open node: %w", err)
+	if err == nil {
+		defer unix.Close(fd)
 	}
-	defer unix.Close(fd)
-	if !holder.alive() {
+	switch {
+	case !holder.alive():
 		return errors.New("the node is gone: its first process was killed")
+	case err != nil:
+		return fmt.Errorf("open node: %w", err)
 	}
 	// A mount namespace can only be joined by a task whose root and working
 	// folder are shared with no other thread (setns(2)).

@@ -32,9 +32,9 @@ func mainOf(n Node) []string {
 	switch n.Role {
 	case RoleVTEPBGP:
 		if n.Cmd != nil {
-			return append([]string{binaryPath}, n.Cmd...) // the image's entry point is the binary
+			return append([]string{BinaryPath}, n.Cmd...) // the image's entry point is the binary
 		}
-		return []string{binaryPath, "run"}
+		return []string{BinaryPath, "run"}
 	case RoleFRR:
 		return []string{"/bin/bash", "-c", frrScript}
 	default:

@@ -34,12 +34,13 @@ var emptyFolders = []struct {
 type rootfs struct {
 	scratch  string // an empty folder of the machine; mounted on in the node's namespace only
 	hostname string
-	binary   string // put at binaryPath; "" = no
+	binary   string // put at BinaryPath; "" = no
 	role     Role
 	binds    []Bind
 }
 
-const binaryPath = "/usr/local/bin/vtepbgp"
+// BinaryPath is where a vtepbgp node has the binary, in a lab as in the container image.
+const BinaryPath = "/usr/local/bin/vtepbgp"
 
 // build makes the file system and moves the node's mount namespace into it. It runs
 // inside the node, before the holder goes on; the machine's own mounts stay as they are.
@@ -161,7 +162,7 @@ type source struct {
 func (p *rootfs) sources() ([]source, error) {
 	binds := p.binds
 	if p.binary != "" {
-		binds = append([]Bind{{Host: p.binary, Node: binaryPath, ReadOnly: true}}, binds...)
+		binds = append([]Bind{{Host: p.binary, Node: BinaryPath, ReadOnly: true}}, binds...)
 	}
 	var out []source
 	for _, b := range binds {

@@ -153,6 +153,32 @@ func (e *embedded) deletePeer(inner netip.Addr) error {
 	return nil
 }
 
+// awaitEndOfRIB waits until GoBGP has processed End-of-RIB of a neighbour.
+func (e *embedded) awaitEndOfRIB(ctx context.Context, inner netip.Addr) error {
+	for {
+		done, found := false, false
+		err := e.srv.ListPeer(ctx, &apipb.ListPeerRequest{Address: inner.String()}, func(p *apipb.Peer) {
+			found = true
+			for _, f := range p.GetAfiSafis() {
+				done = done || f.GetMpGracefulRestart().GetState().GetEndOfRibReceived()
+			}
+		})
+		switch {
+		case err != nil:
+			return fmt.Errorf("list gobgp neighbour %s: %w", inner, err)
+		case !found:
+			return fmt.Errorf("list gobgp neighbour %s: not there", inner)
+		case done:
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
 func description(real netip.Addr, n Neighbor) string {
 	if n.Description == "" {
 		return real.String()

@@ -53,9 +53,10 @@ type neighbor struct {
 	// Of run alone.
 	generation int
 	inner      *innerConn
-	prepared   bool // GoBGP knows the current generation
-	stale      bool // GoBGP holds stale routes of the generation before
-	greetedYet bool // a session was established since the start
+	lastOpen   []byte // our OPEN of the last inner connection
+	prepared   bool   // GoBGP knows the current generation
+	stale      bool   // GoBGP holds stale routes of the generation before
+	greetedYet bool   // a session was established since the start
 	heldUntil  time.Time
 	endRIB     chan struct{} // the session's peer sent End-of-RIB
 }
@@ -64,7 +65,6 @@ type neighbor struct {
 type innerConn struct {
 	conn net.Conn
 	r    *bufio.Reader
-	open []byte // for the peer
 	ours wire.Open
 	made time.Time
 }
@@ -139,6 +139,7 @@ type cycle struct {
 	ended      chan down
 	next       *candidate // takes over when the session has ended
 	staleTimer *time.Timer
+	synced     chan int // GoBGP has all routes of this generation
 }
 
 type failure struct {
@@ -162,7 +163,7 @@ func (n *neighbor) run(ctx context.Context) {
 	}()
 	c := &cycle{
 		candidates: map[*candidate]struct{}{}, opened: make(chan *candidate), failed: make(chan failure),
-		dialed: make(chan dialResult), timer: time.NewTimer(0), ended: make(chan down, 1), staleTimer: time.NewTimer(time.Hour),
+		dialed: make(chan dialResult), timer: time.NewTimer(0), ended: make(chan down, 1), synced: make(chan int), staleTimer: time.NewTimer(time.Hour),
 	}
 	c.staleTimer.Stop()
 	if err := n.prepare(); err != nil {
@@ -189,7 +190,11 @@ func (n *neighbor) run(ctx context.Context) {
 		case o := <-n.orders:
 			n.obey(c, o)
 		case <-n.endRIB:
-			n.forgetStale()
+			n.awaitSync(ctx, c)
+		case g := <-c.synced:
+			if g == n.generation {
+				n.forgetStale()
+			}
 		case <-c.staleTimer.C:
 			n.forgetStale()
 		}
@@ -260,12 +265,15 @@ func (n *neighbor) accepted(ctx context.Context, c *cycle, conn net.Conn) {
 
 // begin sends our OPEN on a new connection.
 func (n *neighbor) begin(ctx context.Context, c *cycle, conn net.Conn, incoming bool) {
-	if err := n.connectInner(ctx); err != nil {
-		conn.Close()
-		n.setError(err.Error())
-		n.log.WithError(err).Error("cannot reach gobgp")
-		c.timer.Reset(time.Second)
-		return
+	// Beside a session, whose connection GoBGP has, the OPEN that it was made with does.
+	if c.session == nil {
+		if err := n.connectInner(ctx); err != nil {
+			conn.Close()
+			n.setError(err.Error())
+			n.log.WithError(err).Error("cannot reach gobgp")
+			c.timer.Reset(time.Second)
+			return
+		}
 	}
 	cfg, nc := n.config()
 	cand := &candidate{conn: conn, r: bufio.NewReaderSize(conn, readBuffer), incoming: incoming}
@@ -273,9 +281,9 @@ func (n *neighbor) begin(ctx context.Context, c *cycle, conn net.Conn, incoming 
 	if c.session == nil {
 		n.setState(stateOpenSent)
 	}
-	open := n.inner
+	open := n.lastOpen
 	n.s.spawn(func() {
-		if err := cand.handshake(cfg, nc, open.open); err != nil {
+		if err := cand.handshake(cfg, nc, open); err != nil {
 			conn.Close()
 			select {
 			case c.failed <- failure{cand, err}:
@@ -487,7 +495,8 @@ func (n *neighbor) connectInner(ctx context.Context) error {
 		conn.Close()
 		return err
 	}
-	n.inner = &innerConn{conn: conn, r: r, open: ours, ours: parsed, made: time.Now()}
+	n.lastOpen = ours
+	n.inner = &innerConn{conn: conn, r: r, ours: parsed, made: time.Now()}
 	return nil
 }
 
@@ -505,6 +514,25 @@ func (n *neighbor) release(keep bool) {
 		n.deleteInner(n.generation)
 	}
 	n.generation++
+}
+
+// awaitSync waits, aside, until GoBGP has worked through to the End-of-RIB that was passed to it: dropping
+// the stale routes earlier would withdraw those that it has not read again yet.
+func (n *neighbor) awaitSync(ctx context.Context, c *cycle) {
+	if !n.stale {
+		return
+	}
+	generation := n.generation
+	n.s.spawn(func() {
+		if err := n.s.gobgp.awaitEndOfRIB(ctx, innerAddr(n.slot, generation)); err != nil {
+			n.log.WithError(err).Debug("stale routes stay until their timer")
+			return
+		}
+		select {
+		case c.synced <- generation:
+		case <-n.done:
+		}
+	})
 }
 
 // forgetStale drops what GoBGP kept of the generation before.

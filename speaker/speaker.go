@@ -30,12 +30,11 @@ type Speaker struct {
 	stopGraceful atomic.Bool
 	unknown      atomic.Uint64 // connections from nobody we know
 
-	sink   func(evpn.Event)
-	gobgp  *embedded
-	ctx    context.Context // of Run
-	died   chan error
-	wg     sync.WaitGroup
-	mirror *mirror
+	sink  func(evpn.Event)
+	gobgp *embedded
+	ctx   context.Context // of Run
+	died  chan error
+	wg    sync.WaitGroup
 
 	mu        sync.Mutex
 	cfg       Config

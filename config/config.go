@@ -1,0 +1,100 @@
+package config
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/vtepbgp/vtepbgp/evpn"
+)
+
+// DefaultPath is where the configuration lies unless the operator says otherwise.
+const DefaultPath = "/etc/vtepbgp/vtepbgp.toml"
+
+// Config is a validated configuration: every default is filled in and no part
+// contradicts another. Lists keep the order of the file; VNIs are sorted by id.
+type Config struct {
+	BGP       BGP
+	VTEP      VTEP // zero when there are no VNIs (a pure route reflector)
+	Neighbors []Neighbor
+	VNIs      []VNI
+	Duplicate evpn.DuplicateConfig
+	API       API
+	Log       Log
+	State     State
+}
+
+// BGP is our side of every session.
+type BGP struct {
+	ASN                 uint32
+	RouterID            netip.Addr // always set, always IPv4
+	ListenPort          int        // 0 = do not listen
+	ListenAddresses     []netip.Addr
+	HoldTime            time.Duration // whole seconds, at least 3
+	GracefulRestartTime time.Duration // whole seconds up to 4095; 0 = off
+}
+
+// VTEP is where tunnels end on this host. One of Address and Interface is set.
+type VTEP struct {
+	Address   netip.Addr
+	Interface string // take the address of this interface
+	UDPPort   uint16
+}
+
+// Neighbor is one BGP neighbour, or, when Prefix is set, every neighbour that
+// connects from within it.
+type Neighbor struct {
+	Address              netip.Addr
+	Prefix               netip.Prefix
+	ASN                  uint32
+	Port                 int
+	Description          string
+	Password             string // TCP MD5 (RFC 2385), from password or password_file
+	PasswordFile         string // absolute; empty when the password stood in the file itself
+	RouteReflectorClient bool
+	Passive              bool // always true with Prefix
+	TTLSecurity          bool // GTSM (RFC 5082)
+	EBGPMultihop         int  // TTL; 0 = directly connected
+	MaxPrefixes          int  // 0 = no limit
+	HoldTime             time.Duration
+	KeepaliveTime        time.Duration // 0 = a third of the negotiated hold time
+	ConnectRetry         time.Duration // 0 = the speaker's own backoff
+}
+
+// VNI is one VXLAN network.
+type VNI struct {
+	ID           evpn.VNI
+	Device       string
+	Bridge       string
+	Manage       bool
+	Ports        []string
+	MTU          int     // 0 = what the underlay leaves
+	UDPPort      uint16  // vtep.udp_port unless overridden
+	RD           evpn.RD // zero = automatic: the daemon allots <router-id>:<n>
+	Export       []evpn.RouteTarget
+	Import       []evpn.ImportTarget
+	Flooding     evpn.FloodMode
+	Suppression  bool
+	AdvertiseSVI bool
+	MaxMACs      int // 0 = no limit
+	StaticVTEPs  []netip.Addr
+	StaticMACs   []evpn.StaticMAC
+}
+
+// API is where the daemon can be asked.
+type API struct {
+	Socket        string
+	MetricsListen string // host:port; empty = off
+	GoBGPListen   string // host:port; empty = off
+}
+
+// Log is what is logged, how, and where to.
+type Log struct {
+	Level       string // debug, info, warn, error
+	Format      string // text, json
+	Destination string // stderr, stdout, syslog, or the absolute path of a file
+}
+
+// State is where the daemon remembers what must survive a restart.
+type State struct {
+	Directory string
+}

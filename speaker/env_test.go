@@ -1,0 +1,19 @@
+package speaker_test
+
+import (
+	"os"
+	"testing"
+
+	"github.com/vtepbgp/vtepbgp/speaker/wire"
+)
+
+var eor = wire.EndOfRIB()
+
+// requireLab skips a test that the machine cannot run, and fails it where the machine must be able to.
+func requireLab(t *testing.T, why string) {
+	t.Helper()
+	if os.Getenv("VTEPBGP_LAB_REQUIRED") == "1" {
+		t.Fatalf("%s, and VTEPBGP_LAB_REQUIRED is set", why)
+	}
+	t.Skip(why)
+}

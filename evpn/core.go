@@ -24,6 +24,8 @@ type Core struct {
 	timers    timerHeap
 	synced    bool
 
+	restarting int // neighbours with a deadline for stale routes
+
 	// Work of the event at hand; empty between calls.
 	touchedMACs     []*macEntry
 	touchedIPs      []*ipEntry
@@ -136,6 +138,9 @@ func (c *Core) NextWake() time.Time {
 	var wake time.Time
 	if len(c.timers) > 0 {
 		wake = c.timers[0].at
+	}
+	if c.restarting == 0 {
+		return wake
 	}
 	for _, nb := range c.neighbors {
 		if !nb.deadline.IsZero() && (wake.IsZero() || nb.deadline.Before(wake)) {

@@ -141,7 +141,7 @@ func (p *path) reason() Reason {
 		return OverMACLimit
 	case p == m.best:
 		return ""
-	case p.Key.IP.IsValid():
+	case p.namesIP():
 		return p.reasonForIP()
 	default:
 		return LosesElection
@@ -209,7 +209,7 @@ func (c *Core) macInfo(m *macEntry) (MACInfo, bool) {
 		i.Origin, i.VTEP, i.Stale = OriginRemote, a.NextHop, m.best.stale
 		i.Sequence, i.Sticky = a.Mobility.Sequence, a.Mobility.Sticky
 		for p := m.head; p != nil; p = p.next {
-			if p.Key.IP.IsValid() && p.set.attrs.NextHop == a.NextHop {
+			if p.namesIP() && p.set.attrs.NextHop == a.NextHop {
 				i.IPs = append(i.IPs, p.Key.IP)
 			}
 		}

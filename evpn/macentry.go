@@ -133,7 +133,7 @@ func (c *Core) settleMAC(m *macEntry) {
 	}
 	if was != now {
 		for p := m.head; p != nil; p = p.next {
-			if p.Key.IP.IsValid() {
+			if p.namesIP() {
 				c.touchIP(m.vni.ips[p.Key.IP])
 			}
 		}

@@ -47,7 +47,7 @@ func (c *Core) neighborUp(ev NeighborUp) {
 	switch {
 	case nb.stale == 0:
 	case ev.KeptForwarding:
-		nb.deadline = c.now.Add(nb.staleTime)
+		c.setDeadline(nb, c.now.Add(nb.staleTime))
 	default:
 		c.dropStale(nb)
 	}
@@ -73,7 +73,7 @@ func (c *Core) neighborDown(ev NeighborDown) {
 	nb.stale = len(nb.paths)
 	nb.staleTime = stale
 	if nb.stale > 0 {
-		nb.deadline = c.now.Add(stale)
+		c.setDeadline(nb, c.now.Add(stale))
 	}
 }
 
@@ -119,8 +119,23 @@ func (c *Core) checkSynced() {
 	}
 }
 
+// setDeadline says when the stale routes of nb go, and keeps count of the neighbours
+// that have any, so that no event looks at all neighbours in vain.
+func (c *Core) setDeadline(nb *neighbor, at time.Time) {
+	if !nb.deadline.IsZero() {
+		c.restarting--
+	}
+	nb.deadline = at
+	if !at.IsZero() {
+		c.restarting++
+	}
+}
+
 // sweepStale drops the routes of neighbours that did not come back in time.
 func (c *Core) sweepStale() {
+	if c.restarting == 0 {
+		return
+	}
 	for _, nb := range c.neighbors {
 		if !nb.deadline.IsZero() && !nb.deadline.After(c.now) {
 			c.dropStale(nb)
@@ -129,7 +144,7 @@ func (c *Core) sweepStale() {
 }
 
 func (c *Core) dropStale(nb *neighbor) {
-	nb.deadline = time.Time{}
+	c.setDeadline(nb, time.Time{})
 	if nb.stale == 0 {
 		return
 	}
@@ -150,7 +165,7 @@ func (c *Core) dropAll(nb *neighbor) {
 		c.forget(p)
 	}
 	nb.paths = map[RouteKey]*path{}
-	nb.deadline = time.Time{}
+	c.setDeadline(nb, time.Time{})
 }
 
 // AcceptedRoutes counts the routes of a neighbour that some VNI imports, that are

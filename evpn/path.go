@@ -225,7 +225,7 @@ func (c *Core) link(p *path) {
 	p.mac = p.vni.macEntry(p.Key.MAC)
 	p.pushTo(&p.mac.head)
 	c.touchMAC(p.mac)
-	if p.Key.IP.IsValid() {
+	if p.namesIP() {
 		e := p.vni.ipEntry(p.Key.IP)
 		p.ipNext = e.head
 		if e.head != nil {
@@ -234,6 +234,14 @@ func (c *Core) link(p *path) {
 		e.head = p
 		c.touchIP(e)
 	}
+}
+
+// namesIP reports whether p speaks about an IP that a host can have. A type-2 with
+// another one, such as a group address, counts for its MAC alone: nobody can have it
+// as a neighbour.
+func (p *path) namesIP() bool {
+	ip := p.Key.IP
+	return ip.IsValid() && !ip.IsUnspecified() && !ip.IsMulticast() && !ip.IsLoopback() && !ip.Is4In6()
 }
 
 func (p *path) pushTo(head **path) {
@@ -257,7 +265,7 @@ func (c *Core) unlink(p *path) {
 		return
 	}
 	p.takeFrom(&p.mac.head)
-	if p.Key.IP.IsValid() {
+	if p.namesIP() {
 		if p.ipPrev != nil {
 			p.ipPrev.ipNext = p.ipNext
 		} else {
@@ -292,7 +300,7 @@ func (c *Core) touchChains(p *path) {
 		return
 	}
 	c.touchMAC(p.mac)
-	if p.Key.IP.IsValid() {
+	if p.namesIP() {
 		c.touchIP(p.vni.ips[p.Key.IP])
 	}
 }

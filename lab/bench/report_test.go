@@ -1,0 +1,61 @@
+package main
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+)
+
+func TestQuantiles(t *testing.T) {
+	v := []float64{5, 1, 4, 2, 3}
+	assert.Equal(t, 3.0, median(v))
+	assert.Equal(t, 2.5, median(v[1:]))
+	assert.Equal(t, 3.0, quantile(v, 0.5))
+	assert.Equal(t, 5.0, quantile(v, 0.99))
+}
+
+func TestTargets(t *testing.T) {
+	faster := metric{key: "x", unit: "ms", maxRatio: 0.7}
+	want, verdict := faster.target(samples{"x": {70}}, samples{"x": {100}})
+	assert.Equal(t, "≤ 0.70 ×", want)
+	assert.Equal(t, "reached", verdict)
+	_, verdict = faster.target(samples{"x": {71}}, samples{"x": {100}})
+	assert.Equal(t, "missed", verdict)
+	_, verdict = faster.target(samples{"x": {71}}, samples{})
+	assert.Equal(t, "no comparison", verdict)
+
+	none := metric{key: "lost", zero: true}
+	_, verdict = none.target(samples{"lost": {0, 1, 0}}, samples{})
+	assert.Equal(t, "missed", verdict, "one loss in one run is a loss")
+
+	fast := metric{key: "x", unit: "ms", max: 3}
+	want, verdict = fast.target(samples{}, samples{})
+	assert.Equal(t, "≤ 3 ms", want)
+	assert.Equal(t, "not measured", verdict)
+}
+
+func TestNumbersAreReadable(t *testing.T) {
+	for v, want := range map[float64]string{0: "0", 0.123: "0.12", 12.34: "12.3", 123.4: "123", 1234.5: "1,235", 178167: "178,167"} {
+		assert.Equal(t, want, number(v))
+	}
+}
+
+func TestPeerCountsWhatItSends(t *testing.T) {
+	s := newMACSet(3)
+	r := routes{group: 3, first: 250, count: 250, vni: 100, nextHop: remoteVTEP, sequence: 7}
+	read := func(b []byte) {
+		for len(b) > 0 {
+			l := int(b[16])<<8 | int(b[17])
+			assert.LessOrEqual(t, l, 4096)
+			s.read(b[bgpHeader:l])
+			b = b[l:]
+		}
+	}
+	read(r.appendAnnounce(nil))
+	assert.Equal(t, 250, s.count)
+	read(r.appendAnnounce(nil))
+	assert.Equal(t, 250, s.count, "the same again adds nothing")
+	read(r.appendWithdraw(nil))
+	assert.Equal(t, 0, s.count)
+	assert.Equal(t, 1, s.read(appendFlood(nil, remoteVTEP, 100)[bgpHeader:]))
+}

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/netip"
 	"reflect"
@@ -187,4 +188,33 @@ func quote(s string) string {
 	}
 	b.WriteByte('"')
 	return b.String()
+}
+
+// MarshalJSON gives the same as [Config.TOML] as JSON, keys and values alike.
+func (c *Config) MarshalJSON() ([]byte, error) {
+	return json.Marshal(jsonTable(reflect.ValueOf(c.raw()).Elem()))
+}
+
+func jsonTable(v reflect.Value) map[string]any {
+	table := map[string]any{}
+	for i := range v.NumField() {
+		name, ok := keyOf(v.Type().Field(i))
+		if !ok || v.Field(i).Type() == reflect.TypeFor[*later]() {
+			continue
+		}
+		switch f := v.Field(i); {
+		case f.Kind() == reflect.Slice:
+			list := make([]any, f.Len())
+			for j := range list {
+				list[j] = jsonTable(f.Index(j))
+			}
+			table[name] = list
+		case f.IsNil() || f.Elem().Kind() == reflect.String && f.Elem().String() == hidden:
+		case f.Elem().Kind() == reflect.Struct:
+			table[name] = jsonTable(f.Elem())
+		default:
+			table[name] = f.Interface()
+		}
+	}
+	return table
 }

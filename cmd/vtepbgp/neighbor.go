@@ -1,0 +1,184 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/vtepbgp/vtepbgp/cmd/vtepbgp/internal/api"
+)
+
+func newNeighborCommand(d dependencies) *cobra.Command {
+	return newGroup("neighbor", "BGP neighbours", "Show BGP neighbours and reset their sessions.",
+		newNeighborShowCommand(d), newNeighborResetCommand(d))
+}
+
+func newNeighborShowCommand(d dependencies) *cobra.Command {
+	s := newShowing(d)
+	cmd := &cobra.Command{
+		Use:   "show [ADDRESS]",
+		Short: "Show the BGP neighbours, or one in detail",
+		Long: `Show the BGP neighbours, or one in detail.
+
+RECEIVED counts the routes a neighbour sent, ACCEPTED those that some VNI uses
+("vtepbgp route show --ignored" says why others are not), SENT ours that it got.`,
+		Example:           "  vtepbgp neighbor show\n  vtepbgp neighbor show 10.0.0.254\n  vtepbgp neighbor show --json | jq '.[] | select(.state != \"established\")'",
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: completeArgument(s.neighborWords),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			one := netip.Addr{}
+			if len(args) == 1 {
+				var err error
+				if one, err = parseAddress(args[0]); err != nil {
+					return &usageError{cmd, err}
+				}
+			}
+			neighbors, err := s.client().Neighbors(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if one.IsValid() {
+				neighbors = slices.DeleteFunc(neighbors, func(n api.Neighbor) bool { return n.Address != one })
+				if len(neighbors) == 0 {
+					return fmt.Errorf("no neighbour %s: \"vtepbgp neighbor show\" lists them", one)
+				}
+				if !s.isJSON() {
+					return neighborPairs(neighbors[0]).write(cmd.OutOrStdout(), s.colour(cmd))
+				}
+			}
+			return list(s, cmd, neighbors, "No neighbours are configured.", neighborTable)
+		},
+	}
+	s.addFlags(cmd)
+	return cmd
+}
+
+func neighborTable(neighbors []api.Neighbor) *table {
+	t := newTable(column{name: "NEIGHBOR"}, column{name: "ASN", right: true}, column{name: "STATE"},
+		column{name: "UPTIME", right: true}, column{name: "RECEIVED", right: true}, column{name: "ACCEPTED", right: true},
+		column{name: "SENT", right: true, kind: moving}, column{name: "DESCRIPTION", kind: remark}, column{name: "LAST ERROR", kind: remark})
+	for _, n := range neighbors {
+		uptime := ""
+		if n.State == "established" {
+			uptime = duration(n.UptimeSeconds)
+		}
+		t.row(n.Address, n.ASN, sessionState(n.State), uptime, n.RoutesReceived, n.RoutesAccepted, n.RoutesAdvertised,
+			n.Description, currentError(n))
+	}
+	return t
+}
+
+// currentError is the last error while it still explains something.
+func currentError(n api.Neighbor) cell {
+	if n.State == "established" {
+		return cell{}
+	}
+	return cell{n.LastError, bad}
+}
+
+func sessionState(state string) cell {
+	if state == "established" {
+		return cell{state, good}
+	}
+	return cell{state, bad}
+}
+
+func neighborPairs(n api.Neighbor) *pairs {
+	p := &pairs{}
+	p.add("Neighbor", n.Address)
+	p.add("Description", n.Description)
+	p.add("ASN", n.ASN)
+	p.add("Router id", n.RouterID)
+	p.add("State", sessionState(n.State))
+	if n.State == "established" {
+		p.add("Uptime", duration(n.UptimeSeconds))
+		p.add("Timers", fmt.Sprintf("hold %ds, keepalive %ds", n.HoldTimeSeconds, n.KeepaliveSeconds))
+		p.add("Capabilities", joinShown(n.Capabilities, ", "))
+		p.add("Graceful restart", yesNo(n.GracefulRestart))
+	}
+	p.add("Local address", n.LocalAddress)
+	if n.Dynamic {
+		p.add("Dynamic, from", n.Prefix)
+	}
+	p.add("Passive", yesNo(n.Passive))
+	p.add("Route reflector client", yesNo(n.RouteReflectorClient))
+	p.add("Routes", fmt.Sprintf("%d received, %d accepted, %d not kept, %d advertised",
+		n.RoutesReceived, n.RoutesAccepted, n.RoutesShed, n.RoutesAdvertised))
+	p.add("Messages", fmt.Sprintf("%d in, %d out", n.MessagesIn, n.MessagesOut))
+	p.add("Flaps", n.Flaps)
+	for _, reason := range slices.Sorted(maps.Keys(n.Drops)) {
+		p.add("Dropped", fmt.Sprintf("%d × %s", n.Drops[reason], reason))
+	}
+	p.add("Last error", n.LastError)
+	return p
+}
+
+func yesNo(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}
+
+func newNeighborResetCommand(d dependencies) *cobra.Command {
+	a := &asking{deps: d}
+	var soft, all bool
+	cmd := &cobra.Command{
+		Use:   "reset ADDRESS | --all",
+		Short: "Reset the session with a neighbour",
+		Long: `Reset the session with a neighbour: it is closed and comes up again. With --soft it
+stays up, and both sides send their routes again (RFC 2918).`,
+		Example:           "  vtepbgp neighbor reset 10.0.0.254\n  vtepbgp neighbor reset --all --soft",
+		ValidArgsFunction: completeArgument(a.neighborWords),
+		Args: func(_ *cobra.Command, args []string) error {
+			if (len(args) == 1) == all || len(args) > 1 {
+				return errors.New("want the address of one neighbour, or --all")
+			}
+			if len(args) == 1 {
+				_, err := parseAddress(args[0])
+				return err
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			client := a.client()
+			var addresses []netip.Addr
+			if all {
+				neighbors, err := client.Neighbors(cmd.Context())
+				if err != nil {
+					return err
+				}
+				for _, n := range neighbors {
+					addresses = append(addresses, n.Address)
+				}
+			} else {
+				address, err := parseAddress(args[0])
+				if err != nil {
+					return err
+				}
+				addresses = []netip.Addr{address}
+			}
+			var failed error
+			for _, address := range addresses {
+				if err := client.ResetNeighbor(cmd.Context(), address, soft); err != nil {
+					failed = errors.Join(failed, fmt.Errorf("reset neighbour %s: %w", address, err))
+					continue
+				}
+				what := "session closed"
+				if soft {
+					what = "routes asked for and sent again"
+				}
+				fmt.Fprintf(cmd.OutOrStdout(), "%s: %s\n", address, what)
+			}
+			return failed
+		},
+	}
+	cmd.Flags().BoolVar(&soft, "soft", false, "keep the session, send all routes again in both directions")
+	cmd.Flags().BoolVar(&all, "all", false, "every neighbour")
+	a.addFlags(cmd)
+	return cmd
+}

@@ -1,0 +1,40 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+)
+
+func newReloadCommand(d dependencies) *cobra.Command {
+	a := &asking{deps: d}
+	var f format
+	cmd := &cobra.Command{
+		Use:   "reload",
+		Short: "Make the daemon read its configuration again",
+		Long: `Make the daemon read its configuration again and apply what differs. A
+configuration with problems changes nothing: they are printed, and the exit code
+is 2.`,
+		Example: "  vtepbgp config check && vtepbgp reload",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			result, err := a.client().Reload(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if f.isJSON() {
+				return writeJSON(cmd.OutOrStdout(), result)
+			}
+			if len(result.Changed) == 0 {
+				fmt.Fprintln(cmd.OutOrStdout(), "Nothing changed.")
+			}
+			for _, change := range result.Changed {
+				fmt.Fprintln(cmd.OutOrStdout(), printable(change))
+			}
+			return nil
+		},
+	}
+	f.addFlags(cmd, "table")
+	a.addFlags(cmd)
+	return cmd
+}

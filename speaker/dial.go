@@ -55,6 +55,7 @@ func dial(ctx context.Context, cfg Config, n Neighbor, addr netip.Addr) (net.Con
 	if n.VTEPSource.IsValid() {
 		d.LocalAddr = &net.TCPAddr{IP: n.VTEPSource.AsSlice(), Zone: n.VTEPSource.Zone()}
 	}
+	d.SetMultipathTCP(false)
 	c, err := d.DialContext(ctx, "tcp", netip.AddrPortFrom(addr, uint16(n.port())).String())
 	if err != nil {
 		return nil, fmt.Errorf("dial: %w", err)

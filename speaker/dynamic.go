@@ -32,15 +32,24 @@ func (s *Speaker) accept(conn *net.TCPConn) {
 	if err != nil {
 		n.log.WithError(err).Warn("cannot set socket options of an accepted connection")
 		conn.Close()
+		s.spawn(func() { n.give(nil) })
 		return
 	}
 	s.spawn(func() {
-		select {
-		case n.conns <- conn:
-		case <-n.done:
+		if !n.give(conn) {
 			conn.Close()
 		}
 	})
+}
+
+// give hands over a connection, or nil for one that came to nothing.
+func (n *neighbor) give(conn net.Conn) bool {
+	select {
+	case n.conns <- conn:
+		return true
+	case <-n.done:
+		return false
+	}
 }
 
 // neighborAddr is the remote address as the configuration names it: a zone only counts for link-local addresses.

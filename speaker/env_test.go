@@ -4,6 +4,7 @@ import (
 	"os"
 	"testing"
 
+	"github.com/vtepbgp/vtepbgp/evpn"
 	"github.com/vtepbgp/vtepbgp/speaker/wire"
 )
 
@@ -16,4 +17,14 @@ func requireLab(t *testing.T, why string) {
 		t.Fatalf("%s, and VTEPBGP_LAB_REQUIRED is set", why)
 	}
 	t.Skip(why)
+}
+
+// hasEvent looks for an event that can be compared: any but RoutesReceived.
+func hasEvent(events []evpn.Event, want evpn.Event) bool {
+	for _, ev := range events {
+		if _, routes := ev.(evpn.RoutesReceived); !routes && ev == want {
+			return true
+		}
+	}
+	return false
 }

@@ -66,6 +66,8 @@ func listenOne(ctx context.Context, network, addr string) (*listener, error) {
 			return control(c, func(fd int) error { return ttlPolicy{send: 255}.set(fd, v6) })
 		},
 	}
+	// Go listens with Multipath TCP by default, whose sockets refuse some of our options.
+	lc.SetMultipathTCP(false)
 	l, err := lc.Listen(ctx, network, addr)
 	if err != nil {
 		return nil, err

@@ -140,6 +140,7 @@ type cycle struct {
 	next       *candidate // takes over when the session has ended
 	staleTimer *time.Timer
 	synced     chan int // GoBGP has all routes of this generation
+	used       bool     // the connection that a dynamic neighbour was made for has come
 }
 
 type failure struct {
@@ -198,7 +199,7 @@ func (n *neighbor) run(ctx context.Context) {
 		case <-c.staleTimer.C:
 			n.forgetStale()
 		}
-		if n.dynamic.IsValid() && c.session == nil && len(c.candidates) == 0 && !n.stale {
+		if n.dynamic.IsValid() && c.used && c.session == nil && len(c.candidates) == 0 && !n.stale {
 			n.stop(c)
 			n.s.dynamicGone(n)
 			return
@@ -210,17 +211,17 @@ func (n *neighbor) held() bool { return time.Now().Before(n.heldUntil) }
 
 // dial starts an attempt when one is of use.
 func (n *neighbor) dial(ctx context.Context, c *cycle) {
-	cfg, nc := n.config()
-	if nc.Passive || n.dynamic.IsValid() {
-		n.setState(stateActive)
-		return
-	}
 	if c.session != nil || len(c.candidates) > 0 || c.dialing != nil {
 		return
 	}
 	if n.held() {
 		n.setState(stateIdle)
 		c.timer.Reset(time.Until(n.heldUntil))
+		return
+	}
+	cfg, nc := n.config()
+	if nc.Passive || n.dynamic.IsValid() {
+		n.setState(stateActive)
 		return
 	}
 	n.setState(stateConnect)
@@ -255,6 +256,10 @@ func (n *neighbor) dialDone(ctx context.Context, c *cycle, r dialResult) {
 }
 
 func (n *neighbor) accepted(ctx context.Context, c *cycle, conn net.Conn) {
+	c.used = true
+	if conn == nil {
+		return
+	}
 	if n.held() {
 		_, _ = conn.Write(wire.Notification(wire.CodeCease, wire.SubConnectionReject, nil))
 		conn.Close()
@@ -313,6 +318,11 @@ func (n *neighbor) drop(c *cycle, f failure) {
 // retry returns to dialling when nothing else is under way.
 func (n *neighbor) retry(c *cycle) {
 	if c.session == nil && len(c.candidates) == 0 && c.dialing == nil {
+		if n.held() {
+			n.setState(stateIdle)
+			c.timer.Reset(time.Until(n.heldUntil))
+			return
+		}
 		n.setState(stateActive)
 		cfg, nc := n.config()
 		c.back.limit = cfg.connectRetry(nc)

@@ -23,6 +23,7 @@ func (s *Speaker) Reconfigure(cfg Config) error {
 	}
 	old := s.cfg
 	cfg.Restarting = old.Restarting
+	cfg.Neighbors = slices.Clone(cfg.Neighbors)
 	s.cfg = cfg
 	if !s.running {
 		s.transit.Store(cfg.transit())

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -52,6 +53,7 @@ func New(cfg Config, log *logrus.Entry) (*Speaker, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, fmt.Errorf("check speaker configuration: %w", err)
 	}
+	cfg.Neighbors = slices.Clone(cfg.Neighbors)
 	s := &Speaker{
 		log: log, cfg: cfg, adj: newAdjOut(), ready: make(chan struct{}), selected: make(chan struct{}),
 		neighbors: map[netip.Addr]*neighbor{}, died: make(chan error, 1), finished: make(chan struct{}),

@@ -141,7 +141,9 @@ type Listener struct{ net.Listener }
 // Listen opens a listening socket on addr with a port that is free.
 func Listen(t testing.TB, addr netip.Addr) *Listener {
 	t.Helper()
-	l, err := net.Listen("tcp", netip.AddrPortFrom(addr, 0).String())
+	var lc net.ListenConfig
+	lc.SetMultipathTCP(false) // such sockets refuse options that tests set
+	l, err := lc.Listen(t.Context(), "tcp", netip.AddrPortFrom(addr, 0).String())
 	require.NoError(t, err)
 	t.Cleanup(func() { l.Close() })
 	return &Listener{l}

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -134,6 +135,19 @@ func (r *Running) AwaitState(t testing.TB, addr netip.Addr, state string) speake
 		return last.State == state
 	}, Wait, 2*time.Millisecond, "neighbour %s does not get %s", addr, state)
 	return last
+}
+
+// AwaitError waits until a neighbour's last error contains text.
+func (r *Running) AwaitError(t testing.TB, addr netip.Addr, text string) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		for _, n := range r.Neighbors() {
+			if n.Address == addr && strings.Contains(n.LastError, text) {
+				return true
+			}
+		}
+		return false
+	}, Wait, 2*time.Millisecond, "neighbour %s has no error with %q", addr, text)
 }
 
 // Routes is what a core would hold of a neighbour's routes after the events so far,

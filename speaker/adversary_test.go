@@ -71,6 +71,23 @@ func (a *arena) await(t testing.TB, keys ...evpn.RouteKey) {
 	}
 }
 
+// awaitPref wants routes at the core and at the client, with this LOCAL_PREF.
+func (a *arena) awaitPref(t testing.TB, pref uint32, keys ...evpn.RouteKey) {
+	t.Helper()
+	have := func(routes map[evpn.RouteKey]evpn.Route) bool {
+		for _, k := range keys {
+			if r, ok := routes[k]; !ok || r.Attrs.LocalPref != pref {
+				return false
+			}
+		}
+		return true
+	}
+	a.Await(t, "good routes at the core", func([]evpn.Event) bool { return have(a.Routes(peerA)) })
+	if a.client != nil {
+		a.client.Await(t, "good routes reflected", func(h *speakertest.Heard) bool { return have(h.Routes) })
+	}
+}
+
 // fence returns when all that p sent before has been handled, here and at the client.
 func (a *arena) fence(t testing.TB, p *speakertest.Peer) evpn.RouteKey {
 	t.Helper()
@@ -131,7 +148,7 @@ func raw(t testing.TB, parts ...string) []byte {
 const (
 	attrOrigin  = "40 01 01 00 "
 	attrPath    = "40 02 00 "
-	attrPref    = "40 05 04 00000064 "
+	attrPref    = "40 05 04 00000065 " // 101, where well-behaved announcements have 100
 	attrTargets = "c0 10 10 030c000000000008 0002fde800000064 "
 	attrsGood   = attrOrigin + attrPath + attrPref + attrTargets
 )

@@ -92,11 +92,21 @@ var attackUpdates = []attackUpdate{
 		return update(t, attrsGood, nlri(zero...)) // well-formed: the core says what is wrong with it
 	}, all, nil},
 	{"a group MAC among good ones", among("02 21 00010a6300010002 00000000000000000000 00000000 30 01005e000001 00 000064"), all, nil},
-	{"exactly 4096 octets", func(t testing.TB, g []evpn.Route) []byte {
-		room := wire.MaxMessage - len(update(t, attrsGood, nlri(g...))) - 4
+	{"exactly 4096 octets of routes", func(t testing.TB, g []evpn.Route) []byte {
+		const filler = 109 // routes
+		more := nlri(g...)
+		for n := range uint32(filler) {
+			more += nlri(speakertest.MACRoute(vtepA, 200, n, nil))
+		}
+		room := wire.MaxMessage - len(update(t, attrsGood, more)) - 3
+		msg := update(t, attrsGood+"c0 fd"+hex.EncodeToString([]byte{byte(room)})+strings.Repeat("00", room), more)
+		require.Len(t, msg, wire.MaxMessage)
+		return msg
+	}, all, nil},
+	{"an attribute of 3,600 octets", func(t testing.TB, g []evpn.Route) []byte {
+		room := wire.MaxMessage - 200 - len(update(t, attrsGood, nlri(g...))) - 4
 		pad := "d0 fd" + hex.EncodeToString([]byte{byte(room >> 8), byte(room)}) + strings.Repeat("00", room)
 		msg := update(t, attrsGood+pad, nlri(g...))
-		require.Len(t, msg, wire.MaxMessage)
 		return msg
 	}, all, nil},
 }
@@ -125,8 +135,11 @@ func TestMalformedUpdates(t *testing.T) {
 				good = append(good, a.fence(t, p))
 				for i, r := range routes {
 					switch {
-					case c.keep[i] || len(c.drops) > 0 && c.drops[wire.DropFamily] == 1: // of another family: not touched
-						a.await(t, r.Key)
+					case c.keep[i]: // by the attack itself: LOCAL_PREF tells
+						a.awaitPref(t, 101, r.Key)
+						good = append(good, r.Key)
+					case c.drops[wire.DropFamily] == 1: // not touched
+						a.awaitPref(t, 100, r.Key)
 						good = append(good, r.Key)
 					default:
 						a.absent(t, r.Key)
@@ -163,6 +176,56 @@ func TestAttributesOfReflectedRoutes(t *testing.T) {
 		assert.Equal(t, core.Attrs.RouteTargets, got.RouteTargets)
 		assert.Equal(t, idA, got.OriginatorID, "RFC 4456 §8")
 	})
+}
+
+// TestOddRoutesReflected sends what is unusual but valid: GoBGP holds, replaces, reflects and withdraws it.
+func TestOddRoutesReflected(t *testing.T) {
+	a := newArena(t, true)
+	p := a.attack(t)
+	odd := strings.Join([]string{
+		"01 19 00010a6300010002 00112233445566778899 ffffffff 000064",                                                                      // type 1
+		"01 19 00020000fde80002 00112233445566778899 00000000 000064",                                                                      // RD of a 4-octet AS
+		"04 17 0000fde800000002 00112233445566778899 20 0a630001",                                                                          // type 4
+		"04 23 0000fde800000002 03aabbccddeeff000001 80 20010db8000000000000000000000001",                                                  // … IPv6, ESI type 3
+		"03 1d 00010a6300010002 00000007 80 20010db8000000000000000000000001",                                                              // type 3, IPv6, tag 7
+		"02 28 00010a6300010002 00112233445566778899 00000000 30 02aa00000001 20 c0a86401 000064 0003e7",                                   // two labels, an ESI
+		"02 34 00010a6300010002 00000000000000000000 00000000 30 02aa00000001 80 00000000000000000000ffffc0a86401 000064 0003e7",           // IPv4 mapped in IPv6
+		"02 21 00010a6300010002 00000000000000000000 00000000 30 ffffffffffff 00 ffffff",                                                   // broadcast
+		"02 21 0000000000000000 00000000000000000000 ffffffff 30 000000000000 00 000000",                                                   // nothing at all
+		"05 22 00010a6300010002 00000000000000000000 00000000 18 0a000000 0a630001 000064",                                                 // type 5
+		"05 3a 00010a6300010002 00000000000000000000 00000000 40 20010db8000000000000000000000000 20010db8000000000000000000000001 000064", // … IPv6
+	}, "")
+	communities := "c0 10 68 030c000000000008 0002fde800000064 0102 0a000001 0007 0202 fa56ea00 0007 0600 01 00 ffffffff 0601 01 0000 000064 0602 02aa00000001 0603 02aa00000001" +
+		"0604 0000 05dc 0000 030d 000000000000 030b 0000 00000064 8006 0000 00000000 4300 000000000001"
+	pmsi := "c0 16 15 02 06 000064 20010db8000000000000000000000001"
+	attrs := attrOrigin + "40 02 10 02 02 00000001 00000002 01 01 00000003" + attrPref + "80 04 04 00000009 c0 08 04 ffffff01 c0 20 0c 000000010000000200000003" + communities + pmsi
+	seen := func() (routes, others int) {
+		s := wire.Session{FourOctetAS: true, EVPN: true, IBGP: true, LocalASN: 65000, LocalRouterID: idB}
+		a.client.See(func(h *speakertest.Heard) {
+			routes = len(h.Routes)
+			for _, b := range h.Raw {
+				up, err := wire.ParseUpdate(b, &s)
+				assert.NoError(t, err)
+				others += up.Others
+			}
+		})
+		return routes, others
+	}
+	for round := range 3 { // announced, replaced, withdrawn
+		p.Send(t, update(t, attrs, odd))
+		a.fence(t, p)
+		p.Send(t, update(t, attrs+"c0 fe 00", odd))
+		a.fence(t, p)
+		assert.Len(t, a.Routes(peerA), 7+2*(round+1), "types 2, 3 and 5, and the fences")
+		routes, others := seen()
+		assert.Equal(t, 6+2*(round+1), routes, "all but the mapped one, which GoBGP would take for the other")
+		assert.GreaterOrEqual(t, others, 4*(1+3*round), "types 1 and 4")
+		v := append(raw(t, "0019 46"), raw(t, odd)...)
+		p.Send(t, update(t, "90 0f"+hex.EncodeToString([]byte{byte(len(v) >> 8), byte(len(v))})+hex.EncodeToString(v)))
+		a.client.Await(t, "the withdrawals", func(h *speakertest.Heard) bool { return len(h.Routes) == 2*(round+1) })
+	}
+	assert.Zero(t, a.status(t, peerA).Flaps)
+	a.unharmed(t)
 }
 
 // attackStream is what ends the session, and how.

@@ -47,7 +47,7 @@ func (s *Session) announceWins(u *Update) {
 }
 
 func (s *Session) forwardWithdraw(k evpn.RouteKey) {
-	if s.Transit && gobgpParsesRD(k.RD[:]) {
+	if s.Transit && gobgpTellsApart(&k) {
 		s.unreach = appendNLRI(s.unreach, &evpn.Route{Key: k})
 	}
 }

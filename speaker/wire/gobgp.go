@@ -16,17 +16,22 @@ import (
 func gobgpKeepsRoute(r *evpn.Route) bool {
 	nh := r.Attrs.NextHop
 	switch {
-	case !gobgpParsesRD(r.Key.RD[:]), !gobgpParsesESI(r.ESI[:]):
+	case !gobgpTellsApart(&r.Key), !gobgpParsesESI(r.ESI[:]):
 		return false
 	case nh.IsUnspecified(), nh.IsMulticast(), nh.IsLoopback(), nh.IsLinkLocalUnicast():
 		// It puts its own address in place of an unspecified one (internal/pkg/table/path.go:
 		// UpdatePathAttrs); the others are no VTEP either.
 		return false
-	case r.Key.Type == evpn.IPPrefixRoute && r.Key.IP.Is4In6():
-		return false // it writes 4 octets where the length says 16
 	default:
 		return true
 	}
+}
+
+// gobgpTellsApart says whether GoBGP has a key of its own for k. It knows routes by their text
+// (internal/pkg/table/table.go: tableKey), in which an IPv4 address and the same mapped in
+// IPv6 look alike; of a type-5 with the latter it also writes 4 octets where the length says 16.
+func gobgpTellsApart(k *evpn.RouteKey) bool {
+	return gobgpParsesRD(k.RD[:]) && !k.IP.Is4In6()
 }
 
 // gobgpParsesRD: of an RD of another type than RFC 4364 §4.2 names, GoBGP forgets the

@@ -31,18 +31,17 @@ func countNLRI(b []byte) (n int) {
 
 // Lengths of the fixed parts.
 const (
-	lenRD        = 8
-	lenAD        = 25 // type 1, RFC 7432 §7.1
-	lenMACIP     = 30 // type 2 without IP and labels, RFC 7432 §7.2
-	lenIMET      = 13 // type 3 without IP, RFC 7432 §7.3
-	lenES        = 19 // type 4 without IP, RFC 7432 §7.4
-	lenPrefix4   = 34 // type 5, RFC 9136 §3.1
-	lenPrefix6   = 58
-	lenLabel     = 3
-	macBits      = 48
-	typeAD       = 1
-	typeES       = 4
-	maxKnownType = 5
+	lenRD      = 8
+	lenAD      = 25 // type 1, RFC 7432 §7.1
+	lenMACIP   = 30 // type 2 without IP and labels, RFC 7432 §7.2
+	lenIMET    = 13 // type 3 without IP, RFC 7432 §7.3
+	lenES      = 19 // type 4 without IP, RFC 7432 §7.4
+	lenPrefix4 = 34 // type 5, RFC 9136 §3.1
+	lenPrefix6 = 58
+	lenLabel   = 3
+	macBits    = 48
+	typeAD     = 1
+	typeES     = 4
 )
 
 // parseRoute reads one NLRI of type 2, 3 or 5 into r (key, ESI, labels). With keyOnly, which is for
@@ -119,22 +118,25 @@ func parsePrefix(v []byte, r *evpn.Route) error {
 	return nil
 }
 
-// checkOther checks types 1 and 4, which we only pass on.
-func checkOther(typ byte, v []byte) error {
+// checkOther checks types 1 and 4, which we only pass on, and gives RD and address.
+func checkOther(typ byte, v []byte) (key evpn.RouteKey, err error) {
 	switch typ {
 	case typeAD:
 		if len(v) != lenAD {
-			return fmt.Errorf("type 1 of %d octets", len(v))
+			return key, fmt.Errorf("type 1 of %d octets", len(v))
 		}
 	case typeES:
 		if len(v) < lenES {
-			return fmt.Errorf("type 4 of %d octets", len(v))
+			return key, fmt.Errorf("type 4 of %d octets", len(v))
 		}
-		if _, n, ok := address(v[18], v[lenES:]); !ok || len(v) != lenES+n {
-			return fmt.Errorf("type 4 of %d octets with IP length %d", len(v), v[18])
+		ip, n, ok := address(v[18], v[lenES:])
+		if !ok || len(v) != lenES+n {
+			return key, fmt.Errorf("type 4 of %d octets with IP length %d", len(v), v[18])
 		}
+		key.IP = ip
 	}
-	return nil
+	key.Type, key.RD = evpn.RouteType(typ), evpn.RD(v[:lenRD])
+	return key, nil
 }
 
 // address reads an address of bits length from the front of b: 32 or 128, no other.
@@ -149,8 +151,8 @@ func address(bits byte, b []byte) (ip netip.Addr, n int, ok bool) {
 	}
 }
 
-// appendKey writes the NLRI of key, which is of type 2, 3 or 5, with these labels.
-// A withdrawal has ESI and label 0, as FRR writes it.
+// appendNLRI writes the NLRI of r, which is of type 2, 3 or 5. A withdrawal is a route with a key alone:
+// ESI and label 0, as FRR writes it.
 func appendNLRI(b []byte, r *evpn.Route) []byte {
 	k := &r.Key
 	ip := k.IP.AsSlice()

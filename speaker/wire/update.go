@@ -287,7 +287,8 @@ func (s *Session) other(typ byte, v, raw []byte, forward *[]byte, u *Update) {
 		u.drop(DropRouteType, 1, fmt.Sprintf("type %d", typ))
 		return
 	}
-	if err := checkOther(typ, v); err != nil {
+	key, err := checkOther(typ, v)
+	if err != nil {
 		u.drop(DropNLRI, 1, err.Error())
 		return
 	}
@@ -295,11 +296,9 @@ func (s *Session) other(typ byte, v, raw []byte, forward *[]byte, u *Update) {
 	if !s.Transit {
 		return
 	}
-	if gobgpParsesRD(v) && gobgpParsesESI(v[esiOffset(typ):]) {
+	if gobgpTellsApart(&key) && gobgpParsesESI(v[lenRD:]) {
 		*forward = append(*forward, raw...)
 	} else {
 		u.drop(DropNotForwarded, 1, fmt.Sprintf("type %d", typ))
 	}
 }
-
-func esiOffset(byte) int { return lenRD } // the same in types 1 and 4

@@ -12,8 +12,12 @@ import (
 	"github.com/vtepbgp/vtepbgp/evpn"
 )
 
-// propertySeeds are fixed, so that a failure repeats.
-const propertySeeds = 200
+// Seeds are fixed, so that a failure repeats. Properties that print the whole core after
+// every event get by with fewer.
+const (
+	manySeeds = 200
+	someSeeds = 20
+)
 
 // gen makes random events over a small world, so that they meet often.
 type gen struct{ *rand.Rand }
@@ -150,8 +154,8 @@ func (g gen) event() evpn.Event {
 	}
 }
 
-func eachSeed(t *testing.T, run func(t *testing.T, g gen)) {
-	for seed := uint64(1); seed <= propertySeeds; seed++ {
+func eachSeed(t *testing.T, seeds uint64, run func(t *testing.T, g gen)) {
+	for seed := uint64(1); seed <= seeds; seed++ {
 		if !t.Run(fmt.Sprintf("seed%d", seed), func(t *testing.T) { run(t, newGen(seed)) }) {
 			return
 		}
@@ -188,7 +192,7 @@ func dump(c *evpn.Core) string {
 // the desired state; a core that is never drained in between comes to the same; and
 // equal input gives equal output.
 func TestChangesAddUp(t *testing.T) {
-	eachSeed(t, func(t *testing.T, g gen) {
+	eachSeed(t, manySeeds, func(t *testing.T, g gen) {
 		cfg := g.config()
 		often, never, twin := evpn.New(cfg), evpn.New(cfg), evpn.New(cfg)
 		sum := newLedger()
@@ -219,7 +223,7 @@ func TestChangesAddUp(t *testing.T) {
 // TestOrderDoesNotMatter: the same announcements in any order, split over UPDATEs in any
 // way, make the same state. Limits are left out: see limit.go.
 func TestOrderDoesNotMatter(t *testing.T) {
-	eachSeed(t, func(t *testing.T, g gen) {
+	eachSeed(t, manySeeds, func(t *testing.T, g gen) {
 		cfg := g.config()
 		cfg.NeighborLimits, cfg.Duplicate = nil, evpn.DuplicateConfig{}
 		for i := range cfg.VNIs {
@@ -263,7 +267,7 @@ func TestOrderDoesNotMatter(t *testing.T) {
 
 // TestRepetitionIsHarmless: an event that comes twice in a row does no more than once.
 func TestRepetitionIsHarmless(t *testing.T) {
-	eachSeed(t, func(t *testing.T, g gen) {
+	eachSeed(t, someSeeds, func(t *testing.T, g gen) {
 		c := evpn.New(g.config())
 		allUp(c)
 		now := start
@@ -292,7 +296,7 @@ func TestRepetitionIsHarmless(t *testing.T) {
 
 // TestAddThenWithdraw: when all routes and local facts are gone again, nothing is left.
 func TestAddThenWithdraw(t *testing.T) {
-	eachSeed(t, func(t *testing.T, g gen) {
+	eachSeed(t, manySeeds, func(t *testing.T, g gen) {
 		cfg := g.config()
 		c := evpn.New(cfg)
 		allUp(c)
@@ -334,7 +338,7 @@ func TestAddThenWithdraw(t *testing.T) {
 
 // TestNothingLeavesItsVNI: what happens in one VNI changes no row, route or MAC of another.
 func TestNothingLeavesItsVNI(t *testing.T) {
-	eachSeed(t, func(t *testing.T, g gen) {
+	eachSeed(t, manySeeds, func(t *testing.T, g gen) {
 		cfg := evpn.Config{VTEP: vtep1}
 		for _, vni := range []evpn.VNI{100, 200, 300} {
 			cfg.VNIs = append(cfg.VNIs, vniConfig(vni, vtep1))
@@ -380,7 +384,7 @@ func TestNothingLeavesItsVNI(t *testing.T) {
 
 // TestLimitsHold: there are never more than allowed, and never fewer while any waits.
 func TestLimitsHold(t *testing.T) {
-	eachSeed(t, func(t *testing.T, g gen) {
+	eachSeed(t, manySeeds, func(t *testing.T, g gen) {
 		cfg := g.config()
 		for i := range cfg.VNIs {
 			cfg.VNIs[i].MaxMACs = 2

@@ -28,7 +28,7 @@ func (simPanic) Errorf(format string, args ...any) {
 	panic("simulation: " + fmt.Sprintf(format, args...))
 }
 
-// site is one VTEP: a core, the daemon around it, its kernel, its session.
+// site is one VTEP: a core, the daemon around it, its kernel, its sessions.
 type site struct {
 	w      *world
 	addr   addr
@@ -36,10 +36,16 @@ type site struct {
 	core   *evpn.Core
 	sum    *ledger
 	kernel *simKernel
+	links  []*link // one to each reflector
+}
 
-	session int // number of the session; 0 = down
+// link is the session of a site with a reflector.
+type link struct {
+	s       *site
+	r       *reflector
+	session int // its number; 0 = down
 	last    int
-	out, in time.Time // when the links last delivered: they keep order
+	out, in time.Time // when it last delivered: it keeps order
 }
 
 func newSite(w *world, cfg evpn.Config) *site {
@@ -47,6 +53,9 @@ func newSite(w *world, cfg evpn.Config) *site {
 	s.kernel = &simKernel{s: s, up: map[evpn.VNI]bool{}, local: map[simMAC]bool{}, ips: map[simIP]evpn.MAC{}, rows: map[evpn.RowKey]evpn.Row{}}
 	for _, vni := range simVNIs {
 		s.kernel.up[vni] = true
+	}
+	for _, r := range w.rrs {
+		s.links = append(s.links, &link{s: s, r: r})
 	}
 	return s
 }
@@ -69,65 +78,79 @@ func (s *site) prune() {
 
 func (s *site) handle(ev evpn.Event) {
 	s.core.Handle(ev, s.w.now)
-	if s.w.chance(30) && s.session != 0 { // let some events share a drain
-		core := s.core
-		s.w.after(time.Millisecond, func() {
-			if s.core == core {
-				s.drain()
-			}
-		})
+	if !s.w.chance(30) {
+		s.drain()
 		return
 	}
-	s.drain()
+	core := s.core // let some events share a drain
+	s.w.after(time.Millisecond, func() {
+		if s.core == core {
+			s.drain()
+		}
+	})
 }
 
 func (s *site) drain() {
 	ch := s.core.Drain(s.w.now)
 	s.sum.apply(simPanic{}, ch)
-	if s.session != 0 && len(ch.Announce)+len(ch.Withdraw) > 0 {
-		s.send(ch.Announce, ch.Withdraw)
+	if len(ch.Announce)+len(ch.Withdraw) > 0 {
+		for _, l := range s.links {
+			l.send(func() { l.r.receive(l, ch.Announce, ch.Withdraw) })
+		}
 	}
 	if len(ch.Rows) > 0 {
 		s.kernel.write(ch.Rows)
 	}
 }
 
-func (s *site) send(announce []evpn.Route, withdraw []evpn.RouteKey) {
-	session := s.session
-	s.out = s.w.later(s.out)
-	s.w.after(s.out.Sub(s.w.now), func() {
-		if s.session == session {
-			s.w.rr.receive(s, announce, withdraw)
+func (s *site) connectAll() {
+	for _, l := range s.links {
+		l.connect()
+	}
+}
+
+func (s *site) disconnectAll(grace bool) {
+	for _, l := range s.links {
+		l.disconnect(grace)
+	}
+}
+
+// send has deliver done at the other end, unless the session ends before.
+func (l *link) send(deliver func()) {
+	session := l.session
+	if session == 0 {
+		return
+	}
+	l.out = l.s.w.later(l.out)
+	l.s.w.after(l.out.Sub(l.s.w.now), func() {
+		if l.session == session {
+			deliver()
 		}
 	})
 }
 
-func (s *site) connect() {
-	if s.session != 0 {
+func (l *link) connect() {
+	if l.session != 0 {
 		return
 	}
+	s := l.s
 	s.drain()
-	s.last++
-	s.session = s.last
-	s.core.Handle(evpn.NeighborUp{Neighbor: rr, EndOfRIB: true, KeptForwarding: true}, s.w.now)
-	s.send(s.sum.desired().Routes, nil)
-	session := s.session
-	s.out = s.w.later(s.out)
-	s.w.after(s.out.Sub(s.w.now), func() {
-		if s.session == session {
-			s.w.rr.endOfRIB(s)
-		}
-	})
-	s.w.rr.connected(s)
+	l.last++
+	l.session = l.last
+	s.core.Handle(evpn.NeighborUp{Neighbor: l.r.addr, EndOfRIB: true, KeptForwarding: true}, s.w.now)
+	routes := s.sum.desired().Routes
+	l.send(func() { l.r.receive(l, routes, nil) })
+	l.send(func() { l.r.endOfRIB(l) })
+	l.r.connected(l)
 }
 
-func (s *site) disconnect(grace bool) {
-	if s.session == 0 {
+func (l *link) disconnect(grace bool) {
+	if l.session == 0 {
 		return
 	}
-	s.session = 0
-	s.w.rr.disconnected(s, grace)
-	s.handle(evpn.NeighborDown{Neighbor: rr, Graceful: grace, StaleTime: 20 * time.Second})
+	l.session = 0
+	l.r.disconnected(l, grace)
+	l.s.handle(evpn.NeighborDown{Neighbor: l.r.addr, Graceful: grace, StaleTime: 20 * time.Second})
 }
 
 // later gives the next time at which a link that keeps order may deliver.
@@ -148,11 +171,11 @@ type reflector struct {
 
 type simRoute struct {
 	evpn.Route
-	from  *site
+	from  *link
 	stale bool
 }
 
-func (r *reflector) receive(from *site, announce []evpn.Route, withdraw []evpn.RouteKey) {
+func (r *reflector) receive(from *link, announce []evpn.Route, withdraw []evpn.RouteKey) {
 	for _, k := range withdraw {
 		delete(r.table, k)
 	}
@@ -164,19 +187,24 @@ func (r *reflector) receive(from *site, announce []evpn.Route, withdraw []evpn.R
 
 func (r *reflector) broadcast(announce []evpn.Route, withdraw []evpn.RouteKey) {
 	for _, s := range r.w.sites {
-		r.deliver(s, evpn.RoutesReceived{Neighbor: r.addr, Announced: announce, Withdrawn: withdraw})
+		for _, l := range s.links {
+			if l.r == r {
+				l.deliver(evpn.RoutesReceived{Neighbor: r.addr, Announced: announce, Withdrawn: withdraw})
+			}
+		}
 	}
 }
 
-func (r *reflector) deliver(s *site, ev evpn.Event) {
-	if s.session == 0 {
+// deliver brings an event from the reflector to the site.
+func (l *link) deliver(ev evpn.Event) {
+	session := l.session
+	if session == 0 {
 		return
 	}
-	session := s.session
-	s.in = r.w.later(s.in)
-	r.w.after(s.in.Sub(r.w.now), func() {
-		if s.session == session {
-			s.handle(ev)
+	l.in = l.s.w.later(l.in)
+	l.s.w.after(l.in.Sub(l.s.w.now), func() {
+		if l.session == session {
+			l.s.handle(ev)
 		}
 	})
 }
@@ -185,16 +213,16 @@ func (r *reflector) keys() []evpn.RouteKey {
 	return slices.SortedFunc(maps.Keys(r.table), evpn.RouteKey.Compare)
 }
 
-func (r *reflector) connected(s *site) {
+func (r *reflector) connected(l *link) {
 	for _, k := range r.keys() {
-		r.deliver(s, evpn.RoutesReceived{Neighbor: r.addr, Announced: []evpn.Route{r.table[k].Route}})
+		l.deliver(evpn.RoutesReceived{Neighbor: r.addr, Announced: []evpn.Route{r.table[k].Route}})
 	}
-	r.deliver(s, evpn.EndOfRIB{Neighbor: r.addr})
+	l.deliver(evpn.EndOfRIB{Neighbor: r.addr})
 }
 
-func (r *reflector) disconnected(s *site, grace bool) {
+func (r *reflector) disconnected(l *link, grace bool) {
 	for _, k := range r.keys() {
-		if e := r.table[k]; e.from == s {
+		if e := r.table[k]; e.from == l {
 			if grace && !e.stale {
 				e.stale = true
 				r.table[k] = e
@@ -205,18 +233,18 @@ func (r *reflector) disconnected(s *site, grace bool) {
 		}
 	}
 	if grace {
-		last := s.last
+		last := l.last
 		r.w.after(20*time.Second, func() {
-			if s.last == last { // never came back
-				r.endOfRIB(s)
+			if l.last == last { // never came back
+				r.endOfRIB(l)
 			}
 		})
 	}
 }
 
-func (r *reflector) endOfRIB(s *site) {
+func (r *reflector) endOfRIB(l *link) {
 	for _, k := range r.keys() {
-		if e := r.table[k]; e.from == s && e.stale {
+		if e := r.table[k]; e.from == l && e.stale {
 			delete(r.table, k)
 			r.broadcast(nil, []evpn.RouteKey{k})
 		}

@@ -18,7 +18,7 @@ var (
 	simSeed  = flag.Uint64("seed", 0, "play this one seed of the simulation")
 )
 
-// TestSimulation plays whole fabrics: cores joined by a reflector over links with
+// TestSimulation plays whole fabrics: cores joined by one or two reflectors over links with
 // random delays, each with a kernel that learns, ages, loses and reorders its events.
 // Hosts move and fall silent, sessions break with and without grace, daemons restart,
 // VNIs flap. Then the world comes to rest, and every table must equal the truth.
@@ -51,7 +51,7 @@ type world struct {
 	n     int // orders what is due at one time
 	sites []*site
 	hosts []*host
-	rr    *reflector
+	rrs   []*reflector
 }
 
 type host struct {
@@ -65,7 +65,9 @@ var simVNIs = []evpn.VNI{100, 200}
 
 func newWorld(seed uint64) *world {
 	w := &world{rng: rand.New(rand.NewPCG(seed, 2026)), now: start}
-	w.rr = &reflector{w: w, addr: rr, table: map[evpn.RouteKey]simRoute{}}
+	for i := range 1 + w.rng.IntN(2) {
+		w.rrs = append(w.rrs, &reflector{w: w, addr: addrAt(mustAddr("10.0.0.253"), i), table: map[evpn.RouteKey]simRoute{}})
+	}
 	duplicate := evpn.DuplicateConfig{}
 	if seed%2 == 0 {
 		duplicate = evpn.DuplicateConfig{Moves: 5, Window: 60 * time.Second, Recovery: 30 * time.Second}
@@ -87,7 +89,7 @@ func newWorld(seed uint64) *world {
 	}
 	for _, s := range w.sites {
 		s.boot()
-		s.connect()
+		s.connectAll()
 	}
 	return w
 }
@@ -121,23 +123,22 @@ func (w *world) disturb() {
 	case 11:
 		s.kernel.resync()
 	case 12: // a session breaks, for good or with grace
-		grace := w.chance(50)
-		s.disconnect(grace)
-		w.after(time.Duration(w.rng.IntN(8000))*time.Millisecond, s.connect)
+		l := s.links[w.rng.IntN(len(s.links))]
+		l.disconnect(w.chance(50))
+		w.after(time.Duration(w.rng.IntN(8000))*time.Millisecond, l.connect)
 	case 13: // a daemon restarts
-		grace := w.chance(50)
-		s.disconnect(grace)
+		s.disconnectAll(w.chance(50))
 		s.boot()
-		w.after(time.Duration(w.rng.IntN(4000))*time.Millisecond, s.connect)
+		w.after(time.Duration(w.rng.IntN(4000))*time.Millisecond, s.connectAll)
 	case 14: // a VNI flaps
 		vni := simVNIs[w.rng.IntN(len(simVNIs))]
 		s.kernel.setVNI(vni, false)
 		w.after(time.Duration(w.rng.IntN(5000))*time.Millisecond, func() { s.kernel.setVNI(vni, true) })
-	case 15: // a partition: half of the sites lose the reflector
+	case 15: // a partition: half of the sites lose the reflectors
 		for _, s := range w.sites {
 			if w.chance(50) {
-				s.disconnect(w.chance(50))
-				w.after(time.Duration(w.rng.IntN(15000))*time.Millisecond, s.connect)
+				s.disconnectAll(w.chance(50))
+				w.after(time.Duration(w.rng.IntN(15000))*time.Millisecond, s.connectAll)
 			}
 		}
 	}
@@ -147,7 +148,7 @@ func (w *world) disturb() {
 func (w *world) rest() error {
 	w.run(30 * time.Second)
 	for _, s := range w.sites {
-		s.connect()
+		s.connectAll()
 	}
 	var err error
 	for range 12 {

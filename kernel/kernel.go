@@ -245,7 +245,7 @@ func (k *Kernel) work(ctx context.Context, sub Subscription) error {
 			return err
 		}
 		signal(k.reportWake)
-		if !wrote {
+		if !wrote && k.idle() {
 			break
 		}
 		if k.linksDue() {
@@ -254,6 +254,13 @@ func (k *Kernel) work(ctx context.Context, sub Subscription) error {
 		}
 	}
 	return nil
+}
+
+// idle says that nothing waits to be written.
+func (k *Kernel) idle() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.pending.len() == 0
 }
 
 // drain takes in all events that have arrived; it stops early in a storm, so that

@@ -217,13 +217,14 @@ func TestSoak(t *testing.T) {
 			now = now.Add(time.Millisecond)
 			attrs := &evpn.Attrs{
 				NextHop: addrAt(vtep2, (n+i)%5), RouteTargets: []evpn.RouteTarget{rt}, Encaps: []uint16{evpn.EncapVXLAN},
-				Mobility: evpn.Mobility{Sequence: uint32(n)},
+				Mobility: evpn.Mobility{Sequence: uint32(n*macs + i)}, // no two sets of attributes are equal
 			}
 			key := evpn.RouteKey{Type: evpn.MACIPRoute, RD: evpn.RDFromRouterID(attrs.NextHop, 1), MAC: macAt(i)}
 			ev := evpn.RoutesReceived{Neighbor: rr, Announced: []evpn.Route{{Key: key, Label: 100, Attrs: attrs}}}
 			c.Handle(ev, now)
 			if n%3 == 0 {
 				c.Handle(evpn.LocalMACLearned{VNI: 100, MAC: macAt(i), Port: "veth1"}, now)
+				c.Drain(now)
 				c.Handle(evpn.LocalMACGone{VNI: 100, MAC: macAt(i)}, now)
 			}
 			c.Drain(now)

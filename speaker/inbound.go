@@ -11,6 +11,7 @@ import (
 
 // Reasons of drops that the guard itself counts; the others are wire's.
 const (
+	dropTooLong       = "too long to forward"
 	dropRefreshFamily = "route refresh for a family not negotiated"
 )
 
@@ -122,6 +123,10 @@ func (s *session) update(body []byte) (forwarded bool, err error) {
 		return true, s.toGoBGP(wire.EndOfRIB())
 	}
 	if u.Forward == nil {
+		return false, nil
+	}
+	if n := wire.HeaderLen + len(u.Forward); n > wire.MaxMessage {
+		s.n.count.drops.add(s.n.log, dropTooLong, 1, fmt.Sprintf("%d octets", n))
 		return false, nil
 	}
 	return true, s.toGoBGP(wire.Message(wire.TypeUpdate, u.Forward))

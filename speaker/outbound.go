@@ -21,6 +21,7 @@ const (
 func (s *session) outbound() error {
 	var buf []byte
 	greeted, ended := false, false
+	passed := wire.Session{FourOctetAS: s.peer.FourOctetAS, EVPN: true, IBGP: s.wire.IBGP}
 	for {
 		typ, msg, err := wire.ReadMessage(s.innerR, buf, wire.MaxMessage)
 		if err != nil {
@@ -46,6 +47,7 @@ func (s *session) outbound() error {
 				continue
 			}
 			s.n.count.updatesOut.Add(1)
+			s.notePassedOn(msg[wire.HeaderLen:], &passed)
 		}
 		if err := s.write(msg, 1); err != nil {
 			return err
@@ -54,6 +56,23 @@ func (s *session) outbound() error {
 			greeted = true
 			close(s.greeted)
 		}
+	}
+}
+
+// notePassedOn counts the routes that GoBGP has the peer know. A set of hashes, because GoBGP repeats
+// and withdraws more than it announced.
+func (s *session) notePassedOn(body []byte, as *wire.Session) {
+	u, err := wire.ParseUpdate(body, as)
+	if err != nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, k := range u.Withdrawn {
+		delete(s.passedOn, s.in.hash(k))
+	}
+	for i := range u.Announced {
+		s.passedOn[s.in.hash(u.Announced[i].Key)] = struct{}{}
 	}
 }
 

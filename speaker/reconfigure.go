@@ -99,7 +99,10 @@ func (s *Speaker) applyDifference(old, cfg Config) (gone []*neighbor, err error)
 			n.cancel()
 			gone = append(gone, n)
 		case global || before[key].needsReset(w):
-			n.order(order{notify: &wire.Error{Code: wire.CodeCease, Subcode: wire.SubConfigChange}, text: "configuration changed", release: true, renew: true})
+			// Aside: the neighbour may be waiting for mu.
+			s.spawn(func() {
+				n.order(order{notify: &wire.Error{Code: wire.CodeCease, Subcode: wire.SubConfigChange}, text: "configuration changed", release: true, renew: true})
+			})
 			fallthrough
 		default:
 			w.Address, w.Prefix = n.addr, netip.Prefix{}

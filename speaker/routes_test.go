@@ -2,6 +2,7 @@ package speaker_test
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"testing"
 	"time"
@@ -15,7 +16,7 @@ import (
 	"github.com/vtepbgp/vtepbgp/speaker/wire"
 )
 
-func imports(t *testing.T, targets ...string) evpn.ImportSet {
+func imports(t testing.TB, targets ...string) evpn.ImportSet {
 	t.Helper()
 	var v evpn.VNIConfig
 	for _, s := range targets {
@@ -246,4 +247,26 @@ func TestGoodRoutesAmongBadOnes(t *testing.T) {
 	assert.Len(t, s.Routes(peerA), 20)
 	drops := s.Stats().Drops
 	assert.EqualValues(t, 20, drops[wire.DropNLRI], fmt.Sprint(drops))
+}
+
+// A peer that does not read holds up neither the others nor the caller, and when it reads again it
+// gets the latest state.
+func TestSlowReaderHoldsUpNobody(t *testing.T) {
+	s := speakertest.Start(t, passive(speaker.Neighbor{Address: peerA}, speaker.Neighbor{Address: peerB}))
+	slow := speakertest.Dial(t, peerA, s.At, ibgp(idA))
+	require.NoError(t, slow.Conn.(*net.TCPConn).SetReadBuffer(128<<10))
+	slow.Open(t)
+	slow.Send(t, wire.Keepalive())
+	s.AwaitState(t, peerA, "established")
+	quick := speakertest.Dial(t, peerB, s.At, ibgp(idB)).Handshake(t)
+	routes := macs(ourID, 100, 200_000) // far more than socket buffers hold
+	began := time.Now()
+	s.Apply(routes, nil)
+	s.Apply(nil, keys(routes[1:]))
+	assert.Less(t, time.Since(began), 2*time.Second)
+	quick.Await(t, "the last state", func(h *speakertest.Heard) bool { return len(h.Routes) == 1 })
+	slow.Read(t) // KEEPALIVE
+	slow.Collect()
+	slow.Await(t, "the last state", func(h *speakertest.Heard) bool { return len(h.Routes) == 1 && h.EndOfRIB == 1 })
+	slow.See(func(h *speakertest.Heard) { assert.Contains(t, h.Routes, routes[0].Key) })
 }

@@ -44,10 +44,11 @@ type session struct {
 	wire    wire.Session
 	incomes bool
 
-	// in is what the inbound goroutine knows of received routes; mu lets the status read it.
-	mu  sync.Mutex
-	in  *received
-	out *adjCursor
+	// mu lets the status read what inbound and outbound know of the routes.
+	mu       sync.Mutex
+	in       *received
+	passedOn map[uint64]struct{} // routes of others that GoBGP sent
+	out      *adjCursor
 
 	// wmu orders whole messages on the outer connection.
 	wmu    sync.Mutex
@@ -69,7 +70,7 @@ func newSession(n *neighbor, cfg Config, nc Neighbor, c *candidate, in *innerCon
 	s := &session{
 		n: n, cfg: cfg, nc: nc, peer: c.open, ours: in.ours, began: time.Now(), incomes: c.incoming,
 		outer: c.conn, outerR: c.r, inner: in.conn, innerR: in.r, innerW: bufio.NewWriterSize(in.conn, writeBuffer),
-		in: newReceived(), greeted: make(chan struct{}), gobgpEOR: make(chan struct{}), done: make(chan struct{}),
+		in: newReceived(), passedOn: map[uint64]struct{}{}, greeted: make(chan struct{}), gobgpEOR: make(chan struct{}), done: make(chan struct{}),
 	}
 	s.wire = wire.Session{
 		FourOctetAS: c.open.FourOctetAS, EVPN: true, IBGP: cfg.ibgp(nc),

@@ -17,7 +17,7 @@ type NeighborStatus struct {
 	Since            time.Time
 	RoutesReceived   int
 	RoutesShed       int // of RoutesReceived: counted only, no VNI imports them
-	RoutesAdvertised int // own routes
+	RoutesAdvertised int // own routes, and those passed on
 	LastError        string
 	Dynamic, Passive bool
 	IBGP             bool
@@ -76,9 +76,12 @@ func (n *neighbor) status() NeighborStatus {
 	if ses.established.Load() {
 		ses.mu.Lock()
 		st.RoutesReceived, st.RoutesShed = len(ses.in.routes), ses.in.shed
+		st.RoutesAdvertised = len(ses.passedOn)
 		ses.mu.Unlock()
-		if st.RoutesAdvertised = int(ses.sent.Load()); ses.eorSent.Load() {
-			st.RoutesAdvertised = n.s.adj.len()
+		if ses.eorSent.Load() {
+			st.RoutesAdvertised += n.s.adj.len()
+		} else {
+			st.RoutesAdvertised += int(ses.sent.Load())
 		}
 	}
 	return st

@@ -43,6 +43,8 @@ func TestReflectBetweenClients(t *testing.T) {
 		assert.Equal(t, idA, got.Attrs.OriginatorID)
 	})
 	b.Await(t, "our own route", hasRoute(own.Key))
+	st := s.AwaitState(t, peerB, "established")
+	assert.Equal(t, 2, st.RoutesAdvertised, "our own and the reflected one")
 	// A client that comes later gets what was reflected before, then End-of-RIB.
 	b.Close()
 	s.AwaitState(t, peerB, "active")

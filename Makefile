@@ -80,7 +80,7 @@ golden: ## Rewrite golden files and generated documents; review the diff
 
 .PHONY: lint
 lint: ## golangci-lint (built from source at its pinned version on first use)
-	$(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.5.0 run ./...
+	$(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0 run ./...
 
 .PHONY: image
 image: $(BIN) ## Build the container image of a lab node (needs a Docker engine)

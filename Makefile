@@ -78,6 +78,10 @@ bench-go: ## Go benchmarks of the packages
 golden: ## Rewrite golden files and generated documents; review the diff
 	$(GO) test ./... -update
 
+.PHONY: docs
+docs: ## Write docs/config.md and docs/cli.md from the reference and the commands
+	$(GO) test ./config ./cmd/vtepbgp -run Docs -update
+
 .PHONY: lint
 lint: ## golangci-lint (built from source at its pinned version on first use)
 	$(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0 run ./...

@@ -29,15 +29,19 @@ be right: the main file and every file of vni.d beside it. The exit code is 2 wh
 there are any.`,
 		Example: `  vtepbgp config check
   vtepbgp config check -c new.toml && mv new.toml /etc/vtepbgp/vtepbgp.toml && vtepbgp reload`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := config.Load(path, cmd.InOrStdin())
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%s: ok (%s, %s)\n", path,
+			name := path
+			if name == config.Stdin {
+				name = "standard input"
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: ok (%s, %s)\n", name,
 				plural(len(cfg.Neighbors), "neighbour"), plural(len(cfg.VNIs), "VNI"))
-			return nil
+			return err
 		},
 	}
 	addConfigFlag(cmd, &path)
@@ -55,7 +59,7 @@ in one. The output is a configuration itself, but for passwords, which are never
 printed.`,
 		Example: `  vtepbgp config show
   vtepbgp config show -c new.toml -o json | jq .bgp`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := config.Load(path, cmd.InOrStdin())
 			if err != nil {
@@ -79,7 +83,7 @@ func newConfigExampleCommand() *cobra.Command {
 		Short:   "Print the commented reference configuration",
 		Long:    "Print the commented reference configuration: every key, its default, what it does.\nIt is valid as it stands.",
 		Example: "  vtepbgp config example > /etc/vtepbgp/vtepbgp.toml",
-		Args:    cobra.NoArgs,
+		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			_, err := fmt.Fprint(cmd.OutOrStdout(), config.Reference)
 			return err

@@ -27,7 +27,7 @@ func newLabUpCommand() *cobra.Command {
 		Short:   "Bring a topology up",
 		Long:    "Bring a topology up. When it fails half-way nothing is left behind.",
 		Example: "  vtepbgp lab up containerlab/demo.clab.yml",
-		Args:    cobra.ExactArgs(1), ValidArgsFunction: completeTopology,
+		Args:    topologyArgument, ValidArgsFunction: completeTopology,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			topology, err := lab.Load(args[0])
 			if err != nil {
@@ -59,7 +59,7 @@ func newLabDownCommand() *cobra.Command {
 		Short:   "Take a topology down",
 		Long:    "Take a topology down: processes, links and namespaces. It is no error when it is\nnot up.",
 		Example: "  vtepbgp lab down containerlab/demo.clab.yml",
-		Args:    cobra.ExactArgs(1), ValidArgsFunction: completeTopology,
+		Args:    topologyArgument, ValidArgsFunction: completeTopology,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			name, err := lab.NameOf(args[0])
 			if err != nil {
@@ -89,7 +89,7 @@ func newLabExecCommand() *cobra.Command {
 		Long:  "Run a command in a node. The exit code is that of the command.",
 		Example: `  vtepbgp lab exec containerlab/demo.clab.yml h1 ping -c3 192.168.100.2
   vtepbgp lab exec containerlab/demo.clab.yml vtep1 -- vtepbgp neighbor show --json`,
-		Args: cobra.MinimumNArgs(3), ValidArgsFunction: completeNode,
+		Args: execArguments, ValidArgsFunction: completeNode,
 		DisableFlagsInUseLine: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			running, err := openLab(args[0])
@@ -139,7 +139,7 @@ func newLabShowCommand() *cobra.Command {
 		Short:   "Show the nodes of a topology that is up",
 		Long:    "Show the nodes of a topology that is up: what runs, where, with which addresses.",
 		Example: "  vtepbgp lab show containerlab/demo.clab.yml",
-		Args:    cobra.ExactArgs(1), ValidArgsFunction: completeTopology,
+		Args:    topologyArgument, ValidArgsFunction: completeTopology,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			running, err := openLab(args[0])
 			if err != nil {
@@ -174,6 +174,20 @@ func labTable(nodes []lab.NodeStatus) *table {
 		t.row(n.Name, n.Role, n.State, pid, n.Namespace, strings.Join(interfaces, ", "))
 	}
 	return t
+}
+
+func topologyArgument(_ *cobra.Command, args []string) error {
+	if len(args) != 1 {
+		return fmt.Errorf("want one topology file, such as containerlab/demo.clab.yml")
+	}
+	return nil
+}
+
+func execArguments(_ *cobra.Command, args []string) error {
+	if len(args) < 3 {
+		return fmt.Errorf("want a topology file, a node and a command")
+	}
+	return nil
 }
 
 func completeTopology(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {

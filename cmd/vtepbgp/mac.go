@@ -32,7 +32,7 @@ func newMACShowCommand(d dependencies) *cobra.Command {
 FLAGS: sticky = never moves (RFC 7432 section 15.2); duplicate = frozen, it moved
 too often; stale = of a neighbour that restarts; pending = not in the kernel yet.`,
 		Example: "  vtepbgp mac show --vni 100\n  vtepbgp mac show --remote --vtep 10.0.0.2\n  vtepbgp mac show --duplicate --json",
-		Args:    cobra.NoArgs,
+		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			for origin, wanted := range map[evpn.Origin]bool{
 				evpn.OriginLocal: local, evpn.OriginRemote: remote, evpn.OriginStatic: static,

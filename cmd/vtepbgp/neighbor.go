@@ -27,7 +27,7 @@ func newNeighborShowCommand(d dependencies) *cobra.Command {
 RECEIVED counts the routes a neighbour sent, ACCEPTED those that some VNI uses
 ("vtepbgp route show --ignored" says why others are not), SENT ours that it got.`,
 		Example:           "  vtepbgp neighbor show\n  vtepbgp neighbor show 10.0.0.254\n  vtepbgp neighbor show --json | jq '.[] | select(.state != \"established\")'",
-		Args:              cobra.MaximumNArgs(1),
+		Args:              atMostOne,
 		ValidArgsFunction: completeArgument(s.neighborWords),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			one := netip.Addr{}

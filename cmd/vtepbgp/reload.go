@@ -16,7 +16,7 @@ func newReloadCommand(d dependencies) *cobra.Command {
 configuration with problems changes nothing: they are printed, and the exit code
 is 2.`,
 		Example: "  vtepbgp config check && vtepbgp reload",
-		Args:    cobra.NoArgs,
+		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			result, err := a.client().Reload(cmd.Context())
 			if err != nil {

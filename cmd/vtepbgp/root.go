@@ -171,6 +171,20 @@ func markUsageErrors(cmd *cobra.Command) {
 	}
 }
 
+func noArguments(_ *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return fmt.Errorf("unexpected argument %q: this command takes none", args[0])
+	}
+	return nil
+}
+
+func atMostOne(_ *cobra.Command, args []string) error {
+	if len(args) > 1 {
+		return fmt.Errorf("unexpected argument %q: this command takes one at most", args[1])
+	}
+	return nil
+}
+
 func plural(n int, noun string) string {
 	if n == 1 {
 		return "1 " + noun

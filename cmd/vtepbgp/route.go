@@ -30,7 +30,7 @@ that no VNI imports are counted but not all kept ("vtepbgp neighbor show ADDRESS
   vtepbgp route show --mac 00:11:22:33:44:55
   vtepbgp route show --neighbor 10.0.0.254 --ignored
   vtepbgp route show --local --json`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return stream(s, cmd, "No routes match.", routeTable(), addRoute, func(yield func(api.Route) error) error {
 				return s.client().Routes(cmd.Context(), f, yield)
@@ -69,7 +69,7 @@ func parseRouteType(s string) (evpn.RouteType, error) {
 }
 
 func routeTable() *table {
-	return newTable(column{name: " "}, column{name: "TYPE"}, column{name: "VNI", right: true}, column{name: "RD"},
+	return newTable(column{name: " "}, column{name: "TYPE"}, column{name: "VNI", right: true}, column{name: "RD", kind: moving},
 		column{name: "ROUTE"}, column{name: "NEXT HOP", kind: moving}, column{name: "FROM", kind: moving},
 		column{name: "NOTE", kind: remark})
 }

@@ -20,7 +20,7 @@ It needs CAP_NET_ADMIN, and CAP_NET_BIND_SERVICE for port 179.`,
 		Example: `  vtepbgp run
   vtepbgp run -c ./vtepbgp.toml --log-level debug
   vtepbgp config example | vtepbgp run -c -`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			opts.Stdin = cmd.InOrStdin()
 			opts.Version = d.version

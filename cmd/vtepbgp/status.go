@@ -17,7 +17,7 @@ func newStatusCommand(d dependencies) *cobra.Command {
 		Short:   "Show the daemon at a glance",
 		Long:    "Show the daemon at a glance: whether it is ready, its neighbours, VNIs, tables and\nwhat is wrong.",
 		Example: "  vtepbgp status\n  vtepbgp status --json | jq .neighbors",
-		Args:    cobra.NoArgs,
+		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			status, err := s.client().Status(cmd.Context())
 			if err != nil {

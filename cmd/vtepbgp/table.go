@@ -173,10 +173,12 @@ func (t *table) below(b *strings.Builder, row []cell, inline []bool) {
 		line = ""
 	}
 	for i, c := range row {
-		if inline[i] || c.text == "" || (c.text == "-" && t.columns[i].kind == moving) {
+		if inline[i] || strings.TrimSpace(c.text) == "" || (c.text == "-" && t.columns[i].kind == moving) {
 			continue
 		}
-		for j, word := range strings.Fields(strings.ToLower(t.columns[i].name) + " " + c.text) {
+		words := strings.Fields(c.text)
+		words[0] = strings.ToLower(t.columns[i].name) + ": " + words[0] // a name stands with its value
+		for j, word := range words {
 			separator := " "
 			if j == 0 {
 				separator = gap

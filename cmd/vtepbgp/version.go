@@ -12,7 +12,7 @@ func newVersionCommand(d dependencies) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "version",
 		Short: "Print the version of this program",
-		Args:  cobra.NoArgs,
+		Args:  noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if f.isJSON() {
 				return writeJSON(cmd.OutOrStdout(), struct {

@@ -42,7 +42,7 @@ func newVNIShowCommand(d dependencies) *cobra.Command {
 // vniArgument takes at most one VNI.
 func vniArgument(vni *evpn.VNI) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
-		if err := cobra.MaximumNArgs(1)(cmd, args); err != nil || len(args) == 0 {
+		if err := atMostOne(cmd, args); err != nil || len(args) == 0 {
 			return err
 		}
 		if cmd.Flags().Changed("vni") {

@@ -22,7 +22,7 @@ func newVTEPShowCommand(d dependencies) *cobra.Command {
 		Short:   "Show the remote VTEPs over all VNIs",
 		Long:    "Show the remote VTEPs over all VNIs: the networks they share with us and how many\nMACs live behind each.",
 		Example: "  vtepbgp vtep show\n  vtepbgp vtep show --vni 100 --json",
-		Args:    cobra.NoArgs,
+		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			vteps, err := s.client().VTEPs(cmd.Context(), api.VNIFilter{VNI: vni})
 			if err != nil {

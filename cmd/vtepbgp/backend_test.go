@@ -1,0 +1,242 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/vtepbgp/vtepbgp/cmd/vtepbgp/internal/api"
+	"github.com/vtepbgp/vtepbgp/evpn"
+)
+
+// fakeDaemon answers from memory and notes what it was told to do.
+type fakeDaemon struct {
+	status    api.Status
+	neighbors []api.Neighbor
+	vnis      []api.VNI
+	vteps     []api.VTEP
+	flood     []api.Flood
+	macs      []api.MAC
+	routes    []api.Route
+	reload    api.ReloadResult
+	refuse    error
+	told      []string
+}
+
+func (f *fakeDaemon) Status(context.Context) (api.Status, error) { return f.status, nil }
+
+func (f *fakeDaemon) Neighbors(context.Context) ([]api.Neighbor, error) { return f.neighbors, nil }
+
+func (f *fakeDaemon) VNIs(_ context.Context, q api.VNIFilter) ([]api.VNI, error) {
+	if q.VNI == 0 {
+		return f.vnis, nil
+	}
+	i := slices.IndexFunc(f.vnis, func(v api.VNI) bool { return v.VNI == q.VNI })
+	if i < 0 {
+		return nil, fmt.Errorf("VNI %s is not configured: %w", q.VNI, api.ErrNotFound)
+	}
+	return f.vnis[i : i+1], nil
+}
+
+func (f *fakeDaemon) VTEPs(_ context.Context, q api.VNIFilter) ([]api.VTEP, error) {
+	return slices.DeleteFunc(slices.Clone(f.vteps), func(v api.VTEP) bool {
+		return q.VNI != 0 && !slices.Contains(v.VNIs, q.VNI)
+	}), nil
+}
+
+func (f *fakeDaemon) Flood(_ context.Context, q api.VNIFilter) ([]api.Flood, error) {
+	return slices.DeleteFunc(slices.Clone(f.flood), func(l api.Flood) bool { return q.VNI != 0 && l.VNI != q.VNI }), nil
+}
+
+func (f *fakeDaemon) MACs(_ context.Context, q api.MACFilter, yield func(api.MAC) error) error {
+	for _, m := range f.macs {
+		if !q.Matches(evpn.MACInfo{VNI: m.VNI, MAC: m.MAC, Origin: m.Origin, VTEP: m.VTEP, Duplicate: m.Duplicate}) {
+			continue
+		}
+		if err := yield(m); err != nil {
+			return err
+		}
+	}
+	return f.refuse
+}
+
+func (f *fakeDaemon) Routes(_ context.Context, q api.RouteFilter, yield func(api.Route) error) error {
+	for _, r := range f.routes {
+		if q.Local && !r.Local || q.Ignored && r.Reason == "" || q.Type != 0 && uint8(q.Type) != r.Type {
+			continue
+		}
+		if err := yield(r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (f *fakeDaemon) Reload(context.Context) (api.ReloadResult, error) {
+	f.told = append(f.told, "reload")
+	return f.reload, f.refuse
+}
+
+func (f *fakeDaemon) ResetNeighbor(_ context.Context, a netip.Addr, soft bool) error {
+	if !slices.ContainsFunc(f.neighbors, func(n api.Neighbor) bool { return n.Address == a }) {
+		return fmt.Errorf("neighbour %s: %w", a, api.ErrNotFound)
+	}
+	f.told = append(f.told, fmt.Sprintf("reset %s soft=%t", a, soft))
+	return nil
+}
+
+func (f *fakeDaemon) ClearDuplicate(_ context.Context, vni evpn.VNI, mac evpn.MAC) error {
+	f.told = append(f.told, fmt.Sprintf("clear %s %s", vni, mac))
+	return nil
+}
+
+func ip(s string) netip.Addr { return netip.MustParseAddr(s) }
+
+func mac(s string) evpn.MAC {
+	m, err := evpn.ParseMAC(s)
+	if err != nil {
+		panic(err)
+	}
+	return m
+}
+
+func targets(t ...string) []evpn.RouteTarget {
+	list := make([]evpn.RouteTarget, len(t))
+	for i, s := range t {
+		var err error
+		if list[i], err = evpn.ParseRouteTarget(s); err != nil {
+			panic(err)
+		}
+	}
+	return list
+}
+
+// emptyDaemon has just started with nothing configured but itself.
+func emptyDaemon() *fakeDaemon {
+	return &fakeDaemon{
+		status: api.Status{
+			Version: "v1.0.0", PID: 7, ConfigFile: "-", NotReady: "starting", ASN: 65000, RouterID: ip("10.0.0.1"),
+			Problems: []string{},
+		},
+		neighbors: []api.Neighbor{}, vnis: []api.VNI{}, vteps: []api.VTEP{}, flood: []api.Flood{},
+		macs: []api.MAC{}, routes: []api.Route{}, reload: api.ReloadResult{Changed: []string{}},
+	}
+}
+
+// ipv4Daemon is an ordinary one with a bit of everything.
+func ipv4Daemon() *fakeDaemon {
+	f := emptyDaemon()
+	f.status = api.Status{
+		Version: "v1.0.0", PID: 4242, ConfigFile: "/etc/vtepbgp/vtepbgp.toml", UptimeSeconds: 93784, Ready: true, Synced: true,
+		Started: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), PruneAllowed: true,
+		ASN: 65000, RouterID: ip("10.0.0.1"), VTEPAddress: ip("10.0.0.1"),
+		Neighbors: api.NeighborSummary{Total: 2, Established: 1}, VNIs: api.VNISummary{Total: 2, Up: 1},
+		LocalMACs: 1, RemoteMACs: 2, VTEPs: 1, Routes: api.RouteSummary{Received: 5, Accepted: 3, Shed: 1, Advertised: 2},
+		Kernel:   api.KernelSummary{Writes: 9, Failures: 1},
+		Reload:   api.ReloadSummary{Count: 1, Last: time.Date(2026, 1, 2, 4, 0, 0, 0, time.UTC)},
+		Problems: []string{"VNI 200: interface br200 does not exist and manage = false"},
+	}
+	f.neighbors = []api.Neighbor{{
+		Address: ip("10.0.0.253"), ASN: 65000, State: "active", Description: "rr2", Capabilities: []string{},
+		Drops: map[string]uint64{}, LastError: "dial tcp 10.0.0.253:179: connect: connection refused",
+	}, {
+		Address: ip("10.0.0.254"), ASN: 65000, RouterID: ip("10.0.0.254"), State: "established", UptimeSeconds: 306,
+		Description: "rr1", HoldTimeSeconds: 90, KeepaliveSeconds: 30, GracefulRestart: true, LocalAddress: ip("10.0.0.1"),
+		Capabilities: []string{"4-octet-as", "graceful-restart", "l2vpn-evpn", "route-refresh"}, Flaps: 1,
+		RoutesReceived: 5, RoutesAccepted: 3, RoutesShed: 1, RoutesAdvertised: 2, MessagesIn: 40, MessagesOut: 38,
+		Drops: map[string]uint64{"label 0": 2, "unknown route type": 1}, LastError: "hold timer expired",
+	}}
+	f.vnis = []api.VNI{{
+		VNI: 100, Device: "vxlan100", Bridge: "br100", VTEPAddress: ip("10.0.0.1"), MTUBytes: 1450, RD: "10.0.0.1:1",
+		ImportRT: []evpn.ImportTarget{{AnyAdmin: true, Number: 100}}, ExportRT: targets("65000:100"), Flooding: evpn.FloodIngress,
+		Suppression: true, MaxMACs: 1000, LocalMACs: 1, RemoteMACs: 2, VTEPs: 1, State: "up", Problems: []string{},
+	}, {
+		VNI: 200, Device: "vxlan200", Bridge: "br200", VTEPAddress: ip("10.0.0.1"), RD: "10.0.0.1:2",
+		ImportRT: []evpn.ImportTarget{{AnyAdmin: true, Number: 200}}, ExportRT: targets("65000:200"), Flooding: evpn.FloodOff,
+		State: "down", Problems: []string{"interface br200 does not exist and manage = false"},
+	}}
+	f.vteps = []api.VTEP{{Address: ip("10.0.0.2"), VNIs: []evpn.VNI{100, 101, 102, 200}, MACs: 2}}
+	f.flood = []api.Flood{
+		{VNI: 100, Mode: evpn.FloodIngress, Engine: "kernel", Counters: map[string]uint64{}, VTEPs: []api.FloodVTEP{
+			{Address: ip("10.0.0.2"), Source: "bgp", Installed: true}, {Address: ip("10.0.0.9"), Source: "static"}}},
+		{VNI: 200, Mode: evpn.FloodOff, Counters: map[string]uint64{}, VTEPs: []api.FloodVTEP{}},
+	}
+	f.macs = []api.MAC{
+		{VNI: 100, MAC: mac("02:00:00:00:00:01"), IPs: []netip.Addr{ip("192.0.2.1")}, Origin: evpn.OriginLocal, Port: "veth1", Installed: true},
+		{VNI: 100, MAC: mac("02:00:00:00:00:02"), IPs: []netip.Addr{ip("192.0.2.2"), ip("2001:db8::2")}, Origin: evpn.OriginRemote, VTEP: ip("10.0.0.2"), Sequence: 3, Installed: true},
+		{VNI: 100, MAC: mac("02:00:00:00:00:03"), IPs: []netip.Addr{}, Origin: evpn.OriginRemote, VTEP: ip("10.0.0.2"), Sticky: true, Duplicate: true, Moves: 5},
+	}
+	f.routes = []api.Route{{
+		Type: 2, TypeName: "mac-ip", RD: "10.0.0.1:1", ESI: evpn.ESI{}.String(), VNI: 100, MAC: "02:00:00:00:00:01", NextHop: ip("10.0.0.1"),
+		RouteTargets: targets("65000:100"), Encapsulation: []uint16{8}, Local: true, Best: true, Imported: true, ImportedBy: []evpn.VNI{100},
+	}, {
+		Type: 2, TypeName: "mac-ip", RD: "10.0.0.2:1", ESI: evpn.ESI{}.String(), VNI: 100, MAC: "02:00:00:00:00:02", IP: ip("192.0.2.2"),
+		NextHop: ip("10.0.0.2"), RouteTargets: targets("65000:100"), Encapsulation: []uint16{8}, Sequence: 3, Neighbor: ip("10.0.0.254"),
+		Best: true, Imported: true, ImportedBy: []evpn.VNI{100},
+	}, {
+		Type: 2, TypeName: "mac-ip", RD: "10.0.0.3:1", ESI: evpn.ESI{}.String(), VNI: 300, MAC: "02:00:00:00:00:07",
+		NextHop: ip("10.0.0.3"), RouteTargets: targets("65000:300"), Encapsulation: []uint16{8}, Neighbor: ip("10.0.0.254"),
+		ImportedBy: []evpn.VNI{}, Reason: evpn.NoImportMatch,
+	}, {
+		Type: 3, TypeName: "imet", RD: "10.0.0.2:1", ESI: evpn.ESI{}.String(), VNI: 100, IP: ip("10.0.0.2"), NextHop: ip("10.0.0.2"),
+		RouteTargets: targets("65000:100"), Encapsulation: []uint16{8}, Neighbor: ip("10.0.0.254"), Best: true, Imported: true, ImportedBy: []evpn.VNI{100},
+	}, {
+		Type: 5, TypeName: "ip-prefix", RD: "10.0.0.2:9", ESI: evpn.ESI{}.String(), Prefix: "198.51.100.0/24", NextHop: ip("10.0.0.2"),
+		RouteTargets: targets("65000:900"), Encapsulation: []uint16{8}, Neighbor: ip("10.0.0.254"), ImportedBy: []evpn.VNI{}, Reason: evpn.TypeNotUsed,
+	}}
+	f.reload = api.ReloadResult{Changed: []string{"neighbour 10.0.0.253 added", "VNI 300 removed"}}
+	return f
+}
+
+// wideDaemon has the longest of everything.
+func wideDaemon() *fakeDaemon {
+	f := ipv4Daemon()
+	long := func(last string) netip.Addr { return ip("2001:db8:1111:2222:3333:4444:5555:" + last) }
+	for i := range f.neighbors {
+		n := &f.neighbors[i]
+		n.Address, n.ASN, n.LocalAddress = long(fmt.Sprintf("666%d", i)), 4200000000, long("1111")
+		n.RoutesReceived, n.RoutesAccepted, n.RoutesAdvertised = 1000000, 999999, 123456
+		n.Description = "a description that somebody wrote in a hurry and that goes on \x1b[31mand on, far beyond one line of text"
+		n.LastError = "dial tcp [" + n.Address.String() + "]:179: connect: no route to host, and more words about why"
+	}
+	for i := range f.vnis {
+		f.vnis[i].VNI += 16777000
+		f.vnis[i].Device, f.vnis[i].Bridge = "vxlan-16777200x", "tenant-bridge-1"
+		f.vnis[i].RD, f.vnis[i].VTEPAddress = "255.255.255.255:65535", long("1111")
+	}
+	f.vnis[1].Problems = append(f.vnis[1].Problems, strings.Repeat("x", 120)+" is a word that nobody can break")
+	for i := range f.macs {
+		f.macs[i].VNI, f.macs[i].Sequence = 16777100, 4294967295
+		f.macs[i].IPs = []netip.Addr{ip("192.0.2.1"), long("7777"), long("8888"), long("9999")}
+		if f.macs[i].VTEP.IsValid() {
+			f.macs[i].VTEP = long("2222")
+		}
+	}
+	for i := range f.routes {
+		r := &f.routes[i]
+		r.RD, r.NextHop, r.Sticky, r.Sequence = "255.255.255.255:65535", long("2222"), true, 77
+		if r.Neighbor.IsValid() {
+			r.Neighbor = long("6661")
+		}
+		if r.Prefix == "" {
+			r.IP, r.VNI = long("7777"), 16777100
+		}
+	}
+	f.vteps = []api.VTEP{{Address: long("2222"), MACs: 1000000}}
+	for v := evpn.VNI(1000); v < 1100; v += 2 {
+		f.vteps[0].VNIs = append(f.vteps[0].VNIs, v)
+	}
+	for i := range f.flood {
+		f.flood[i].VNI += 16777000
+		f.flood[i].Counters = map[string]uint64{"frames_replicated": 123456789, "frames_dropped_unknown_vni": 7, "frames_dropped_rate": 1}
+		for j := range f.flood[i].VTEPs {
+			f.flood[i].VTEPs[j].Address = long(fmt.Sprintf("222%d", j))
+		}
+	}
+	f.status.RouterID, f.status.VTEPAddress = ip("10.0.0.1"), long("1111")
+	f.status.Problems = []string{strings.Repeat("many words ", 20)}
+	return f
+}

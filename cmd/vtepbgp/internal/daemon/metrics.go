@@ -91,7 +91,9 @@ func (d *daemon) Turn(latency, took time.Duration, events []queued, ch evpn.Chan
 		if up, ok := it.event.(evpn.NeighborUp); ok && d.prune != nil {
 			d.prune.established(up.Neighbor)
 		}
-		d.metrics.events.WithLabelValues(eventName(it.event)).Inc()
+		if _, ours := it.event.(barrier); !ours {
+			d.metrics.events.WithLabelValues(eventName(it.event)).Inc()
+		}
 	}
 	if len(events) > 0 {
 		d.metrics.latency.Observe(latency.Seconds())

@@ -40,7 +40,7 @@ type freedRD struct {
 
 // openRDNumbers reads the numbers that dir remembers.
 func openRDNumbers(dir string) (*rdNumbers, error) {
-	r := &rdNumbers{path: filepath.Join(dir, rdFile), doc: rdDocument{Version: rdVersion, Used: map[evpn.VNI]uint16{}}}
+	r := &rdNumbers{path: filepath.Join(dir, rdFile), doc: rdDocument{Version: rdVersion, Used: map[evpn.VNI]uint16{}, Freed: []freedRD{}}}
 	b, err := os.ReadFile(r.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return r, nil
@@ -95,7 +95,7 @@ func (d *rdDocument) check() error {
 // Numbers in reserved are never given (the operator uses them in an rd of his own).
 // On an error nothing has changed.
 func (r *rdNumbers) assign(vnis []evpn.VNI, reserved map[uint16]bool) (map[evpn.VNI]uint16, error) {
-	next := rdDocument{Version: rdVersion, Used: map[evpn.VNI]uint16{}, Freed: slices.Clone(r.doc.Freed)}
+	next := rdDocument{Version: rdVersion, Used: map[evpn.VNI]uint16{}, Freed: append([]freedRD{}, r.doc.Freed...)}
 	wanted := map[evpn.VNI]bool{}
 	for _, v := range vnis {
 		wanted[v] = true

@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"math/rand/v2"
 	"strings"
 	"testing"
 
@@ -19,6 +20,30 @@ func TestTOMLReadsBack(t *testing.T) {
 		c := mustLoad(t, text)
 		assert.Equal(t, c, mustLoad(t, c.TOML()))
 	}
+}
+
+// Whatever subset of the keys makes a configuration, it reads back as itself.
+func TestTOMLReadsBackAnySubset(t *testing.T) {
+	t.Parallel()
+	lines := strings.SplitAfter(everything, "\n")
+	valid := 0
+	for seed := range uint64(2000) {
+		rng := rand.New(rand.NewPCG(seed, 0))
+		drop := rng.IntN(4) + 1
+		var b strings.Builder
+		for _, line := range lines {
+			if strings.HasPrefix(line, "[") || rng.IntN(20) >= drop {
+				b.WriteString(line)
+			}
+		}
+		c, err := load(b.String())
+		if err != nil {
+			continue
+		}
+		valid++
+		require.Equal(t, c, mustLoad(t, c.TOML()), "seed %d", seed)
+	}
+	assert.Greater(t, valid, 100, "too few subsets are valid to prove anything")
 }
 
 func TestTOMLHidesPasswords(t *testing.T) {

@@ -102,8 +102,8 @@ func (k *Kernel) abandon(v VNI, now Config) {
 		log.WithError(err).Warn("removing rows failed")
 	}
 	if br := removable(v.Bridge); br != nil {
-		for _, l := range s.links {
-			if l.Master == br.Index && l.Name != v.Device && !slices.Contains(v.Ports, l.Name) {
+		for _, l := range s.ports[br.Index] {
+			if l.Name != v.Device && !slices.Contains(v.Ports, l.Name) {
 				log.WithField("bridge", br.Name).WithField("port", l.Name).Warn("bridge has a port that is not ours and stays")
 				return
 			}
@@ -182,17 +182,18 @@ func (k *Kernel) refreshLocked() error {
 		}
 		st := newSite(cfg, s)
 		plans := make([]*plan, len(cfg.VNIs))
-		acted := false
+		acted := 0
 		for i, v := range cfg.VNIs {
 			p := &plan{cfg: v, site: st, s: s, created: k.created}
 			p.run()
 			plans[i] = p
 			if round < rounds && trouble[v.VNI] == nil {
-				acted = acted || len(p.actions) > 0
+				acted += len(p.actions)
 				trouble[v.VNI] = k.perform(v.VNI, p.actions)
 			}
 		}
-		if acted {
+		if acted > 0 {
+			k.log.WithField("changes", acted).Info("changed links")
 			continue
 		}
 		k.mu.Lock()
@@ -210,7 +211,7 @@ func (k *Kernel) perform(vni evpn.VNI, actions []action) error {
 			k.log.WithError(err).WithField("vni", vni).WithField("action", a.text).Warn("changing link failed")
 			return fmt.Errorf("%s: %w", a.text, err)
 		}
-		k.log.WithField("vni", vni).WithField("action", a.text).Info("changed link")
+		k.log.WithField("vni", vni).WithField("action", a.text).Debug("changed link")
 	}
 	return nil
 }

@@ -11,12 +11,19 @@ type snapshot struct {
 	links  []Link
 	byName map[string]*Link
 	index  map[int32]*Link
+	ports  map[int32][]*Link // by master
 	addrs  []Address
 }
 
 func newSnapshot(links []Link, addrs []Address) *snapshot {
-	s := &snapshot{links: links, addrs: addrs, byName: make(map[string]*Link, len(links)), index: make(map[int32]*Link, len(links))}
+	s := &snapshot{
+		links: links, addrs: addrs, ports: map[int32][]*Link{},
+		byName: make(map[string]*Link, len(links)), index: make(map[int32]*Link, len(links)),
+	}
 	for i := range links {
+		if m := links[i].Master; m != 0 {
+			s.ports[m] = append(s.ports[m], &links[i])
+		}
 		s.byName[links[i].Name] = &links[i]
 		s.index[links[i].Index] = &links[i]
 	}

@@ -19,9 +19,13 @@ func (k *Kernel) Apply(changes []evpn.RowChange) {
 		if len(k.failures) > 0 {
 			delete(k.failures, c.RowKey)
 		}
+		if !in.configured && len(in.macs)+len(in.floods)+len(in.neighbors) == 0 {
+			delete(k.instances, c.VNI) // the last row of a VNI that is not ours (any more)
+		}
 	}
 	k.mu.Unlock()
 	signal(k.wake)
+	signal(k.reportWake)
 }
 
 // instance gives the VNI's instance; rows may come before the configuration.
@@ -67,8 +71,7 @@ func (k *Kernel) intendNeighbor(in *instance, c evpn.RowChange) {
 	if !c.Remove {
 		e.want, e.wantRouter = c.RowValue.MAC, c.Router
 	}
-	k.queueNeighbor(in, c.IP, &e)
-	k.putNeighbor(in, c.IP, e)
+	k.storeNeighbor(in, c.IP, e)
 }
 
 func setDrop(f rowFlags, drop bool) rowFlags {

@@ -55,6 +55,9 @@ func (p *plan) judge() {
 
 func (p *plan) downReason(d *Link) string {
 	br := p.bridge
+	if !p.site.vtep.IsValid() {
+		return "the VTEP interface has no usable address"
+	}
 	if why := p.unusable(d); why != "" {
 		return why
 	}
@@ -69,8 +72,6 @@ func (p *plan) downReason(d *Link) string {
 		return fmt.Sprintf("device %s is down", d.Name)
 	case !br.Up:
 		return fmt.Sprintf("bridge %s is down", br.Name)
-	case !p.site.vtep.IsValid():
-		return "the VTEP interface has no usable address"
 	case !p.site.present:
 		return fmt.Sprintf("VTEP address %s is not on this host", p.site.vtep)
 	}
@@ -100,8 +101,8 @@ func (p *plan) findProblems(d *Link) {
 }
 
 func (p *plan) judgePorts(br *Link) {
-	for _, l := range p.s.links {
-		if l.Master == br.Index && l.Name != p.cfg.Device {
+	for _, l := range p.s.ports[br.Index] {
+		if l.Name != p.cfg.Device {
 			p.state.ports = append(p.state.ports, l.Name)
 		}
 	}

@@ -271,9 +271,7 @@ func (k *Kernel) drain(sub Subscription) error {
 		k.mu.Lock()
 		more, err := sub.Drain(chunk, k.notice)
 		if errors.Is(err, ErrLost) {
-			k.stats.Lost++
-			k.wantDump("lost", 0)
-			k.wantLinks(0)
+			k.lostEvents()
 			err = nil
 		}
 		k.mu.Unlock()
@@ -287,6 +285,13 @@ func (k *Kernel) drain(sub Subscription) error {
 	}
 	signal(k.wake)
 	return nil
+}
+
+// lostEvents notes that the kernel dropped events. mu is held.
+func (k *Kernel) lostEvents() {
+	k.stats.Lost++
+	k.wantDump("lost", 0)
+	k.wantLinks(0)
 }
 
 // notice takes one event. mu is held.

@@ -265,9 +265,11 @@ func (k *Kernel) putNeighbor(in *instance, ip netip.Addr, e neighborEntry) {
 	in.neighbors[ip] = e
 }
 
-// local is the binding that the kernel found by itself; a zero MAC when none.
+// local is the binding that the kernel found by itself; a zero MAC when none. A
+// row of ours is never resolved anew (NUD_NOARP), so that another one in its place
+// is damage and no news.
 func (e *neighborEntry) local() (evpn.MAC, bool) {
-	if e.shape != neighborLocal {
+	if e.shape != neighborLocal || e.wanted() {
 		return evpn.MAC{}, false
 	}
 	return e.have, e.haveRouter

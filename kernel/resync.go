@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"errors"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -27,14 +28,17 @@ func (k *Kernel) resync(sub Subscription) error {
 	k.eachFlags(func(f *rowFlags) { *f &^= flagSeen | flagSeenPort })
 	k.mu.Unlock()
 
+	began := time.Now()
+	later := backlog{sub: sub}
 	for _, family := range []uint8{unix.AF_BRIDGE, unix.AF_INET, unix.AF_INET6} {
-		if err := k.dump(family); err != nil {
+		if err := k.dump(family, &later); err != nil {
 			k.log.WithError(err).Warn("reading rows failed")
 			k.mu.Lock()
 			k.due.lastDump = time.Now()
 			k.wantDump(why, max(dumpGapFirst, k.due.dumpBackoff))
+			later.replay(k)
 			k.mu.Unlock()
-			return nil
+			return later.err
 		}
 	}
 
@@ -50,14 +54,51 @@ func (k *Kernel) resync(sub Subscription) error {
 	k.due.lastDump = time.Now()
 	k.due.dumpBackoff = min(max(dumpGapFirst, 2*k.due.dumpBackoff), dumpGapMost)
 	if k.resyncEvery > 0 && k.due.dump.IsZero() {
-		k.wantDump("periodic", k.resyncEvery)
+		k.wantDump("periodic", max(k.resyncEvery, resyncShare*time.Since(began)))
 	}
+	later.replay(k)
 	k.reports.complete = k.reports.complete || k.ready
-	return nil
+	return later.err
+}
+
+// backlog holds the events that arrive while a dump runs: the dump may still show
+// the state before them. Taking them off the socket keeps it from running over.
+type backlog struct {
+	sub    Subscription
+	events []Notification
+	lost   bool
+	err    error // the subscription is dead
+}
+
+// backlogMost bounds the memory of a backlog; past it the socket has to hold the rest.
+const backlogMost = 1 << 20
+
+func (b *backlog) collect() {
+	for b.err == nil && len(b.events) < backlogMost {
+		more, err := b.sub.Drain(2048, func(n Notification) { b.events = append(b.events, n) })
+		if errors.Is(err, ErrLost) {
+			b.lost = true
+		} else {
+			b.err = err
+		}
+		if !more {
+			return
+		}
+	}
+}
+
+// replay takes the events in after the dump. mu is held.
+func (b *backlog) replay(k *Kernel) {
+	for _, n := range b.events {
+		k.notice(n)
+	}
+	if b.lost {
+		k.lostEvents()
+	}
 }
 
 // dump reads one family in chunks, so that the lock is held shortly.
-func (k *Kernel) dump(family uint8) error {
+func (k *Kernel) dump(family uint8, later *backlog) error {
 	const chunk = 512
 	rows := make([]Neighbor, 0, chunk)
 	flush := func() {
@@ -67,6 +108,7 @@ func (k *Kernel) dump(family uint8) error {
 		}
 		k.mu.Unlock()
 		rows = rows[:0]
+		later.collect()
 	}
 	err := k.b.Dump(family, func(n Neighbor) {
 		if rows = append(rows, n); len(rows) == chunk {

@@ -13,6 +13,7 @@ const (
 
 	dumpGapFirst = 50 * time.Millisecond
 	dumpGapMost  = 2 * time.Second
+	resyncShare  = 2000 // reading rows without a reason may take this part of the time
 
 	retryFirst = 100 * time.Millisecond
 	retryMost  = 30 * time.Second
@@ -46,7 +47,7 @@ func (k *Kernel) wantDump(why string, d time.Duration) {
 	if k.due.dump.IsZero() || at.Before(k.due.dump) {
 		k.due.dump = at
 	}
-	if k.due.why == "" || k.due.why == "periodic" {
+	if k.due.why == "" || k.due.why == "periodic" || why == "lost" {
 		k.due.why = why
 	}
 }

@@ -160,6 +160,7 @@ func addressComesAndGoes(t *testing.T, f Factory) {
 	r.eventually(func() bool { return r.link("vxlan100").Up }, "a managed device is set up again")
 
 	// With an interface, its address is followed.
+	r.eventually(func() bool { return r.k.Status()[0].Up }, "up again")
 	cfg := oneVNI()
 	cfg.VTEP, cfg.VTEPInterface = netip.Addr{}, "eth0"
 	require.NoError(t, r.k.Configure(cfg))

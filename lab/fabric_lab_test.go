@@ -97,8 +97,10 @@ asn = 65000
 route_reflector_client = true
 `
 	}
+	// Short, so that a test sees the end of a restart that never came.
 	return `[bgp]
 asn = 65000
+graceful_restart_time = "5s"
 [vtep]
 address = "` + addr + `"
 [[neighbor]]

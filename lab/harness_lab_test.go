@@ -165,6 +165,13 @@ func up(t testing.TB, top *lab.Topology, bin string) *running {
 	return r
 }
 
+// views are what a failed test shows of its nodes.
+var views = map[lab.Role][][]string{
+	lab.RoleVTEPBGP: {{"vtepbgp", "neighbor", "show"}, {"vtepbgp", "vni", "show"}, {"vtepbgp", "route", "show"}},
+	lab.RoleFRR: {{"vtysh", "-c", "show bgp summary", "-c", "show evpn vni", "-c", "show bgp l2vpn evpn route", "-c", "show running-config"},
+		{"ip", "-br", "link"}},
+}
+
 func (r *running) logs() {
 	nodes, err := r.Nodes()
 	if err != nil {
@@ -184,6 +191,10 @@ func (r *running) logs() {
 			text = append([]byte("…"), text[len(text)-6000:]...)
 		}
 		r.t.Logf("%s (%s, %s):\n%s", n.Name, n.Role, n.State, text)
+		for _, argv := range views[n.Role] {
+			out, err := r.try(n.Name, argv...)
+			r.t.Logf("%s: %s: %v\n%s", n.Name, strings.Join(argv, " "), err, out)
+		}
 	}
 }
 

@@ -190,6 +190,9 @@ func sessionLoss(t *testing.T, f *fabric) {
 	h1 := f.macOf("h1")
 	eventually(t, convergence, "ping", func() error { return f.ping("h1", "192.168.100.2", 1) })
 	eventually(t, convergence, "h1 on vb", f.wantFDB("vb", h1, remoteRows(h1, "10.0.0.1")))
+	if f.kind["rr"] == kindVTEPBGP && f.kind["va"] == kindVTEPBGP {
+		restartUnnoticed(t, f, h1)
+	}
 	if f.kind["va"] == kindFRR {
 		f.sh("va", "kill -9 $(pidof watchfrr) $(pidof bgpd) $(pidof zebra) $(pidof staticd)")
 	} else {
@@ -204,4 +207,19 @@ func sessionLoss(t *testing.T, f *fabric) {
 	eventually(t, convergence, "flood row again on vb", f.wantFDB("vb", zeroMAC, floodRows("10.0.0.1")))
 	eventually(t, convergence, "h1 again on vb", f.wantFDB("vb", h1, remoteRows(h1, "10.0.0.1")))
 	require.NoError(t, f.pingAll(map[string]string{"h1": "192.168.100.1", "h2": "192.168.100.2"}, 25))
+}
+
+// With graceful restart on both sides (RFC 4724) a crash is not felt: the reflector keeps
+// the routes, the kernel goes on forwarding, and no packet is lost.
+func restartUnnoticed(t *testing.T, f *fabric, h1 string) {
+	done := make(chan error, 1)
+	// 3 seconds of packets; ping never sends faster than the kernel's tick allows.
+	go func() { done <- f.ping("h2", "192.168.100.1", 150) }()
+	require.NoError(t, f.Signal("va", unix.SIGKILL))
+	holds(t, time.Second, "h1 stays on vb", f.wantFDB("vb", h1, remoteRows(h1, "10.0.0.1")))
+	require.NoError(t, f.Start(t.Context(), "va"))
+	require.NoError(t, <-done)
+	f.sessionsUp()
+	require.NoError(t, f.wantFDB("vb", h1, remoteRows(h1, "10.0.0.1"))())
+	require.NoError(t, f.wantFDB("va", zeroMAC, floodRows("10.0.0.2"))())
 }

@@ -242,6 +242,11 @@ func TestKilledUpIsClearedByDown(t *testing.T) {
 		_, err = l.Output(context.Background(), "b", "test", "-e", "/reached")
 		return err
 	})
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		assert.NoError(t, l.Down(context.Background()))
+	})
 	top, err := lab.Load(file)
 	require.NoError(t, err)
 	tr := traceOf(t, &running{l, t, top}, state)
@@ -261,6 +266,7 @@ func TestDownWithoutHolders(t *testing.T) {
 	state := t.TempDir()
 	l, err := top.Up(context.Background(), lab.Options{StateDir: state})
 	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, l.Down(context.Background())) })
 	tr := traceOf(t, &running{l, t, top}, state)
 	nodes, err := l.Nodes()
 	require.NoError(t, err)

@@ -113,3 +113,34 @@ func BenchmarkSend(b *testing.B) {
 		b.ReportMetric(float64((cpu() - before).Milliseconds()), "cpu-ms/100k")
 	}
 }
+
+// BenchmarkReflect measures 100,000 routes from one client through GoBGP to another.
+func BenchmarkReflect(b *testing.B) {
+	cfg := passive(speaker.Neighbor{Address: peerA, RouteReflectorClient: true}, speaker.Neighbor{Address: peerB, RouteReflectorClient: true})
+	_, at := quiet(b, cfg, func(evpn.Event) {})
+	var messages []byte
+	for _, m := range wire.AppendUpdates(nil, macs(idA, 100, benchRoutes), wire.PeerKind{IBGP: true, FourOctetAS: true, LocalASN: 65000}) {
+		messages = append(messages, m...)
+	}
+	client := speakertest.Dial(b, peerB, at, ibgp(idB)).Handshake(b)
+	client.Await(b, "End-of-RIB", endOfRIB)
+	for range b.N {
+		before, began := cpu(), time.Now()
+		p := speakertest.Dial(b, peerA, at, ibgp(idA)).Handshake(b)
+		p.Send(b, messages)
+		hears(b, client, benchRoutes)
+		b.ReportMetric(float64(time.Since(began).Milliseconds()), "ms/100k")
+		b.ReportMetric(float64((cpu() - before).Milliseconds()), "cpu-ms/100k")
+		p.Close()
+		hears(b, client, 0)
+	}
+}
+
+// hears waits until p has n routes.
+func hears(tb testing.TB, p *speakertest.Peer, n int) {
+	tb.Helper()
+	require.Eventually(tb, func() (ok bool) {
+		p.See(func(h *speakertest.Heard) { ok = len(h.Routes) == n })
+		return ok
+	}, time.Minute, time.Millisecond)
+}

@@ -276,7 +276,6 @@ func TestTTLOfEBGP(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			l := speakertest.Listen(t, peerA)
 			c.n.Address, c.n.Port, c.n.VTEPSource = peerA, l.Port(), us
-			s := speakertest.Start(t, speaker.Config{ASN: 65000, RouterID: ourID, Neighbors: []speaker.Neighbor{c.n}})
 			raw, err := l.Listener.(*net.TCPListener).SyscallConn()
 			require.NoError(t, err)
 			// A listener's minimum TTL holds for what it accepts: one more than it should be lets nothing in.
@@ -287,6 +286,7 @@ func TestTTLOfEBGP(t *testing.T) {
 				}
 			}))
 			require.NoError(t, err)
+			s := speakertest.Start(t, speaker.Config{ASN: 65000, RouterID: ourID, Neighbors: []speaker.Neighbor{c.n}})
 			p := l.Accept(t, speakertest.Options{ASN: 65001, RouterID: idA})
 			assert.Equal(t, c.want, sockopt(t, p.Conn, unix.IPPROTO_IP, unix.IP_MINTTL))
 			p.Handshake(t).Await(t, "End-of-RIB", endOfRIB)

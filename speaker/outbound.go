@@ -19,10 +19,26 @@ const (
 
 // outbound carries GoBGP's messages to the peer.
 func (s *session) outbound() error {
-	var buf []byte
-	greeted, ended := false, false
-	passed := wire.Session{FourOctetAS: s.peer.FourOctetAS, EVPN: true, IBGP: s.wire.IBGP}
+	var (
+		buf            []byte
+		pack           repacker
+		greeted, ended bool
+		passed         = wire.Session{FourOctetAS: s.peer.FourOctetAS, EVPN: true, IBGP: s.wire.IBGP}
+		lastFlush      time.Time
+	)
+	flush := func() error {
+		if b, n := pack.take(); n > 0 {
+			lastFlush = time.Now()
+			return s.write(b, n)
+		}
+		return nil
+	}
 	for {
+		if pack.size() >= writeBuffer || (pack.size() > 0 && !s.moreFromGoBGP(lastFlush)) {
+			if err := flush(); err != nil {
+				return err
+			}
+		}
 		typ, msg, err := wire.ReadMessage(s.innerR, buf, wire.MaxMessage)
 		if err != nil {
 			select {
@@ -40,6 +56,9 @@ func (s *session) outbound() error {
 			return nil
 		case wire.TypeUpdate:
 			if isEndOfRIB(msg) {
+				if err := flush(); err != nil {
+					return err
+				}
 				if !ended {
 					ended = true
 					close(s.gobgpEOR)
@@ -48,15 +67,33 @@ func (s *session) outbound() error {
 			}
 			s.n.count.updatesOut.Add(1)
 			s.notePassedOn(msg[wire.HeaderLen:], &passed)
-		}
-		if err := s.write(msg, 1); err != nil {
-			return err
-		}
-		if typ == wire.TypeKeepalive && !greeted {
-			greeted = true
-			close(s.greeted)
+			pack.add(msg)
+		default:
+			pack.add(msg)
+			if err := flush(); err != nil {
+				return err
+			}
+			if typ == wire.TypeKeepalive && !greeted {
+				greeted = true
+				close(s.greeted)
+			}
 		}
 	}
+}
+
+// moreFromGoBGP reports whether another message is there. In a burst it waits a little for one, so
+// that messages can be joined; a route that comes alone is not held up.
+func (s *session) moreFromGoBGP(lastFlush time.Time) bool {
+	if s.innerR.Buffered() > 0 {
+		return true
+	}
+	if time.Since(lastFlush) > 2*sendPause {
+		return false
+	}
+	_ = s.inner.SetReadDeadline(time.Now().Add(sendPause))
+	_, err := s.innerR.Peek(1)
+	_ = s.inner.SetReadDeadline(time.Time{})
+	return err == nil
 }
 
 // notePassedOn counts the routes that GoBGP has the peer know. A set of hashes, because GoBGP repeats

@@ -1,0 +1,392 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"github.com/stretchr/testify/require"
+
+	"github.com/vtepbgp/vtepbgp/cmd/vtepbgp/internal/api"
+	"github.com/vtepbgp/vtepbgp/config"
+	"github.com/vtepbgp/vtepbgp/evpn"
+	"github.com/vtepbgp/vtepbgp/kernel"
+	"github.com/vtepbgp/vtepbgp/speaker"
+)
+
+// fakeKernel brings every configured VNI up at once and reports the MACs that it
+// was given; it holds the rows it is told and those an earlier run left.
+type fakeKernel struct {
+	local  map[evpn.VNI][]evpn.MAC
+	broken chan error // ends Run
+
+	mu      sync.Mutex
+	cfg     kernel.Config
+	configs int
+	up      map[evpn.VNI]bool
+	rows    map[evpn.RowKey]evpn.RowValue
+	found   map[evpn.RowKey]bool // left by an earlier run, not confirmed
+	flushed bool
+	pruned  bool
+	changed chan struct{}
+	synced  chan struct{}
+	once    sync.Once
+}
+
+func newFakeKernel() *fakeKernel {
+	return &fakeKernel{
+		local: map[evpn.VNI][]evpn.MAC{100: {{2, 5: 1}}}, broken: make(chan error, 1), up: map[evpn.VNI]bool{},
+		rows: map[evpn.RowKey]evpn.RowValue{}, found: map[evpn.RowKey]bool{},
+		changed: make(chan struct{}, 1), synced: make(chan struct{}),
+	}
+}
+
+func (k *fakeKernel) Run(ctx context.Context, sink func(evpn.Event)) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-k.broken:
+			return err
+		case <-k.changed:
+		}
+		k.mu.Lock()
+		var evs []evpn.Event
+		wanted := map[evpn.VNI]bool{}
+		for _, v := range k.cfg.VNIs {
+			wanted[v.VNI] = true
+			if !k.up[v.VNI] {
+				evs = append(evs, evpn.VNIState{VNI: v.VNI, Up: true})
+				for _, m := range k.local[v.VNI] {
+					evs = append(evs, evpn.LocalMACLearned{VNI: v.VNI, MAC: m, Port: "veth1"})
+				}
+			}
+		}
+		k.up = wanted
+		k.mu.Unlock()
+		for _, ev := range evs {
+			sink(ev)
+		}
+		k.once.Do(func() { close(k.synced) })
+	}
+}
+
+func (k *fakeKernel) Configure(cfg kernel.Config) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.cfg = cfg
+	k.configs++
+	select {
+	case k.changed <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+func (k *fakeKernel) Apply(changes []evpn.RowChange) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, c := range changes {
+		delete(k.found, c.RowKey)
+		if c.Remove {
+			delete(k.rows, c.RowKey)
+		} else {
+			k.rows[c.RowKey] = c.RowValue
+		}
+	}
+}
+
+func (k *fakeKernel) AllowPrune() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.pruned = true
+	clear(k.found)
+}
+
+func (k *fakeKernel) Flush(context.Context) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.flushed = true
+	clear(k.rows)
+	clear(k.found)
+	return nil
+}
+
+func (k *fakeKernel) Synced() <-chan struct{} { return k.synced }
+
+func (k *fakeKernel) VTEPAddress() netip.Addr {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.cfg.VTEP.IsValid() {
+		return k.cfg.VTEP
+	}
+	return netip.MustParseAddr("10.9.9.9") // of vtep.interface
+}
+
+func (k *fakeKernel) Installed(key evpn.RowKey) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	_, ok := k.rows[key]
+	return ok
+}
+
+func (k *fakeKernel) Status() []kernel.VNIStatus {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var out []kernel.VNIStatus
+	for _, v := range k.cfg.VNIs {
+		out = append(out, kernel.VNIStatus{VNI: v.VNI, Device: v.Device, Bridge: v.Bridge, MTU: 1450, Up: true, Problems: []string{}})
+	}
+	return out
+}
+
+func (k *fakeKernel) Stats() kernel.Stats {
+	return kernel.Stats{
+		Writes:  map[string]*kernel.WriteStats{"set": {OK: 1}, "delete": {}},
+		Resyncs: map[string]uint64{"start": 1},
+	}
+}
+
+func (k *fakeKernel) rowCount() (rows, found int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return len(k.rows), len(k.found)
+}
+
+// fakeSpeaker holds what it announces; each neighbour that the test lets come up
+// has one remote VTEP behind it.
+type fakeSpeaker struct {
+	events chan evpn.Event
+	ready  chan struct{}
+	broken chan error
+
+	mu       sync.Mutex
+	cfg      speaker.Config
+	own      map[evpn.RouteKey]evpn.Route
+	atStart  int // own routes when Run began
+	imports  evpn.ImportSet
+	shutdown []bool
+	resets   []string
+	up       map[netip.Addr]bool
+}
+
+func newFakeSpeaker(cfg speaker.Config) *fakeSpeaker {
+	return &fakeSpeaker{
+		cfg: cfg, events: make(chan evpn.Event, 16), ready: make(chan struct{}), broken: make(chan error, 1),
+		own: map[evpn.RouteKey]evpn.Route{}, up: map[netip.Addr]bool{},
+	}
+}
+
+func (s *fakeSpeaker) Run(ctx context.Context, sink func(evpn.Event)) error {
+	s.mu.Lock()
+	s.atStart = len(s.own)
+	s.mu.Unlock()
+	close(s.ready)
+	for {
+		select {
+		case <-ctx.Done():
+			// what a real session's end would cause, had anybody listened
+			sink(evpn.NeighborDown{Neighbor: netip.MustParseAddr("10.0.0.254")})
+			return nil
+		case err := <-s.broken:
+			return err
+		case ev := <-s.events:
+			sink(ev)
+		}
+	}
+}
+
+// establish brings a session up with one remote VTEP and End-of-RIB.
+func (s *fakeSpeaker) establish(addr string) {
+	a := netip.MustParseAddr(addr)
+	s.mu.Lock()
+	s.up[a] = true
+	s.mu.Unlock()
+	rt, _ := evpn.AutoRouteTarget(65000, 100)
+	vtep := netip.MustParseAddr("10.0.0.2")
+	s.events <- evpn.NeighborUp{Neighbor: a, IBGP: true, EndOfRIB: true}
+	s.events <- evpn.RoutesReceived{Neighbor: a, Announced: []evpn.Route{{
+		Key: evpn.RouteKey{Type: evpn.IMETRoute, RD: evpn.RDFromRouterID(vtep, 1), IP: vtep},
+		Attrs: &evpn.Attrs{
+			NextHop: vtep, RouteTargets: []evpn.RouteTarget{rt}, Encaps: []uint16{evpn.EncapVXLAN}, LocalPref: 100,
+			PMSI: &evpn.PMSITunnel{Type: evpn.PMSIIngressReplication, Label: 100, Endpoint: vtep},
+		},
+	}}}
+	s.events <- evpn.EndOfRIB{Neighbor: a}
+}
+
+func (s *fakeSpeaker) Apply(announce []evpn.Route, withdraw []evpn.RouteKey) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, k := range withdraw {
+		delete(s.own, k)
+	}
+	for _, r := range announce {
+		s.own[r.Key] = r
+	}
+}
+
+func (s *fakeSpeaker) Ready() <-chan struct{} { return s.ready }
+
+func (s *fakeSpeaker) SetImports(set evpn.ImportSet) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.imports = set
+}
+
+func (s *fakeSpeaker) Reconfigure(cfg speaker.Config) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cfg = cfg
+	return nil
+}
+
+func (s *fakeSpeaker) Reset(a netip.Addr, soft bool) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.resets = append(s.resets, fmt.Sprintf("%s soft=%t", a, soft))
+	return nil
+}
+
+func (s *fakeSpeaker) Shutdown(graceful bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.shutdown = append(s.shutdown, graceful)
+}
+
+func (s *fakeSpeaker) Neighbors() []speaker.NeighborStatus {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []speaker.NeighborStatus
+	for _, n := range s.cfg.Neighbors {
+		st := speaker.NeighborStatus{Address: n.Address, ASN: n.ASN, State: "active", Drops: map[string]uint64{"short nlri": 2}}
+		if s.up[n.Address] {
+			st.State, st.Since, st.RoutesReceived = "established", time.Now(), 1
+		}
+		out = append(out, st)
+	}
+	slices.SortFunc(out, func(a, b speaker.NeighborStatus) int { return a.Address.Compare(b.Address) })
+	return out
+}
+
+func (s *fakeSpeaker) Stats() speaker.Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return speaker.Stats{OwnRoutes: len(s.own)}
+}
+
+func (s *fakeSpeaker) counts() (own, atStart int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.own), s.atStart
+}
+
+// world is a daemon among fakes.
+type world struct {
+	t       *testing.T
+	dir     string
+	kernel  *fakeKernel
+	speaker *fakeSpeaker
+	api     *api.Client
+	stop    context.CancelFunc
+	done    chan error
+
+	mu       sync.Mutex
+	cfg      config.Config
+	loadErr  error
+	notified []string
+}
+
+// testConfig is a small configuration whose files lie in dir.
+func testConfig(dir string) config.Config {
+	return config.Config{
+		BGP:  config.BGP{ASN: 65000, RouterID: netip.MustParseAddr("10.0.0.1"), HoldTime: 90 * time.Second, GracefulRestartTime: 60 * time.Second},
+		VTEP: config.VTEP{Address: netip.MustParseAddr("10.0.0.1"), UDPPort: 4789},
+		Neighbors: []config.Neighbor{
+			{Address: netip.MustParseAddr("10.0.0.254"), ASN: 65000, Port: 179, HoldTime: 90 * time.Second},
+		},
+		VNIs:  []config.VNI{testVNI(100)},
+		API:   config.API{Socket: dir + "/run/s.sock"},
+		Log:   config.Log{Level: "debug", Format: "text", Destination: dir + "/log"},
+		State: config.State{Directory: dir + "/state"},
+	}
+}
+
+func testVNI(id evpn.VNI) config.VNI {
+	rt, _ := evpn.AutoRouteTarget(65000, id)
+	return config.VNI{
+		ID: id, Device: "vxlan" + id.String(), Bridge: "br" + id.String(), Manage: true, UDPPort: 4789,
+		Export: []evpn.RouteTarget{rt}, Import: []evpn.ImportTarget{{AnyAdmin: true, Number: uint32(id)}},
+		Flooding: evpn.FloodIngress, Suppression: true,
+	}
+}
+
+func newWorld(t *testing.T, dir string) *world {
+	w := &world{t: t, dir: dir, kernel: newFakeKernel(), cfg: testConfig(dir), done: make(chan error, 1)}
+	w.api = api.NewClient(w.cfg.API.Socket)
+	t.Cleanup(w.api.Close)
+	return w
+}
+
+func (w *world) environment() environment {
+	return environment{
+		load: func() (*config.Config, error) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			c := w.cfg
+			c.VNIs, c.Neighbors = slices.Clone(c.VNIs), slices.Clone(c.Neighbors)
+			return &c, w.loadErr
+		},
+		kernel: func(*logrus.Entry) (dataplane, func() error, error) {
+			return w.kernel, func() error { return nil }, nil
+		},
+		speaker: func(cfg speaker.Config, _ *logrus.Entry) (sessions, error) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.speaker = newFakeSpeaker(cfg)
+			return w.speaker, nil
+		},
+		notify: notifier{send: func(s string) error {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.notified = append(w.notified, s)
+			return nil
+		}},
+	}
+}
+
+// change edits the configuration that the next load gives.
+func (w *world) change(edit func(*config.Config)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	edit(&w.cfg)
+}
+
+// start runs the daemon and waits until it is ready.
+func (w *world) start(opts Options) {
+	w.t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	w.stop = cancel
+	opts.ConfigPath, opts.Version = w.dir+"/vtepbgp.toml", "1.2.3"
+	go func() { w.done <- run(ctx, opts, w.environment()) }()
+	require.Eventually(w.t, func() bool {
+		st, err := w.api.Status(context.Background())
+		return err == nil && st.Ready
+	}, 10*time.Second, time.Millisecond)
+}
+
+func (w *world) end() error {
+	w.stop()
+	w.api.Close()
+	return <-w.done
+}
+
+func (w *world) eventually(what string, ok func() bool) {
+	w.t.Helper()
+	require.Eventually(w.t, ok, 10*time.Second, time.Millisecond, what)
+}

@@ -1,0 +1,127 @@
+package daemon
+
+import (
+	"flag"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/vtepbgp/vtepbgp/config"
+	"github.com/vtepbgp/vtepbgp/evpn"
+)
+
+var update = flag.Bool("update", false, "rewrite docs/metrics.md")
+
+const metricsDoc = "../../../../docs/metrics.md"
+
+// metricsWorld is a daemon in which every metric has a value.
+func metricsWorld(t *testing.T) *daemon {
+	t.Helper()
+	w := newWorld(t, t.TempDir())
+	cfg := w.cfg
+	k, s := newFakeKernel(), newFakeSpeaker(speakerConfig(&cfg, false))
+	lg, err := newLogger(config.Log{Level: "error", Destination: filepath.Join(w.dir, "log")}, "")
+	require.NoError(t, err)
+	d := &daemon{opts: Options{Version: "1.2.3"}, kernel: k, speaker: s, cfg: &cfg, logger: lg, notes: newNoteLog(lg.WithField(fieldPart, "evpn"))}
+	d.metrics = newMetrics(d)
+	d.loop = newLoop(testCore(), s, k, d)
+	d.notReady("starting")
+	t.Cleanup(runLoop(t, d.loop))
+	d.loop.kernel.put(t.Context(), evpn.VNIState{VNI: 100, Up: true})
+	addr := cfg.Neighbors[0].Address
+	rt, _ := evpn.AutoRouteTarget(65000, 999)
+	d.loop.speaker.put(t.Context(), evpn.NeighborUp{Neighbor: addr, EndOfRIB: true})
+	d.loop.speaker.put(t.Context(), evpn.RoutesReceived{Neighbor: addr, Announced: []evpn.Route{{
+		Key: evpn.RouteKey{Type: evpn.MACIPRoute, RD: evpn.RD{1: 1}, MAC: evpn.MAC{2}}, Label: 100,
+		Attrs: &evpn.Attrs{NextHop: addr, RouteTargets: []evpn.RouteTarget{rt}, Encaps: []uint16{evpn.EncapVXLAN}},
+	}}})
+	require.NoError(t, d.loop.settle(t.Context(), d.loop.speaker))
+	return d
+}
+
+// The names that dashboards and alerts rely on are written down, and what is
+// written down exists.
+func TestMetricsDocument(t *testing.T) {
+	families, err := metricsWorld(t).metrics.registry.Gather()
+	require.NoError(t, err)
+	var b strings.Builder
+	b.WriteString("# Metrics\n\n" +
+		"`api.metrics_listen` serves them at `/metrics` in Prometheus's format, beside the usual `go_*` and `process_*` ones.\n" +
+		"`/healthz` answers 200 when every part is up, else 503 with the reason in words. `/v1/…` there is the reading half of the control interface.\n\n" +
+		"| metric | type | labels | meaning |\n|---|---|---|---|\n")
+	for _, f := range families {
+		if !strings.HasPrefix(f.GetName(), "vtepbgp_") {
+			continue
+		}
+		var labels []string
+		for _, l := range f.GetMetric()[0].GetLabel() {
+			labels = append(labels, l.GetName())
+		}
+		slices.Sort(labels)
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", f.GetName(), strings.ToLower(f.GetType().String()), strings.Join(labels, ", "), f.GetHelp())
+	}
+	if *update {
+		require.NoError(t, os.WriteFile(metricsDoc, []byte(b.String()), 0o644))
+	}
+	want, err := os.ReadFile(metricsDoc)
+	require.NoError(t, err)
+	assert.Equal(t, string(want), b.String(), "run the test with -update")
+}
+
+func TestMetricsFollowTheConventions(t *testing.T) {
+	families, err := metricsWorld(t).metrics.registry.Gather()
+	require.NoError(t, err)
+	problems, err := promlint.NewWithMetricFamilies(families).Lint()
+	require.NoError(t, err)
+	assert.Empty(t, problems)
+}
+
+func TestMetricsEndpoint(t *testing.T) {
+	d := metricsWorld(t)
+	srv := httptest.NewServer(d.metricsHandler())
+	defer srv.Close()
+	get := func(path string) (int, string) {
+		resp, err := http.Get(srv.URL + path)
+		require.NoError(t, err)
+		defer func() { require.NoError(t, resp.Body.Close()) }()
+		body, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		return resp.StatusCode, string(body)
+	}
+	code, body := get("/healthz")
+	assert.Equal(t, http.StatusServiceUnavailable, code)
+	assert.Equal(t, "starting\n", body)
+	d.ready.Store(nil)
+	code, body = get("/healthz")
+	assert.Equal(t, http.StatusOK, code)
+	assert.Equal(t, "ok\n", body)
+
+	_, body = get("/metrics")
+	for _, line := range []string{
+		`vtepbgp_build_info{goversion="`,
+		`vtepbgp_routes{type="mac-ip"} 1`,
+		`vtepbgp_routes_ignored{reason="no VNI imports its route targets",type="mac-ip"} 1`,
+		`vtepbgp_neighbors{state="active"} 1`,
+		`vtepbgp_guard_drops_total{neighbor="10.0.0.254",reason="short nlri"} 2`,
+		`vtepbgp_vnis{state="up"} 1`,
+	} {
+		assert.Contains(t, body, "\n"+line)
+	}
+	code, body = get("/v1/vnis")
+	assert.Equal(t, http.StatusOK, code)
+	assert.Contains(t, body, `"vni":100`)
+	resp, err := http.Post(srv.URL+"/v1/reload", "", nil)
+	require.NoError(t, err)
+	require.NoError(t, resp.Body.Close())
+	assert.Contains(t, []int{http.StatusNotFound, http.StatusMethodNotAllowed}, resp.StatusCode, "nothing can be changed over TCP")
+}

@@ -120,6 +120,9 @@ func (c *Core) settleIP(e *ipEntry) {
 func (e *ipEntry) elect() *path {
 	var best *path
 	for p := e.head; p != nil; p = p.ipNext {
+		if p.outdated() {
+			continue
+		}
 		if best == nil || p.compare(best) < 0 {
 			best = p
 		}

@@ -180,7 +180,7 @@ func (m *macEntry) elect() *path {
 	frozen := m.frozen()
 	var best *path
 	for p := m.head; p != nil; p = p.next {
-		if frozen && p.set.attrs.NextHop != m.log.frozenTo {
+		if p.outdated() || (frozen && p.set.attrs.NextHop != m.log.frozenTo) {
 			continue
 		}
 		if best == nil || p.compare(best) < 0 {

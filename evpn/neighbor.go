@@ -12,8 +12,9 @@ type neighbor struct {
 	complete bool // sent End-of-RIB at least once
 	everUp   bool
 	paths    map[RouteKey]*path
-	accepted int // linked paths
-	stale    int // paths marked stale
+	all      map[netip.Addr]*neighbor // this one and the others
+	accepted int                      // linked paths
+	stale    int                      // paths marked stale
 
 	staleTime time.Duration // of the last graceful end
 	deadline  time.Time     // when stale paths go; zero when there are none
@@ -28,7 +29,7 @@ type neighbor struct {
 func (c *Core) neighbor(addr netip.Addr) *neighbor {
 	nb := c.neighbors[addr]
 	if nb == nil {
-		nb = &neighbor{addr: addr, paths: map[RouteKey]*path{}, limit: c.cfg.NeighborLimits[addr]}
+		nb = &neighbor{addr: addr, paths: map[RouteKey]*path{}, all: c.neighbors, limit: c.cfg.NeighborLimits[addr]}
 		c.neighbors[addr] = nb
 	}
 	return nb

@@ -58,6 +58,20 @@ func (p *path) compare(q *path) int {
 	return cmp.Or(p.nb.addr.Compare(q.nb.addr), p.Key.Compare(q.Key))
 }
 
+// outdated reports that p is stale while another neighbour has a fresh copy of the same
+// route: that one tells what its originator says now, so p has no say at all.
+func (p *path) outdated() bool {
+	if !p.stale {
+		return false
+	}
+	for _, nb := range p.nb.all {
+		if q := nb.paths[p.Key]; q != nil && !q.stale && q.linked && q.vni == p.vni {
+			return true
+		}
+	}
+	return false
+}
+
 func cmpBool(a, b bool) int {
 	switch {
 	case a == b:

@@ -11,7 +11,6 @@ import (
 
 // Reasons of drops that the guard itself counts; the others are wire's.
 const (
-	dropTooLong       = "too long to forward"
 	dropRefreshFamily = "route refresh for a family not negotiated"
 )
 
@@ -125,11 +124,13 @@ func (s *session) update(body []byte) (forwarded bool, err error) {
 	if u.Forward == nil {
 		return false, nil
 	}
-	if n := wire.HeaderLen + len(u.Forward); n > wire.MaxMessage {
-		s.n.count.drops.add(s.n.log, dropTooLong, 1, fmt.Sprintf("%d octets", n))
-		return false, nil
+	err = s.toGoBGP(wire.Message(wire.TypeUpdate, u.Forward))
+	for _, more := range u.ForwardMore {
+		if err == nil {
+			err = s.toGoBGP(wire.Message(wire.TypeUpdate, more))
+		}
 	}
-	return true, s.toGoBGP(wire.Message(wire.TypeUpdate, u.Forward))
+	return true, err
 }
 
 // account notes the routes of ev, sheds those nobody needs, and gives the number of routes the

@@ -1,7 +1,9 @@
 package speaker_test
 
 import (
+	"bytes"
 	"encoding/hex"
+	"net/netip"
 	"runtime"
 	"slices"
 	"strings"
@@ -165,16 +167,23 @@ func TestAttributesOfReflectedRoutes(t *testing.T) {
 	a := newArena(t, true)
 	p := a.attack(t)
 	r := a.route()
-	p.Send(t, update(t, attrOrigin+attrPath+attrPref+"c0 10 20 030c000000000008 0002fde800000064 0600010000000007 0608010000000000", nlri(r)))
+	p.Send(t, update(t, attrOrigin+attrPath+attrPref+"c0 10 28 030c000000000008 0002fde800000064 0600010000000007 0608010000000000 067f000000000000"+
+		"c0 16 09 98 06 000064 0a630001 c0 28 03 05 00ff c0 fe 01 07", nlri(r)))
 	a.await(t, r.Key)
 	core := a.Routes(peerA)[r.Key]
-	assert.True(t, core.Attrs.Router, "what GoBGP cannot parse the core still gets")
+	assert.True(t, core.Attrs.Router)
 	a.client.See(func(h *speakertest.Heard) {
 		got := h.Routes[r.Key].Attrs
 		assert.Equal(t, vtepA, got.NextHop)
 		assert.Equal(t, evpn.Mobility{Sequence: 7, Sticky: true}, got.Mobility)
 		assert.Equal(t, core.Attrs.RouteTargets, got.RouteTargets)
 		assert.Equal(t, idA, got.OriginatorID, "RFC 4456 §8")
+		assert.True(t, got.Router, "what GoBGP cannot parse gets through it all the same")
+		assert.Equal(t, core.Attrs.PMSI, got.PMSI, "all flags of it")
+		last := h.Raw[len(h.Raw)-1]
+		assert.True(t, bytes.Contains(last, raw(t, "067f000000000000")), "unknown communities")
+		assert.True(t, bytes.Contains(last, raw(t, "c0 28 03 05 00ff")), "a prefix SID")
+		assert.True(t, bytes.Contains(last, raw(t, "e0 fe 01 07")), "an unknown attribute, partial")
 	})
 }
 
@@ -226,6 +235,21 @@ func TestOddRoutesReflected(t *testing.T) {
 	}
 	assert.Zero(t, a.status(t, peerA).Flaps)
 	a.unharmed(t)
+}
+
+// TestOneMACManyRoutes: GoBGP compares each type-2 with all others of the same MAC and route target that it
+// sees. A router with 10,000 addresses must not stop the reflector; it did for longer than we wait here.
+func TestOneMACManyRoutes(t *testing.T) {
+	a := newArena(t, true)
+	p := a.attack(t)
+	routes := make([]evpn.Route, 10000)
+	attrs := speakertest.Attrs(vtepA, 100)
+	for i := range routes {
+		routes[i] = speakertest.MACRoute(vtepA, 100, 1, attrs)
+		routes[i].Key.IP = netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)})
+	}
+	p.Announce(t, routes...)
+	a.client.Await(t, "all of them", func(h *speakertest.Heard) bool { return len(h.Routes) == len(routes) })
 }
 
 // attackStream is what ends the session, and how.

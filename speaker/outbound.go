@@ -20,7 +20,7 @@ const (
 // outbound carries GoBGP's messages to the peer.
 func (s *session) outbound() error {
 	var (
-		buf            []byte
+		buf, restored  []byte
 		pack           repacker
 		greeted, ended bool
 		passed         = wire.Session{FourOctetAS: s.peer.FourOctetAS, EVPN: true, IBGP: s.wire.IBGP}
@@ -67,7 +67,8 @@ func (s *session) outbound() error {
 			}
 			s.n.count.updatesOut.Add(1)
 			s.notePassedOn(msg[wire.HeaderLen:], &passed)
-			pack.add(msg)
+			restored = wire.AppendRestored(restored[:0], msg, !s.wire.IBGP)
+			pack.add(restored)
 		default:
 			pack.add(msg)
 			if err := flush(); err != nil {

@@ -75,6 +75,7 @@ func newSession(n *neighbor, cfg Config, nc Neighbor, c *candidate, in *innerCon
 	s.wire = wire.Session{
 		FourOctetAS: c.open.FourOctetAS, EVPN: true, IBGP: cfg.ibgp(nc),
 		LocalASN: cfg.ASN, LocalRouterID: cfg.RouterID, ClusterID: cfg.RouterID,
+		Visible: cfg.GoBGPListen != "",
 	}
 	return s
 }

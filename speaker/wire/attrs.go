@@ -32,6 +32,7 @@ const (
 	attrLinkState      = 29
 	attrLargeComm      = 32
 	attrPrefixSID      = 40
+	attrCarried        = 255 // reserved for development (RFC 2042): see carry.go
 )
 
 // Attribute flags (RFC 4271 §4.3).
@@ -105,8 +106,9 @@ type attrParser struct {
 
 	asPath, as4Path   []byte // as they came
 	aggregator, agg4  []byte
-	comms             []byte // extended communities that GoBGP parses
-	keptUnknown       []byte // optional transitive attributes for GoBGP
+	extComms, comms   []byte // as they came; those that GoBGP parses
+	keptUnknown       []byte // optional transitive attributes that GoBGP does not know, either
+	carried           []byte // attributes that pass through GoBGP unseen
 	med, pref, origID []byte
 	clusters          []byte
 	communities       []byte
@@ -204,6 +206,8 @@ func (p *attrParser) unknown(a attr) error {
 	switch {
 	case a.flags&flagOptional == 0:
 		return updateError(SubUnrecognizedWellKnown, clone(a.raw), "attribute type %d claims to be well-known", a.typ)
+	case a.typ == attrCarried: // nobody's yet: ours on the way through GoBGP
+		p.drop(DropAttributeDiscarded, "type %d", a.typ)
 	case a.flags&flagTransitive != 0 && p.s.Transit:
 		p.keptUnknown = appendAttr(p.keptUnknown, optTransitive|flagPartial, a.typ, a.value)
 	}
@@ -279,16 +283,10 @@ func (p *attrParser) value(a attr) {
 	}
 }
 
-// foreign passes on a transitive attribute that means nothing to us, if GoBGP can carry it.
+// foreign passes on a transitive attribute that means nothing to us.
 func (p *attrParser) foreign(a attr) {
-	if !p.s.Transit {
-		return
-	}
-	raw := appendAttr(nil, optTransitive|a.flags&flagPartial, a.typ, a.value)
-	if gobgpRoundTrips(raw) {
-		p.keptUnknown = append(p.keptUnknown, raw...)
-	} else {
-		p.drop(DropAttributeDiscarded, "type %d is not passed on", a.typ)
+	if p.s.Transit {
+		p.carried = appendAttr(p.carried, optTransitive|a.flags&flagPartial, a.typ, a.value)
 	}
 }
 

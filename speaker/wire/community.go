@@ -17,9 +17,9 @@ const (
 	arpNDRouter    = 0x01
 )
 
-// extCommunities reads the communities that matter to EVPN, and collects those that GoBGP
-// parses. v is a multiple of 8 octets.
+// extCommunities reads the communities that matter to EVPN. v is a multiple of 8 octets.
 func (p *attrParser) extCommunities(v []byte) {
+	p.extComms = v
 	n := 0
 	for c := v; len(c) >= 8; c = c[8:] {
 		if isRouteTarget(c) {
@@ -50,13 +50,11 @@ func (p *attrParser) extCommunities(v []byte) {
 				p.a.RouteTargets = append(p.a.RouteTargets, evpn.RouteTarget(c[:8]))
 			}
 		}
-		if !p.s.Transit {
+		if !p.s.Transit || !p.s.Visible {
 			continue
 		}
 		if gobgpParsesCommunity(c[0], c[1]) {
 			p.comms = append(p.comms, c[:8]...)
-		} else {
-			p.drop(DropCommunity, "type %#02x subtype %#02x", c[0], c[1])
 		}
 	}
 }

@@ -51,5 +51,7 @@
 // [Update.Forward] is an UPDATE that GoBGP v3.37.0 is known to parse. It is written anew
 // from parts that were checked, never copied from the peer as a whole: that decoder
 // panics on short EVPN NLRI, and gives up on a whole UPDATE for one route type or EVPN extended
-// community it does not know (its behaviour is held by tests here).
+// community it does not know (its behaviour is held by tests here). Extended
+// communities, the PMSI tunnel and other attributes that it would bend travel through it unseen and
+// untouched, and [AppendRestored] puts them back on the way out.
 package wire

@@ -41,8 +41,7 @@ func gobgpSees(t testing.TB, body []byte) []string {
 
 // TestForwardedRoutes: a route that GoBGP would bend stays here, and what it replaces is withdrawn there.
 func TestForwardedRoutes(t *testing.T) {
-	type2 := "[type:macadv][rd:10.99.0.1:2][etag:0][mac:02:aa:00:00:00:01][ip:<nil>]"
-	other := strings.Replace(type2, "00:01]", "00:02]", 1)
+	type2, other := type2Text(1), type2Text(2)
 	type5 := "05 3a 00010a6300010002 00000000000000000000 00000000 80 00000000000000000000ffff0a000001 00000000000000000000000000000000 000064"
 	withNextHop := func(nh string, n ...string) []byte {
 		v := octets(t, append([]string{"0019 46", nh, "00"}, n...)...)

@@ -1,10 +1,7 @@
 package wire
 
 import (
-	"bytes"
 	"encoding/binary"
-
-	"github.com/osrg/gobgp/v3/pkg/packet/bgp"
 
 	"github.com/vtepbgp/vtepbgp/evpn"
 )
@@ -63,27 +60,4 @@ func gobgpParsesCommunity(typ, subtype byte) bool {
 	default:
 		return true
 	}
-}
-
-// gobgpRoundTrips tries an attribute, header included, on GoBGP: whether it comes back as the same
-// octets. It is for the few types that have a structure of their own, nothing to do with EVPN
-// over VXLAN, but are transitive: somebody behind us may need them.
-func gobgpRoundTrips(raw []byte) (same bool) {
-	defer func() {
-		if recover() != nil {
-			same = false
-		}
-	}()
-	own := make([]byte, len(raw)) // not a spare octet behind it, and nobody else's
-	copy(own, raw)
-	a, err := bgp.GetPathAttribute(own)
-	if err != nil || a.DecodeFromBytes(own) != nil {
-		return false
-	}
-	_ = a.String() // it is logged and shown
-	if _, err := a.MarshalJSON(); err != nil {
-		return false
-	}
-	out, err := a.Serialize()
-	return err == nil && bytes.Equal(out, raw) && a.Len() == len(raw)
 }

@@ -18,6 +18,7 @@ type Session struct {
 	LocalRouterID   netip.Addr
 	ClusterID       netip.Addr // zero = LocalRouterID (RFC 4456 §7)
 	Transit         bool       // build [Update.Forward]; may change between UPDATEs
+	Visible         bool       // … so that GoBGP's own tools see communities and tunnel, too
 
 	interned        map[string]*attrSet
 	internedTransit bool
@@ -38,6 +39,8 @@ type Update struct {
 	Others    int    // well-formed NLRI of types that never reach the core: 1, 4, 6 and later
 	Drops     []Drop // what was left out, and why
 	Forward   []byte // sanitised UPDATE body for GoBGP; nil when there is nothing to forward
+	// ForwardMore are further bodies, to follow Forward in order, when one message cannot hold all.
+	ForwardMore [][]byte
 }
 
 // Drop says what was left out of an UPDATE, or withdrawn because of an error.
@@ -49,17 +52,16 @@ type Drop struct {
 
 // Reasons of a [Drop]. They are few and fixed, fit for a metric's label.
 const (
-	DropAttributeFlags     = "attribute flags"         // treat-as-withdraw
-	DropAttributeLength    = "attribute length"        // treat-as-withdraw
-	DropAttributeValue     = "attribute value"         // treat-as-withdraw
-	DropAttributeMissing   = "attribute missing"       // treat-as-withdraw
-	DropAttributeDiscarded = "attribute discarded"     // routes stay
-	DropAttributeDuplicate = "attribute duplicate"     // routes stay
-	DropCommunity          = "community not forwarded" // routes stay
-	DropNLRI               = "nlri malformed"          // route skip
-	DropNLRIFraming        = "nlri framing"            // the rest of the attribute
-	DropRouteType          = "route type not handled"  // route skip (RFC 7606 §5.4)
-	DropNotForwarded       = "route not forwarded"     // used here, not given to GoBGP
+	DropAttributeFlags     = "attribute flags"        // treat-as-withdraw
+	DropAttributeLength    = "attribute length"       // treat-as-withdraw
+	DropAttributeValue     = "attribute value"        // treat-as-withdraw
+	DropAttributeMissing   = "attribute missing"      // treat-as-withdraw
+	DropAttributeDiscarded = "attribute discarded"    // routes stay
+	DropAttributeDuplicate = "attribute duplicate"    // routes stay
+	DropNLRI               = "nlri malformed"         // route skip
+	DropNLRIFraming        = "nlri framing"           // the rest of the attribute
+	DropRouteType          = "route type not handled" // route skip (RFC 7606 §5.4)
+	DropNotForwarded       = "route not forwarded"    // used here, not given to GoBGP
 	DropFamily             = "family not negotiated"
 	DropASLoop             = "own ASN in AS_PATH"
 	DropOriginatorLoop     = "own router ID as ORIGINATOR_ID"

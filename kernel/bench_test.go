@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/netip"
 	"runtime"
+	"slices"
 	"testing"
 	"time"
 
@@ -73,6 +74,58 @@ func benchmarkInstall(b *testing.B, f kerneltest.Factory) {
 
 func BenchmarkInstallFake(b *testing.B)  { benchmarkInstall(b, kerneltest.NewFakeWorld) }
 func BenchmarkInstallLinux(b *testing.B) { benchmarkInstall(b, kerneltest.NewRealWorld) }
+
+// One frame of a new host until the event is in the sink.
+func BenchmarkLearnLinux(b *testing.B) {
+	w := kerneltest.NewRealWorld(b)
+	here := netip.MustParseAddr("10.0.0.1")
+	w.AddPort(b, "eth0", 1600)
+	w.AddPort(b, "p1", 1500)
+	w.SetAddress(b, "eth0", here, true)
+	log := logrus.New()
+	log.SetOutput(io.Discard)
+	k := kernel.New(w.Backend(b, 0), logrus.NewEntry(log))
+	require.NoError(b, k.Configure(kernel.Config{VTEP: here, VNIs: []kernel.VNI{{VNI: 100, Manage: true, Ports: []string{"p1"}}}}))
+	ctx, cancel := context.WithCancel(context.Background())
+	type arrival struct {
+		mac evpn.MAC
+		at  time.Time
+	}
+	learned, done := make(chan arrival, 64), make(chan error, 1)
+	go func() {
+		done <- k.Run(ctx, func(ev evpn.Event) {
+			if l, ok := ev.(evpn.LocalMACLearned); ok {
+				learned <- arrival{l.MAC, time.Now()}
+			}
+		})
+	}()
+	b.Cleanup(func() { cancel(); <-done })
+	<-k.Synced()
+	host := func(i int) evpn.MAC { return evpn.MAC{6, 1, 0, byte(i >> 16), byte(i >> 8), byte(i)} }
+	for forwarding := false; !forwarding; {
+		w.Frame(b, "p1", host(0))
+		select {
+		case <-learned:
+			forwarding = true
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	// Opening and closing a packet socket takes longer than all else, so the clock
+	// is read here and in the sink.
+	latency := make([]time.Duration, 0, b.N)
+	for i := range b.N {
+		began := time.Now()
+		w.Frame(b, "p1", host(i+1))
+		var a arrival
+		for a.mac != host(i+1) {
+			a = <-learned
+		}
+		latency = append(latency, a.at.Sub(began))
+	}
+	slices.Sort(latency)
+	b.ReportMetric(float64(latency[len(latency)/2].Microseconds()), "µs-p50")
+	b.ReportMetric(float64(latency[len(latency)*99/100].Microseconds()), "µs-p99")
+}
 
 // forgetful takes every row and keeps none, so that what is measured is ours.
 type forgetful struct{ *kerneltest.Fake }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -64,6 +65,38 @@ func TestRefusedRowIsShownAndRetried(t *testing.T) {
 	}
 	eventually(t, func() bool { return k.Installed(remoteMAC.RowKey) && k.Stats().Failing == 0 }, "row is written in the end")
 	assert.Empty(t, k.Status()[0].Problems)
+}
+
+// When the answer to a batch is lost, a full read tells what was done.
+func TestLostAnswerLeadsToRead(t *testing.T) {
+	f := fakeHost()
+	b := &mute{Fake: f}
+	k := run(t, b, func(evpn.Event) {})
+	<-k.Synced()
+	b.once.Store(true)
+	other := remoteMAC
+	other.RowKey.MAC = evpn.MAC{2, 0xc}
+	k.Apply([]evpn.RowChange{{Row: remoteMAC}, {Row: other}})
+	eventually(t, func() bool { return k.Stats().Resyncs["write"] == 1 }, "everything is read")
+	eventually(t, func() bool {
+		s := k.Stats()
+		return s.Failing == 0 && s.Pending == 0 && k.Installed(remoteMAC.RowKey) && k.Installed(other.RowKey)
+	}, "no row stays behind, and none is shown as failing")
+	assert.Empty(t, k.Status()[0].Problems)
+}
+
+// mute does one batch and does not say so.
+type mute struct {
+	*kerneltest.Fake
+	once atomic.Bool
+}
+
+func (m *mute) Write(ops []kernel.NeighborOp, failed func(int, error)) error {
+	err := m.Fake.Write(ops, failed)
+	if m.once.CompareAndSwap(true, false) {
+		return unix.ENOBUFS
+	}
+	return err
 }
 
 func TestClosedSubscriptionIsReopened(t *testing.T) {

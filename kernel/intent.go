@@ -88,26 +88,32 @@ func count(b bool) int {
 	return 0
 }
 
-// requeue puts one row on its queue when it still differs. mu is held.
-func (k *Kernel) requeue(key evpn.RowKey) {
+// requeue puts one row on its queue and reports whether there is still something
+// to write. mu is held.
+func (k *Kernel) requeue(key evpn.RowKey) bool {
 	in := k.instances[key.VNI]
 	if in == nil {
-		delete(k.failures, key)
-		return
+		return false
 	}
+	var f rowFlags
 	switch key.Kind {
 	case evpn.FloodRow:
 		to := makeVTEP(key.IP)
-		k.storeFlood(in, to, in.floods[to])
+		e := in.floods[to]
+		k.storeFlood(in, to, e)
+		f = in.floods[to].flags
 	case evpn.MACRow:
 		e := in.macs[key.MAC]
 		k.queueMAC(in, key.MAC, &e)
 		k.putMAC(in, key.MAC, e)
+		f = e.flags
 	case evpn.NeighborRow:
 		e := in.neighbors[key.IP]
 		k.queueNeighbor(in, key.IP, &e)
 		k.putNeighbor(in, key.IP, e)
+		f = e.flags
 	}
+	return f&flagQueued != 0
 }
 
 // queueAll queues all rows of a VNI that differ from intent. mu is held.

@@ -122,7 +122,9 @@ func (k *Kernel) retryFailures(now time.Time) {
 			k.wantRetry(f.at)
 			continue
 		}
-		k.requeue(key)
+		if !k.requeue(key) {
+			delete(k.failures, key) // the kernel holds what is wanted after all, or there is no device
+		}
 	}
 }
 

@@ -14,7 +14,7 @@ type NetlinkOptions struct {
 	// Namespace is the network namespace to work in; zero or closed = the current one.
 	Namespace netns.NsHandle
 	// EventBuffer bounds what the kernel keeps of events that were not read yet, in
-	// bytes; 0 = 64 MiB, which is some 200,000 events. Nothing is reserved. A burst
+	// bytes; 0 = 256 MiB, which is some 800,000 events. Nothing is reserved. A burst
 	// beyond it costs a re-read, which is slow for large tables (br_fdb_dump walks
 	// the table from its start for every 32 KiB). Without CAP_NET_ADMIN the system's
 	// limit applies.
@@ -32,7 +32,7 @@ type Netlink struct {
 }
 
 const (
-	defaultEventBuffer = 64 << 20
+	defaultEventBuffer = 256 << 20
 	defaultBatchBytes  = 128 << 10
 	requestBuffer      = 4 << 20 // answers to a batch wait here, one per failed row
 )

@@ -191,6 +191,16 @@ func (s *session) waitMACs(want int, timeout time.Duration) (time.Time, int, err
 	return when, held, nil
 }
 
+// ended says that the other side closed the session.
+func (s *session) ended() bool {
+	select {
+	case <-s.done:
+		return true
+	default:
+		return false
+	}
+}
+
 // waitFlood waits until n type-3 routes were heard.
 func (s *session) waitFlood(n int, timeout time.Duration) error {
 	held, err := s.wait(timeout, func() (int, bool) { return s.flood, s.flood >= n })

@@ -55,12 +55,12 @@ type scanner struct {
 }
 
 func (s *scanner) expression(n *unstable.Node) {
-	switch n.Kind {
-	case unstable.Table:
+	switch {
+	case n.Kind == unstable.Table:
 		s.table = s.header(n, false)
-	case unstable.ArrayTable:
+	case n.Kind == unstable.ArrayTable:
 		s.table = s.header(n, true)
-	case unstable.KeyValue:
+	case n.Kind == unstable.KeyValue:
 		s.keyValue(s.table, n)
 	}
 }
@@ -101,13 +101,13 @@ func (s *scanner) keyValue(table string, n *unstable.Node) {
 }
 
 func (s *scanner) value(path string, n *unstable.Node, line int) {
-	switch n.Kind {
-	case unstable.InlineTable:
+	switch {
+	case n.Kind == unstable.InlineTable:
 		it := n.Children()
 		for it.Next() {
 			s.keyValue(path, it.Node())
 		}
-	case unstable.Array:
+	case n.Kind == unstable.Array:
 		i := 0
 		it := n.Children()
 		for it.Next() {

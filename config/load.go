@@ -83,7 +83,7 @@ func readAll(rep *report, path string, stdin io.Reader) (text []byte, ok bool) {
 	} else {
 		var f *os.File
 		if f, err = os.Open(path); err == nil {
-			defer f.Close()
+			defer func() { _ = f.Close() }() // only read
 			text, err = io.ReadAll(io.LimitReader(f, maxFile+1))
 		}
 	}

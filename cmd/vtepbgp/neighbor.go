@@ -172,7 +172,9 @@ stays up, and both sides send their routes again (RFC 2918).`,
 				if soft {
 					what = "routes asked for and sent again"
 				}
-				fmt.Fprintf(cmd.OutOrStdout(), "%s: %s\n", address, what)
+				if _, err := fmt.Fprintf(cmd.OutOrStdout(), "%s: %s\n", address, what); err != nil {
+					return err
+				}
 			}
 			return failed
 		},

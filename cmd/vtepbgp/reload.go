@@ -25,13 +25,15 @@ is 2.`,
 			if f.isJSON() {
 				return writeJSON(cmd.OutOrStdout(), result)
 			}
-			if len(result.Changed) == 0 {
-				fmt.Fprintln(cmd.OutOrStdout(), "Nothing changed.")
+			lines := "Nothing changed.\n"
+			if len(result.Changed) > 0 {
+				lines = ""
 			}
 			for _, change := range result.Changed {
-				fmt.Fprintln(cmd.OutOrStdout(), printable(change))
+				lines += printable(change) + "\n"
 			}
-			return nil
+			_, err = fmt.Fprint(cmd.OutOrStdout(), lines)
+			return err
 		},
 	}
 	f.addFlags(cmd, "table")

@@ -81,17 +81,17 @@ func exitCode(err error) int {
 
 func printError(w io.Writer, cmd *cobra.Command, err error) {
 	if problems, ok := errors.AsType[config.Problems](err); ok {
-		fmt.Fprintln(w, problems)
-		fmt.Fprintf(w, "vtepbgp: the configuration has %s\n", plural(len(problems), "problem"))
-		return
+		_, _ = fmt.Fprintf(w, "%v\nvtepbgp: the configuration has %s\n", problems, plural(len(problems), "problem"))
+		return // when standard error is closed there is nobody to tell
 	}
-	fmt.Fprintf(w, "vtepbgp: %v\n", err)
+	message := fmt.Sprintf("vtepbgp: %v\n", err)
 	if usage, ok := errors.AsType[*usageError](err); ok {
 		if usage.cmd != nil {
 			cmd = usage.cmd
 		}
-		fmt.Fprintf(w, "Run \"%s --help\" for usage.\n", cmd.CommandPath())
+		message += fmt.Sprintf("Run \"%s --help\" for usage.\n", cmd.CommandPath())
 	}
+	_, _ = io.WriteString(w, message)
 }
 
 func newRootCommand(d dependencies) *cobra.Command {

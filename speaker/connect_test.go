@@ -308,3 +308,15 @@ func TestDialIsRetriedQuickly(t *testing.T) {
 	(&speakertest.Listener{Listener: l}).Accept(t, ibgp(idA)).Handshake(t)
 	assert.Less(t, time.Since(began), 1500*time.Millisecond)
 }
+
+func TestConnectionsDoNotPileUp(t *testing.T) {
+	s := speakertest.Start(t, passive(speaker.Neighbor{Address: peerA}))
+	refused := 0
+	for range 10 {
+		p := speakertest.Dial(t, peerA, s.At, ibgp(idA))
+		if typ, _ := p.Read(t); typ == wire.TypeNotification {
+			refused++
+		}
+	}
+	assert.Equal(t, 6, refused)
+}

@@ -189,11 +189,15 @@ func description(real netip.Addr, n Neighbor) string {
 // seconds rounds up: GoBGP counts whole seconds, and 0 means its default.
 func seconds(d time.Duration) uint64 { return uint64((d + time.Second - 1) / time.Second) }
 
+// gobgpAnswer is how long GoBGP may take to greet. Its one loop does everything in turn: dropping the
+// 100,000 routes of a neighbour takes it a second or more.
+const gobgpAnswer = 10 * time.Second
+
 // dial connects to GoBGP as the neighbour inner, and gives GoBGP's OPEN. A neighbour that was
 // just added needs a moment to leave Idle: until then GoBGP closes the connection.
 func (e *embedded) dial(ctx context.Context, inner netip.Addr) (net.Conn, *bufio.Reader, []byte, error) {
-	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: inner.AsSlice()}, Timeout: time.Second}
-	deadline := time.Now().Add(5 * time.Second)
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: inner.AsSlice()}, Timeout: gobgpAnswer}
+	deadline := time.Now().Add(3 * gobgpAnswer)
 	for wait := time.Millisecond; ; wait = min(2*wait, 50*time.Millisecond) {
 		c, r, open, err := e.dialOnce(ctx, &d)
 		if err == nil {
@@ -215,8 +219,9 @@ func (e *embedded) dialOnce(ctx context.Context, d *net.Dialer) (net.Conn, *bufi
 	if err != nil {
 		return nil, nil, nil, err
 	}
+	defer context.AfterFunc(ctx, func() { c.Close() })()
 	r := bufio.NewReaderSize(c, readBuffer)
-	_ = c.SetReadDeadline(time.Now().Add(2 * time.Second))
+	_ = c.SetReadDeadline(time.Now().Add(gobgpAnswer))
 	typ, msg, err := wire.ReadMessage(r, nil, wire.MaxMessage)
 	if err == nil && typ != wire.TypeOpen {
 		err = fmt.Errorf("gobgp began with message type %d", typ)

@@ -20,6 +20,10 @@ import (
 // it is reset by hand before.
 const holdDown = 5 * time.Minute
 
+// maxCandidates bounds connections of one neighbour that have not got to an OPEN: who can forge its
+// address must not be able to pile them up.
+const maxCandidates = 4
+
 // neighbor is one real neighbour. One goroutine, run, owns its connections; other goroutines
 // talk to it by channels and read what mu guards.
 //
@@ -260,7 +264,7 @@ func (n *neighbor) accepted(ctx context.Context, c *cycle, conn net.Conn) {
 	if conn == nil {
 		return
 	}
-	if n.held() {
+	if n.held() || len(c.candidates) >= maxCandidates {
 		_, _ = conn.Write(wire.Notification(wire.CodeCease, wire.SubConnectionReject, nil))
 		conn.Close()
 		return

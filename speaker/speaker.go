@@ -76,6 +76,9 @@ func (s *Speaker) Run(ctx context.Context, sink func(evpn.Event)) error {
 	cfg := s.cfg
 	s.sink, s.ctx, s.quit = sink, run, cancel
 	s.mu.Unlock()
+	if s.stopping.Load() {
+		return nil
+	}
 	gobgp, err := startEmbedded(cfg, s.log, s.fatal)
 	if err != nil {
 		return err
@@ -112,6 +115,7 @@ func (s *Speaker) Run(ctx context.Context, sink func(evpn.Event)) error {
 		case <-ctx.Done():
 		case <-run.Done():
 		case err = <-s.died:
+			err = fmt.Errorf("speaker: %w", err)
 		}
 	}
 	s.beginStop(cfg.GracefulRestartTime > 0)

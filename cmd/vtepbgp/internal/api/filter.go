@@ -69,17 +69,22 @@ type RouteFilter struct {
 
 // Matches reports whether r passes the filter.
 func (f RouteFilter) Matches(r evpn.RouteInfo) bool {
-	return (f.Type == 0 || r.Key.Type == f.Type) &&
+	return f.MatchesKey(r.Key, r.Neighbor) &&
 		(f.VNI == 0 || r.VNI() == f.VNI || slices.Contains(r.VNIs, f.VNI)) &&
-		(f.RD == evpn.RD{} || r.Key.RD == f.RD) &&
-		(f.MAC.IsZero() || r.Key.MAC == f.MAC) &&
-		(!f.IP.IsValid() || r.Key.IP == f.IP) &&
 		(!f.NextHop.IsValid() || (r.Attrs != nil && r.Attrs.NextHop == f.NextHop)) &&
-		(!f.Neighbor.IsValid() || r.Neighbor == f.Neighbor) &&
-		(!f.Local || !r.Neighbor.IsValid()) &&
-		(!f.Received || r.Neighbor.IsValid()) &&
 		(!f.Best || r.Best) &&
 		(!f.Ignored || r.Reason != "")
+}
+
+// MatchesKey is the part of Matches that needs no more than what names the route.
+func (f RouteFilter) MatchesKey(k evpn.RouteKey, neighbor netip.Addr) bool {
+	return (f.Type == 0 || k.Type == f.Type) &&
+		(f.RD == evpn.RD{} || k.RD == f.RD) &&
+		(f.MAC.IsZero() || k.MAC == f.MAC) &&
+		(!f.IP.IsValid() || k.IP == f.IP) &&
+		(!f.Neighbor.IsValid() || neighbor == f.Neighbor) &&
+		(!f.Local || !neighbor.IsValid()) &&
+		(!f.Received || neighbor.IsValid())
 }
 
 func (f RouteFilter) query() url.Values {

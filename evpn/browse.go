@@ -1,0 +1,108 @@
+package evpn
+
+import (
+	"cmp"
+	"net/netip"
+)
+
+// Long lists can be read in pieces, so that nobody has to hold the core for the
+// time of the whole: take the references or addresses, which is quick, sort them
+// elsewhere, and look each up. What has gone meanwhile is not found.
+
+// RouteRef names one route of the list that [Core.Routes] gives.
+type RouteRef struct {
+	Key      RouteKey
+	Neighbor netip.Addr // zero = our own
+	vni      VNI        // of our own
+}
+
+// Compare gives the order of [Core.Routes]: key, then neighbour, our own first.
+func (r RouteRef) Compare(o RouteRef) int {
+	return cmp.Or(r.Key.Compare(o.Key), r.Neighbor.Compare(o.Neighbor), cmp.Compare(r.vni, o.vni))
+}
+
+// RouteRefs names received routes and our own, as of the last Drain, in no order.
+func (c *Core) RouteRefs(yield func(RouteRef) bool) {
+	for _, nb := range c.neighbors {
+		for k := range nb.paths {
+			if !yield(RouteRef{Key: k, Neighbor: nb.addr}) {
+				return
+			}
+		}
+	}
+	for _, v := range c.vnis {
+		if !v.ownRefs(yield) {
+			return
+		}
+	}
+}
+
+func (v *instance) ownRefs(yield func(RouteRef) bool) bool {
+	if v.imet != nil && !yield(RouteRef{Key: imetKey(v.imet), vni: v.vni}) {
+		return false
+	}
+	for _, m := range v.macs {
+		if m.own != nil && !yield(RouteRef{Key: macKey(m.own, m.mac), vni: v.vni}) {
+			return false
+		}
+	}
+	for _, e := range v.ips {
+		if e.own != nil && !yield(RouteRef{Key: e.key(e.own, e.ownMAC), vni: v.vni}) {
+			return false
+		}
+	}
+	return true
+}
+
+// Route looks up one route; false when it is no longer there.
+func (c *Core) Route(r RouteRef) (RouteInfo, bool) {
+	if r.Neighbor.IsValid() {
+		nb := c.neighbors[r.Neighbor]
+		if nb == nil {
+			return RouteInfo{}, false
+		}
+		p := nb.paths[r.Key]
+		if p == nil {
+			return RouteInfo{}, false
+		}
+		return p.info(), true
+	}
+	v := c.vnis[r.vni]
+	if v == nil {
+		return RouteInfo{}, false
+	}
+	var o *ownAttrs
+	switch m, e := v.macs[r.Key.MAC], v.ips[r.Key.IP]; {
+	case r.Key.Type == IMETRoute:
+		o = v.imet
+	case r.Key.IP.IsValid() && e != nil && e.ownMAC == r.Key.MAC:
+		o = e.own
+	case !r.Key.IP.IsValid() && m != nil:
+		o = m.own
+	}
+	if o == nil || o.rd != r.Key.RD {
+		return RouteInfo{}, false
+	}
+	return ownInfo(v.ownRoute(r.Key, o)), true
+}
+
+// MACRefs names the MACs of one VNI that may be in the list of [Core.MACs], in no order.
+func (c *Core) MACRefs(vni VNI, yield func(MAC) bool) {
+	if v := c.vnis[vni]; v != nil {
+		for m := range v.macs {
+			if !yield(m) {
+				return
+			}
+		}
+	}
+}
+
+// MAC looks up one MAC; false when there is nothing to show of it.
+func (c *Core) MAC(vni VNI, mac MAC) (MACInfo, bool) {
+	if v := c.vnis[vni]; v != nil {
+		if m := v.macs[mac]; m != nil {
+			return c.macInfo(m)
+		}
+	}
+	return MACInfo{}, false
+}

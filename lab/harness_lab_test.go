@@ -313,48 +313,68 @@ func (r *running) pingAll(hosts map[string]string, count int) error {
 	return errors.Join(errs...)
 }
 
-// traces looks for what a lab left on the machine: processes and namespaces known to
-// have been its, names, mounts, interfaces, files.
+// traces looks for what a lab left on the machine: processes that were in it, names,
+// mounts, files. The numbers of namespaces are no evidence: the kernel gives them out
+// again at once.
 type traces struct {
 	name     string
 	stateDir string
-	spaces   map[string]bool // "pid:[4026…]" and "net:[…]" of the nodes
+	procs    map[string]string // /proc folder of each process of the lab, and its start time
 }
 
+// traceOf notes the processes of a lab; call it right before the lab ends.
 func traceOf(t testing.TB, r *running, stateDir string) *traces {
 	t.Helper()
-	tr := &traces{name: r.Name(), stateDir: stateDir, spaces: map[string]bool{}}
+	tr := &traces{name: r.Name(), stateDir: stateDir, procs: map[string]string{}}
 	nodes, err := r.Nodes()
 	require.NoError(t, err)
+	spaces := map[string]bool{}
 	for _, n := range nodes {
-		for _, kind := range []string{"pid", "net", "mnt", "uts", "ipc"} {
-			s, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/%s", n.HolderPID, kind))
-			require.NoError(t, err)
-			tr.spaces[s] = true
+		if n.HolderPID == 0 {
+			continue
+		}
+		s, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", n.HolderPID))
+		require.NoError(t, err)
+		spaces[s] = true
+	}
+	procs, err := filepath.Glob("/proc/[0-9]*")
+	require.NoError(t, err)
+	for _, p := range procs {
+		if s, err := os.Readlink(p + "/ns/pid"); err == nil && spaces[s] {
+			tr.procs[p] = started(p)
 		}
 	}
+	require.GreaterOrEqual(t, len(tr.procs), len(spaces))
 	return tr
+}
+
+// started is the start time of a process; "" when it is dead, even if nobody has collected it.
+func started(proc string) string {
+	stat, _ := os.ReadFile(proc + "/stat")
+	_, rest, _ := strings.Cut(string(stat), ") ")
+	fields := strings.Fields(rest)
+	if len(fields) < 20 || fields[0] == "Z" || fields[0] == "X" {
+		return ""
+	}
+	return fields[19]
 }
 
 func (tr *traces) gone() error {
 	var errs []error
+	for p, when := range tr.procs {
+		if when != "" && started(p) == when {
+			cmdline, _ := os.ReadFile(p + "/cmdline")
+			errs = append(errs, fmt.Errorf("process %s: %q", p, cmdline))
+		}
+	}
 	procs, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
 		return err
 	}
 	for _, p := range procs {
-		stat, _ := os.ReadFile(p + "/stat")
-		if bytes.Contains(stat, []byte(") Z ")) {
-			continue // dead, and left to whoever inherited it
-		}
 		cmdline, _ := os.ReadFile(p + "/cmdline")
-		if bytes.Contains(cmdline, []byte("vtepbgp-lab:")) && bytes.Contains(cmdline, []byte(tr.name)) {
+		if bytes.Contains(cmdline, []byte("vtepbgp-lab:")) && bytes.Contains(cmdline, []byte("-"+tr.name+"-")) && started(p) != "" {
 			errs = append(errs, fmt.Errorf("process %s: %q", p, cmdline))
-		}
-		for _, kind := range []string{"pid", "net", "mnt", "uts", "ipc"} {
-			if s, err := os.Readlink(p + "/ns/" + kind); err == nil && tr.spaces[s] {
-				errs = append(errs, fmt.Errorf("process %s %q is in %s of the lab", p, cmdline, s))
-			}
 		}
 	}
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
@@ -362,16 +382,11 @@ func (tr *traces) gone() error {
 		return err
 	}
 	for _, line := range strings.Split(string(mounts), "\n") {
-		if strings.Contains(line, tr.name) || strings.Contains(line, tr.stateDir) {
+		if strings.Contains(line, "-"+tr.name+"-") || strings.Contains(line, tr.stateDir) {
 			errs = append(errs, fmt.Errorf("mount %s", line))
 		}
-		for s := range tr.spaces {
-			if strings.HasPrefix(s, "net:") && strings.Contains(line, " "+s+" ") {
-				errs = append(errs, fmt.Errorf("mount of %s: %s", s, line))
-			}
-		}
 	}
-	names, _ := filepath.Glob("/run/netns/*" + tr.name + "*")
+	names, _ := filepath.Glob("/run/netns/*-" + tr.name + "-*")
 	for _, n := range names {
 		errs = append(errs, fmt.Errorf("network namespace %s", n))
 	}

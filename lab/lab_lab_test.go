@@ -54,7 +54,6 @@ func TestLabLife(t *testing.T) {
 	require.NoError(t, err)
 	r := &running{l, t, top}
 	t.Cleanup(func() { assert.NoError(t, l.Down(context.Background())) })
-	tr := traceOf(t, r, state)
 	assert.Contains(t, progress.String(), "lab "+top.Name+" is up\n")
 
 	t.Run("links and exec lines", func(t *testing.T) {
@@ -161,6 +160,7 @@ func TestLabLife(t *testing.T) {
 
 	// A process that nobody waits for, and one that ignores signals.
 	r.sh("a", "trap '' TERM HUP INT; (sleep 1000 & ) ; setsid sleep 1000 >/dev/null 2>&1 & true")
+	tr := traceOf(t, r, state)
 	require.NoError(t, l.Down(context.Background()))
 	require.NoError(t, tr.gone())
 	require.NoError(t, l.Down(context.Background()), "a second down is no error")

@@ -100,11 +100,10 @@ func signal(c chan struct{}) {
 
 // due says what the loop has to do, and when. Zero times are never.
 type due struct {
-	links   time.Time // read links and addresses again
-	dump    time.Time // read all rows again
-	why     string    // reason of the dump, for the counter
-	retry   time.Time // look at failed rows
-	periode time.Time // next dump without a reason
+	links time.Time // read links and addresses again
+	dump  time.Time // read all rows again
+	why   string    // reason of the dump, for the counter
+	retry time.Time // look at failed rows
 
 	lastLinks    time.Time
 	linksCost    time.Duration
@@ -155,7 +154,7 @@ func newStream(sub Subscription) *stream {
 
 func (s *stream) close() {
 	close(s.drained)
-	s.sub.Close()
+	_ = s.sub.Close() // what was in it does not matter any more
 	<-s.dead
 }
 

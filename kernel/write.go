@@ -302,6 +302,7 @@ func (k *Kernel) wroteMAC(w write, absent bool) {
 		e.have, e.selfShape = vtep{}, shapeNone
 	case deleteBridge:
 		e.bridgeShape = shapeNone
+	default: // not a MAC's
 	}
 	k.queueMAC(w.in, w.mac, &e)
 	k.putMAC(w.in, w.mac, e)

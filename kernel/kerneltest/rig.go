@@ -139,14 +139,14 @@ func (r *rig) wantLines(list func(testing.TB) []string, want []string) {
 	require.Equal(r.t, want, got)
 }
 
-// settled waits until nothing is pending, and reports the counters.
+// settled waits until nothing is left to write, and gives the counters.
 func (r *rig) settled() kernel.Stats {
 	r.t.Helper()
 	r.eventually(func() bool { s := r.k.Stats(); return s.Pending == 0 && s.Failing == 0 }, "rows stay pending")
 	return r.k.Stats()
 }
 
-// index is the link's index; 0 when it is not there.
+// link looks a link up by name; the zero Link when it is not there.
 func (r *rig) link(name string) kernel.Link {
 	links, err := r.raw.Links()
 	require.NoError(r.t, err)

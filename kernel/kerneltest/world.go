@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
@@ -83,7 +84,7 @@ func NewRealWorld(t testing.TB) World {
 func (w RealWorld) Backend(t testing.TB, eventBuffer int) kernel.Backend {
 	b, err := kernel.NewNetlink(kernel.NetlinkOptions{Namespace: w.Handle(), EventBuffer: eventBuffer})
 	require.NoError(t, err)
-	t.Cleanup(func() { b.Close() })
+	t.Cleanup(func() { assert.NoError(t, b.Close()) })
 	return b
 }
 

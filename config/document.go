@@ -55,13 +55,12 @@ type scanner struct {
 }
 
 func (s *scanner) expression(n *unstable.Node) {
-	switch {
-	case n.Kind == unstable.Table:
-		s.table = s.header(n, false)
-	case n.Kind == unstable.ArrayTable:
-		s.table = s.header(n, true)
-	case n.Kind == unstable.KeyValue:
+	if n.Kind == unstable.KeyValue {
 		s.keyValue(s.table, n)
+		return
+	}
+	if array := n.Kind == unstable.ArrayTable; array || n.Kind == unstable.Table {
+		s.table = s.header(n, array)
 	}
 }
 
@@ -101,27 +100,29 @@ func (s *scanner) keyValue(table string, n *unstable.Node) {
 }
 
 func (s *scanner) value(path string, n *unstable.Node, line int) {
-	switch {
-	case n.Kind == unstable.InlineTable:
+	if n.Kind == unstable.InlineTable {
 		it := n.Children()
 		for it.Next() {
 			s.keyValue(path, it.Node())
 		}
-	case n.Kind == unstable.Array:
-		i := 0
-		it := n.Children()
-		for it.Next() {
-			if it.Node().Kind == unstable.Comment {
-				continue
-			}
-			elem := path + "[" + strconv.Itoa(i) + "]"
-			if l := s.nodeLine(it.Node()); l > 0 {
-				line = l
-			}
-			s.lines[elem] = line
-			s.value(elem, it.Node(), line)
-			i++
+		return
+	}
+	if n.Kind != unstable.Array {
+		return
+	}
+	i := 0
+	it := n.Children()
+	for it.Next() {
+		if it.Node().Kind == unstable.Comment {
+			continue
 		}
+		elem := path + "[" + strconv.Itoa(i) + "]"
+		if l := s.nodeLine(it.Node()); l > 0 {
+			line = l
+		}
+		s.lines[elem] = line
+		s.value(elem, it.Node(), line)
+		i++
 	}
 }
 

@@ -82,7 +82,27 @@ func (s *Session) announceWins(u *Update) {
 			announced[u.Announced[i].Key] = true
 		}
 	}
-	s.unreach, _, _ = filterNLRI(s.unreach, func(k evpn.RouteKey) bool { return announced[k] })
+	s.unreach = withoutNLRI(s.unreach, func(k evpn.RouteKey) bool { return announced[k] })
+}
+
+// withoutNLRI gives the NLRI of b, whose framing is right, for whose key drop is false.
+func withoutNLRI(b []byte, drop func(evpn.RouteKey) bool) (kept []byte) {
+	for len(b) > 0 {
+		typ, v, rest, ok := nextNLRI(b)
+		if !ok {
+			break
+		}
+		raw := b[:2+len(v)]
+		b = rest
+		var r evpn.Route
+		if handled(typ) {
+			if _, err := parseRoute(typ, v, &r, true); err == nil && drop(r.Key) {
+				continue
+			}
+		}
+		kept = append(kept, raw...)
+	}
+	return kept
 }
 
 func (s *Session) forwardWithdraw(k evpn.RouteKey) {

@@ -114,37 +114,6 @@ func withoutInternal(a *evpn.Attrs) evpn.Attrs {
 	return b
 }
 
-// FuzzFilterUpdate: leaving nothing out changes nothing, leaving all out sends nothing,
-// and what is left GoBGP's peer can read.
-func FuzzFilterUpdate(f *testing.F) {
-	f.Add(update(append(octets(f, goodAttr), reach(f, nlri2a, nlri2b, nlri1)...))[wire.HeaderLen:])
-	f.Add(update(unreach(f, nlri2a, nlri3))[wire.HeaderLen:])
-	f.Fuzz(func(t *testing.T, body []byte) {
-		out, send := wire.FilterUpdate(bytes.Clone(body), func(evpn.RouteKey) bool { return false })
-		require.True(t, send)
-		require.Equal(t, body, out)
-		before, err := wire.ParseUpdate(body, session())
-		if err != nil {
-			return
-		}
-		odd := func(k evpn.RouteKey) bool { return k.MAC[5]&1 != 0 }
-		out, send = wire.FilterUpdate(bytes.Clone(body), odd)
-		if !send {
-			for _, r := range before.Announced {
-				require.True(t, odd(r.Key))
-			}
-			return
-		}
-		after, err := wire.ParseUpdate(out, session())
-		if err != nil {
-			return // an attribute error met by fewer routes is a reset (RFC 7606 §5.2)
-		}
-		for _, r := range after.Announced {
-			require.False(t, odd(r.Key))
-		}
-	})
-}
-
 func FuzzParseOpen(f *testing.F) {
 	f.Add(octets(f, openFRR))
 	f.Add(octets(f, openExtended))

@@ -107,11 +107,10 @@ func (s *Session) splitAttrs(p *parts, u *Update) error {
 			s.key = append(s.key, a.raw...)
 			continue
 		}
-		if i := a.typ - attrMPReach; seen[i] { // RFC 7606 §3 (g)
+		if seen[a.typ-attrMPReach] { // RFC 7606 §3 (g)
 			return updateError(SubMalformedAttributeList, nil, "attribute type %d twice", a.typ)
-		} else {
-			seen[i] = true
 		}
+		seen[a.typ-attrMPReach] = true
 		if a.flags&(flagOptional|flagTransitive) != optIntransitive { // RFC 7606 §5.3
 			return updateError(SubAttributeFlags, clone(a.raw), "attribute type %d with flags %#02x", a.typ, a.flags)
 		}

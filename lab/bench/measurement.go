@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -103,7 +104,7 @@ func (e *env) startAtPeer(ctx context.Context, sys system, o options) (*running,
 	}
 	s, err := e.peer.session(ctx, 30*time.Second)
 	if err != nil {
-		return nil, nil, fmt.Errorf("%w; %w", err, r.alive())
+		return nil, nil, errors.Join(err, r.alive())
 	}
 	return r, s, nil
 }
@@ -126,7 +127,7 @@ func (e *env) startMesh(ctx context.Context, sys system, o options) ([]*running,
 	}
 	for i, v := range e.vteps {
 		if err := v.waitFlood(ctx, len(e.vteps)-1, 30*time.Second); err != nil {
-			return nil, fmt.Errorf("%w; %w", err, rs[i].alive())
+			return nil, errors.Join(err, rs[i].alive())
 		}
 	}
 	return rs, nil

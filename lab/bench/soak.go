@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -59,7 +60,7 @@ func soak(ctx context.Context, e *env, sys system, out samples) error {
 				return 0, 0, err
 			}
 			if err := s.send(round); err != nil {
-				return 0, 0, fmt.Errorf("send changes: %w; %w", err, r.alive())
+				return 0, 0, errors.Join(fmt.Errorf("send changes: %w", err), r.alive())
 			}
 		}
 		// What comes after the changes shows that they are done: a row of its own.

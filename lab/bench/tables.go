@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"sync"
@@ -49,7 +50,7 @@ func receive(ctx context.Context, e *env, sys system, out samples) error {
 	go func() { sent <- s.send(table) }()
 	rows, err := o.waitRows(ctx, e.routes, false, tableTimeout)
 	if err != nil {
-		return fmt.Errorf("%w; %w", err, r.alive())
+		return errors.Join(err, r.alive())
 	}
 	if err := <-sent; err != nil {
 		return fmt.Errorf("send the table: %w", err)
@@ -91,7 +92,7 @@ func foreign() measurement {
 			go func() { sent <- s.send(table) }()
 			last, err := o.next(tableTimeout, func(w row) bool { return w.mac == benchMAC(1, 0) && !w.gone })
 			if err != nil {
-				return fmt.Errorf("%w; %w", err, r.alive())
+				return errors.Join(err, r.alive())
 			}
 			if err := <-sent; err != nil {
 				return fmt.Errorf("send the table: %w", err)
@@ -276,7 +277,7 @@ func manyVNIs() measurement {
 			wg.Wait()
 			for i, err := range errs {
 				if err != nil {
-					return fmt.Errorf("%w; %w", err, rs[i].alive())
+					return errors.Join(err, rs[i].alive())
 				}
 			}
 			last := ends[0]

@@ -234,5 +234,6 @@ func (e *embedded) dialOnce(ctx context.Context, d *net.Dialer) (net.Conn, *bufi
 	return c, r, msg, nil
 }
 
-// stop deletes all neighbours and closes the listener.
+// stop closes the listener. The neighbours are gone by then: GoBGP would clear its configuration
+// while their goroutines still read it.
 func (e *embedded) stop() { e.srv.Stop() }

@@ -112,9 +112,6 @@ func (n *neighbor) forgetStale() {
 }
 
 func (n *neighbor) deleteInner(generation int) {
-	if n.s.stopping.Load() {
-		return
-	}
 	if err := n.s.gobgp.deletePeer(innerAddr(n.slot, generation)); err != nil {
 		n.log.WithError(err).Error("cannot delete gobgp neighbour")
 	}

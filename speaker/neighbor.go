@@ -77,6 +77,7 @@ type order struct {
 	release bool        // lift a hold-down
 	renew   bool        // GoBGP's neighbour must be made anew
 	text    string
+	ack     chan struct{} // closed when done; may be nil
 }
 
 func (n *neighbor) setState(state string) {
@@ -242,6 +243,9 @@ func (n *neighbor) sessionEnded(ctx context.Context, c *cycle, d down) {
 }
 
 func (n *neighbor) obey(c *cycle, o order) {
+	if o.ack != nil {
+		defer close(o.ack)
+	}
 	if o.release {
 		n.heldUntil = time.Time{}
 		c.timer.Reset(0)

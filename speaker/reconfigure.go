@@ -30,8 +30,16 @@ func (s *Speaker) Reconfigure(cfg Config) error {
 		s.mu.Unlock()
 		return nil
 	}
-	gone, err := s.applyDifference(old, cfg)
+	gone, changed, err := s.applyDifference(old, cfg)
 	s.mu.Unlock()
+	for _, n := range changed {
+		ack := make(chan struct{})
+		n.order(order{notify: &wire.Error{Code: wire.CodeCease, Subcode: wire.SubConfigChange}, text: "configuration changed", release: true, renew: true, ack: ack})
+		select {
+		case <-ack:
+		case <-n.done:
+		}
+	}
 	for _, n := range gone {
 		<-n.done
 		s.emit(evpn.NeighborRemoved{Neighbor: n.addr})
@@ -68,9 +76,9 @@ func (c Config) sameServer(o Config) error {
 	return errors.Join(errs...)
 }
 
-// applyDifference stops neighbours that left or changed, and gives them; mu is held.
+// applyDifference stops neighbours that left, and gives them and those that need a new session; mu is held.
 // A neighbour whose change touches neither OPEN nor socket takes it without losing its session.
-func (s *Speaker) applyDifference(old, cfg Config) (gone []*neighbor, err error) {
+func (s *Speaker) applyDifference(old, cfg Config) (gone, changed []*neighbor, err error) {
 	global := old.HoldTime != cfg.HoldTime || old.GracefulRestartTime != cfg.GracefulRestartTime
 	wanted := map[string]Neighbor{}
 	for _, n := range cfg.Neighbors {
@@ -99,10 +107,7 @@ func (s *Speaker) applyDifference(old, cfg Config) (gone []*neighbor, err error)
 			n.cancel()
 			gone = append(gone, n)
 		case global || before[key].needsReset(w):
-			// Aside: the neighbour may be waiting for mu.
-			s.spawn(func() {
-				n.order(order{notify: &wire.Error{Code: wire.CodeCease, Subcode: wire.SubConfigChange}, text: "configuration changed", release: true, renew: true})
-			})
+			changed = append(changed, n)
 			fallthrough
 		default:
 			w.Address, w.Prefix = n.addr, netip.Prefix{}
@@ -111,7 +116,7 @@ func (s *Speaker) applyDifference(old, cfg Config) (gone []*neighbor, err error)
 			n.mu.Unlock()
 		}
 	}
-	return gone, err
+	return gone, changed, err
 }
 
 // needsReset reports whether going from n to w changes the OPEN or the socket.

@@ -189,7 +189,8 @@ func (s *session) establish() {
 	s.n.setState(stateEstablished)
 	s.n.s.emit(evpn.NeighborUp{
 		Neighbor: s.n.addr, RouterID: s.peer.RouterID, ASN: s.peer.ASN, IBGP: s.cfg.ibgp(s.nc),
-		EndOfRIB:       gr != nil,
+		// RFC 4724 §2: the marker is promised to those who announced graceful restart themselves.
+		EndOfRIB:       gr != nil && s.cfg.GracefulRestartTime > 0,
 		KeptForwarding: gr != nil && gr.EVPN && gr.Forwarding,
 	})
 	s.start(s.sendOwn)

@@ -183,3 +183,10 @@ func FreePort(t testing.TB, addr netip.Addr) int {
 	defer l.Close()
 	return l.Addr().(*net.TCPAddr).Port
 }
+
+// Forget drops the events so far, for tests that measure memory.
+func (r *Running) Forget() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.events = nil
+}

@@ -117,19 +117,6 @@ func (a *adjOut) len() int {
 	return len(a.nodes) - a.dead
 }
 
-// list gives all live routes.
-func (a *adjOut) list() []evpn.Route {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	routes := make([]evpn.Route, 0, len(a.nodes)-a.dead)
-	for n := a.root.next; n != &a.root; n = n.next {
-		if !n.cursor && !n.dead {
-			routes = append(routes, n.route)
-		}
-	}
-	return routes
-}
-
 // open gives a cursor in front of the whole table.
 func (a *adjOut) open() *adjCursor {
 	a.mu.Lock()

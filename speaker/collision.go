@@ -2,7 +2,6 @@ package speaker
 
 import (
 	"bufio"
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -132,9 +131,4 @@ func only(o wire.Open) wire.Open {
 	}
 	o.Capabilities = kept
 	return o
-}
-
-// closed reports errors that only say that we closed the connection ourselves.
-func closed(ctx context.Context, err error) bool {
-	return ctx.Err() != nil || errors.Is(err, net.ErrClosed)
 }

@@ -73,7 +73,6 @@ const (
 // order asks run for something.
 type order struct {
 	notify  *wire.Error // end the session with this NOTIFICATION
-	quiet   bool        // end it without one
 	release bool        // lift a hold-down
 	renew   bool        // GoBGP's neighbour must be made anew
 	text    string
@@ -254,12 +253,8 @@ func (n *neighbor) obey(c *cycle, o order) {
 	if o.renew && s == nil {
 		n.renew(c)
 	}
-	switch {
-	case s == nil:
-	case o.notify != nil:
+	if s != nil && o.notify != nil {
 		s.notify(o.notify.Code, o.notify.Subcode, o.notify.Data, o.text)
-	case o.quiet:
-		s.end(down{text: o.text})
 	}
 }
 

@@ -3,7 +3,6 @@ package speakertest
 import (
 	"bufio"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -353,12 +352,6 @@ func tail[T any](s []T, n int) []T {
 		return s[len(s)-n:]
 	}
 	return s
-}
-
-// Refused reports whether err is what a dial to nobody gives.
-func Refused(err error) bool {
-	var op *net.OpError
-	return errors.As(err, &op) && op.Op == "dial"
 }
 
 // MACRoute makes a type-2 route of a VTEP for VNI vni and the n-th MAC, with RT 65000:vni.

@@ -62,6 +62,7 @@ topology:
 			files[n+".conf"] = fabricFRR(n, addr)
 			files["daemons"] = frrDaemons
 			fmt.Fprintf(&y, "    %s:\n      image: frr\n      binds: [daemons:/etc/frr/daemons:ro, %s.conf:/etc/frr/frr.conf:ro]\n      exec:\n", n, n)
+			y.WriteString(frrConfigured[n == "rr"])
 			fmt.Fprintf(&y, "        - ip addr add %s/24 dev eth1\n", addr)
 			if n != "rr" {
 				y.WriteString(frrOverlay(addr))
@@ -148,11 +149,21 @@ router bgp 65000
 `
 }
 
-// frrOverlay makes bridge and VXLAN device, once FRR has its EVPN configuration: the
-// order that FRR needs.
+// frrConfigured waits until FRR has read its whole configuration. Connections that come in
+// the middle of it can leave FRR 8.4 in Active for good, and FRR must know of EVPN before
+// the VXLAN device appears. The key is whether it is a route reflector.
+var frrConfigured = map[bool]string{
+	true:  frrWait("route-reflector-client"),
+	false: frrWait("advertise-all-vni"),
+}
+
+func frrWait(line string) string {
+	return "        - sh -c \"until vtysh -c 'show running-config' 2>/dev/null | grep -q " + line + "; do sleep 0.1; done\"\n"
+}
+
+// frrOverlay makes bridge and VXLAN device.
 func frrOverlay(addr string) string {
-	return `        - sh -c "until vtysh -c 'show running-config' 2>/dev/null | grep -q advertise-all-vni; do sleep 0.1; done"
-        - ip link add br100 type bridge
+	return `        - ip link add br100 type bridge
         - ip link set br100 addrgenmode none up
         - ip link add vxlan100 type vxlan id 100 local ` + addr + ` dstport 4789 nolearning
         - ip link set vxlan100 master br100 addrgenmode none mtu 1550

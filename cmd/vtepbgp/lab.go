@@ -96,7 +96,11 @@ func newLabExecCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			code, err := running.Exec(cmd.Context(), args[1], args[2:],
+			argv := args[2:]
+			if argv[0] == "--" { // stays in args behind a positional argument
+				argv = argv[1:]
+			}
+			code, err := running.Exec(cmd.Context(), args[1], argv,
 				lab.Stdio{In: stdinOf(cmd), Out: cmd.OutOrStdout(), Err: cmd.ErrOrStderr()})
 			if err != nil {
 				return err

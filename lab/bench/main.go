@@ -54,7 +54,7 @@ func measurements(z sizes) []measurement {
 	}
 	// The many VNIs come last: the kernel takes a minute to remove their devices and
 	// holds up all other work on links meanwhile.
-	return append(list, reacting(), dying(), restarting(), idling(), soaking(), manyVNIs())
+	return append(list, reacting(), dying(), restarting(), idling(), soaking(), soakingOwn(), soakingTransit(), manyVNIs())
 }
 
 func run(ctx context.Context, args []string, out io.Writer) error {

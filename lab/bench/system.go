@@ -23,7 +23,8 @@ type options struct {
 	neighbors     []netip.Addr
 	noRestart     bool // no graceful restart: a lost session takes its routes with it at once
 	defaultBuffer bool // netlink receive buffer left at the kernel's default
-	metrics       bool
+	metrics       bool // vtepbgp: serve metrics at metricsAddress
+	reflect       bool // the neighbours are route-reflector clients
 }
 
 // frr is bgpd and zebra as Debian runs them.
@@ -64,6 +65,9 @@ func (f *frr) start(v *vtep, dir string, o options) (*running, error) {
 	b.WriteString(" address-family l2vpn evpn\n")
 	for _, n := range o.neighbors {
 		fmt.Fprintf(&b, "  neighbor %s activate\n", n)
+		if o.reflect {
+			fmt.Fprintf(&b, "  neighbor %s route-reflector-client\n", n)
+		}
 	}
 	b.WriteString("  advertise-all-vni\n exit-address-family\n")
 	if err := writeFiles(dir, map[string]string{"bgpd.conf": b.String(), "zebra.conf": "hostname " + v.name + "\n"}); err != nil {
@@ -152,7 +156,7 @@ func (b *vtepbgp) start(v *vtep, dir string, o options) (*running, error) {
 	}
 	fmt.Fprintf(&c, "[vtep]\naddress = %q\n", v.address)
 	for _, n := range o.neighbors {
-		fmt.Fprintf(&c, "[[neighbor]]\naddress = %q\nasn = %d\n", n, asn)
+		fmt.Fprintf(&c, "[[neighbor]]\naddress = %q\nasn = %d\nroute_reflector_client = %t\n", n, asn, o.reflect)
 	}
 	for _, id := range v.vnis {
 		fmt.Fprintf(&c, "[[vni]]\nid = %d\nmanage = false\n", id)

@@ -94,15 +94,6 @@ func (r *running) wantFDB(node, mac string, want []string) func() error {
 	}
 }
 
-// neighRow is a line of ip neigh.
-type neighRow struct {
-	Dst         string    `json:"dst"`
-	LLAddr      string    `json:"lladdr"`
-	ExternLearn *struct{} `json:"-"`
-	State       []string  `json:"state"`
-	Protocol    string    `json:"protocol"`
-}
-
 // neigh gives the line of an address on br100 in the words of ip-neighbour(8) without
 // the protocol (FRR writes zebra's number, we our own), and the protocol.
 func (r *running) neigh(node, ip string) (row, proto string, err error) {

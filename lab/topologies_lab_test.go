@@ -57,12 +57,27 @@ func TestTopologies(t *testing.T) {
 				require.GreaterOrEqual(t, len(hosts), 2, "group %q", name)
 				eventually(t, convergence, "first answers", func() error { return r.pingAll(hosts, 1) })
 				require.NoError(t, r.pingAll(hosts, 25))
+				r.fullSize(hosts)
 			}
 			r.sessionsUp()
 			if check := more[name]; check != nil {
 				check(t, r)
 			}
 		})
+	}
+}
+
+// fullSize sends the largest frames of the hosts' links, 1500 octets and no fragments:
+// the tunnels must take them.
+func (r *running) fullSize(hosts map[string]string) {
+	r.t.Helper()
+	for from := range hosts {
+		for to, addr := range hosts {
+			if from != to {
+				out, err := r.try(from, "ping", "-n", "-q", "-c", "2", "-i", "0.02", "-W", "2", "-M", "do", "-s", "1472", addr)
+				require.NoError(r.t, err, "full frames from %s to %s: %s", from, to, out)
+			}
+		}
 	}
 }
 

@@ -51,6 +51,16 @@ func react(ctx context.Context, e *env, sys system, out samples) error {
 		return err
 	}
 	defer atC.close()
+	fromA, err := openFrames(a)
+	if err != nil {
+		return err
+	}
+	defer fromA.close()
+	fromB, err := openFrames(b)
+	if err != nil {
+		return err
+	}
+	defer fromB.close()
 	// Rounds fall at odd moments, so that no timer of either system is in step with them.
 	random := rand.New(rand.NewPCG(1, uint64(e.n)))
 	for i := range e.rounds {
@@ -59,7 +69,7 @@ func react(ctx context.Context, e *env, sys system, out samples) error {
 			return err
 		}
 		begin := time.Now()
-		if err := a.frameFromHost(mac); err != nil {
+		if err := fromA.send(mac); err != nil {
 			return err
 		}
 		learned, err := atB.next(10*time.Second, func(r row) bool { return !r.gone && r.mac == mac && r.dst == a.address })
@@ -74,7 +84,7 @@ func react(ctx context.Context, e *env, sys system, out samples) error {
 			return err
 		}
 		begin = time.Now()
-		if err := b.frameFromHost(mac); err != nil {
+		if err := fromB.send(mac); err != nil {
 			return err
 		}
 		moved, err := atC.next(10*time.Second, func(r row) bool { return !r.gone && r.mac == mac && r.dst == b.address })
@@ -95,24 +105,40 @@ func react(ctx context.Context, e *env, sys system, out samples) error {
 	return nil
 }
 
-// frameFromHost sends one broadcast frame with the given source from the VTEP's host.
-func (v *vtep) frameFromHost(mac [6]byte) error {
-	return v.host.do(func() error {
-		const localExperiment = 0x88b5 // IEEE 802: nobody answers
-		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
-		if err != nil {
-			return fmt.Errorf("open packet socket in %s: %w", v.host.name, err)
-		}
-		defer unix.Close(fd)
-		frame := make([]byte, 60)
-		copy(frame, []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff})
-		copy(frame[6:], mac[:])
-		frame[12], frame[13] = localExperiment>>8, localExperiment&0xff
-		if err := unix.Sendto(fd, frame, 0, &unix.SockaddrLinklayer{Ifindex: v.hostIf}); err != nil {
-			return fmt.Errorf("send frame from %s: %w", v.host.name, err)
-		}
-		return nil
+// frames sends frames from a VTEP's host.
+type frames struct {
+	host *namespace
+	fd   int
+	to   unix.SockaddrLinklayer
+}
+
+// openFrames opens a socket that stays open over all rounds: closing one waits for
+// the kernel's readers (packet_release, synchronize_net), which takes milliseconds.
+func openFrames(v *vtep) (*frames, error) {
+	f := &frames{host: v.host, to: unix.SockaddrLinklayer{Ifindex: v.hostIf}}
+	err := v.host.do(func() (err error) {
+		f.fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+		return err
 	})
+	if err != nil {
+		return nil, fmt.Errorf("open packet socket in %s: %w", v.host.name, err)
+	}
+	return f, nil
+}
+
+func (f *frames) close() { _ = unix.Close(f.fd) }
+
+// send sends one broadcast frame with the given source.
+func (f *frames) send(mac [6]byte) error {
+	const localExperiment = 0x88b5 // IEEE 802: nobody answers
+	frame := make([]byte, 60)
+	copy(frame, []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff})
+	copy(frame[6:], mac[:])
+	frame[12], frame[13] = localExperiment>>8, localExperiment&0xff
+	if err := unix.Sendto(f.fd, frame, 0, &f.to); err != nil {
+		return fmt.Errorf("send frame from %s: %w", f.host.name, err)
+	}
+	return nil
 }
 
 func dying() measurement {

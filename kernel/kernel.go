@@ -28,6 +28,7 @@ type Kernel struct {
 
 	// workMu is held while rows are read or written; it is taken before mu.
 	workMu sync.Mutex
+	echoes []Notification // the array that collectEchoes fills, kept; workMu
 
 	mu        sync.Mutex
 	cfg       Config
@@ -236,7 +237,7 @@ func (k *Kernel) work(ctx context.Context, sub Subscription) error {
 	}
 	k.retryFailures(time.Now())
 	for ctx.Err() == nil {
-		wrote := k.writeBatch()
+		wrote := k.writeBatch(sub)
 		// The kernel queues the events of a write before the write returns, so that
 		// after this drain the mirror is the kernel's state: no write of ours can be
 		// mistaken for somebody else's.

@@ -67,8 +67,8 @@ func (b *batch) add(w write, op NeighborOp) {
 }
 
 // writeBatch writes what is pending, up to one batch, and reports whether there
-// was anything.
-func (k *Kernel) writeBatch() bool {
+// was anything. The events that it causes are taken off sub meanwhile.
+func (k *Kernel) writeBatch(sub Subscription) bool {
 	k.workMu.Lock()
 	defer k.workMu.Unlock()
 	now := time.Now()
@@ -79,10 +79,13 @@ func (k *Kernel) writeBatch() bool {
 		return false
 	}
 	errs := map[int]error{}
+	echoes := k.collectEchoes(sub, len(b.ops))
 	err := k.b.Write(b.ops, func(i int, err error) { errs[i] = err })
+	later := echoes()
 
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	defer later.replay(k) // after the results, which are older
 	k.stats.Batches++
 	if err != nil {
 		// Which ops were done is unknown; a full read tells.
@@ -97,6 +100,44 @@ func (k *Kernel) writeBatch() bool {
 		k.wrote(w, errs[i], now)
 	}
 	return true
+}
+
+// Writing a row takes about as long as reading its two events: large batches do
+// both at once. The interval keeps the reader from being woken for every event.
+const (
+	echoesFrom  = 256 // ops
+	echoesEvery = time.Millisecond
+)
+
+// collectEchoes reads the events of a large batch while it is written. The function
+// that it gives ends this and returns what came.
+func (k *Kernel) collectEchoes(sub Subscription, ops int) func() *backlog {
+	b := &backlog{sub: sub, events: k.echoes[:0]}
+	if sub == nil || ops < echoesFrom {
+		return func() *backlog { return b }
+	}
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		t := time.NewTicker(echoesEvery)
+		defer t.Stop()
+		for {
+			select {
+			case <-stop:
+				return
+			case <-t.C:
+				b.collect()
+			}
+		}
+	}()
+	return func() *backlog {
+		close(stop)
+		<-stopped
+		if cap(b.events) <= 16*batchOps { // a storm's array is not kept
+			k.echoes = b.events[:0]
+		}
+		return b
+	}
 }
 
 // nextBatch takes keys from the queues in their order and compares each with the
@@ -330,7 +371,7 @@ func (k *Kernel) Flush(ctx context.Context) error {
 		k.queueAll(in)
 	}
 	k.mu.Unlock()
-	for ctx.Err() == nil && k.writeBatch() {
+	for ctx.Err() == nil && k.writeBatch(nil) {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()

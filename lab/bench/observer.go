@@ -102,7 +102,7 @@ type span struct{ first, last time.Time }
 var errTimeout = errors.New("timed out")
 
 // waitRows waits until the sampled rows of want MACs were seen to come (or go, when
-// gone), then dumps until the table agrees: want MACs, or none of them.
+// gone), then dumps until the table agrees: want MACs, or neither MACs nor flood rows.
 func (o *observer) waitRows(ctx context.Context, want int, gone bool, timeout time.Duration) (span, error) {
 	seen := make(map[[6]byte]struct{}, want/(sampleMask+1))
 	buf := make([]byte, 1<<16)
@@ -145,11 +145,11 @@ func (o *observer) waitRows(ctx context.Context, want int, gone bool, timeout ti
 	}
 	for {
 		before := time.Now()
-		macs, _, err := o.v.countRows()
+		macs, flood, err := o.v.countRows()
 		if err != nil {
 			return s, err
 		}
-		if macs == want {
+		if macs == want && !(gone && flood > 0) {
 			return s, nil
 		}
 		s.last = time.Now()
@@ -237,41 +237,4 @@ func (o *observer) waitFloodRows(ctx context.Context, want int, timeout time.Dur
 			}
 		}
 	}
-}
-
-// waitGone waits until want rows, flood rows included, were seen to go.
-func (o *observer) waitGone(ctx context.Context, want int, timeout time.Duration) (span, error) {
-	var s span
-	buf := make([]byte, 1<<16)
-	deadline := time.Now().Add(timeout)
-	poll := time.NewTicker(time.Millisecond)
-	defer poll.Stop()
-	for gone := 0; gone < want; {
-		select {
-		case <-ctx.Done():
-			return s, ctx.Err()
-		case now := <-poll.C:
-			if now.After(deadline) {
-				return s, fmt.Errorf("wait for %d rows of %s to go (%d went): %w", want, o.v.name, gone, errTimeout)
-			}
-			err := o.drain(buf, func(r row) {
-				if !r.gone {
-					return
-				}
-				if s.first.IsZero() {
-					s.first = now
-				}
-				s.last = now
-				gone++
-			})
-			if err != nil {
-				return s, err
-			}
-		}
-	}
-	macs, flood, err := o.v.countRows()
-	if err == nil && macs+flood > 0 {
-		err = fmt.Errorf("rows of %s came back: %d MACs, %d flood rows", o.v.name, macs, flood)
-	}
-	return s, err
 }

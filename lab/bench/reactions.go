@@ -168,7 +168,7 @@ func dying() measurement {
 					return err
 				}
 			}
-			o, err := newObserver(a, false)
+			o, err := newObserver(a, true)
 			if err != nil {
 				return err
 			}
@@ -179,7 +179,7 @@ func dying() measurement {
 					return fmt.Errorf("kill %s: %w", p.name, err)
 				}
 			}
-			rows, err := o.waitGone(ctx, e.death+1, tableTimeout)
+			rows, err := o.waitRows(ctx, e.death, true, tableTimeout)
 			if err != nil {
 				return err
 			}

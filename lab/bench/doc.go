@@ -1,6 +1,6 @@
 // Command bench measures vtepbgp beside FRR on one machine, in one run.
 //
-//	go run ./lab/bench                     # everything; writes docs/performance.md with -o
+//	go run ./lab/bench                     # everything; writes docs/performance.md with -write
 //	go run ./lab/bench -only learn,vnis    # some measurements
 //	go run ./lab/bench -quick              # small numbers, a few minutes: does it still work?
 //

@@ -68,8 +68,8 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	count := f.Int("routes", 0, "size of the big tables (0 = 100,000)")
 	changes := f.Int("soak", 0, "route changes of the soak (0 = 10,000,000)")
 	vnis := f.Int("vnis", 0, "VNIs of the many-VNI test (0 = 1,000)")
-	report := f.String("o", "", "write the report to this file (Markdown)")
-	binary := f.String("vtepbgp", "", "measure this binary instead of the one this tree builds")
+	report := f.String("write", "", "write the report to this file (Markdown)")
+	binary := f.String("binary", "", "measure this vtepbgp instead of the one that this tree builds")
 	which := f.String("systems", "FRR,vtepbgp", "systems to measure")
 	keep := f.Bool("keep", false, "keep the directory with configurations and logs")
 	if err := f.Parse(args); err != nil {

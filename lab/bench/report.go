@@ -170,7 +170,7 @@ const notes = "## Notes"
 // markdown is the whole document.
 func markdown(results []result, z sizes, systems []system, old string) string {
 	var b strings.Builder
-	b.WriteString("# Performance beside FRR\n\nWritten by `make bench` (`go run ./lab/bench -o docs/performance.md`); only the notes at the end are by hand.\n\n")
+	b.WriteString("# Performance beside FRR\n\nWritten by `make bench` (`go run ./lab/bench -write docs/performance.md`); only the notes at the end are by hand.\n\n")
 	fmt.Fprintf(&b, "Measured on %s: Linux %s, %s, %s", time.Now().Format("2006-01-02"), kernelRelease(), processor(), goVersion())
 	for _, s := range systems {
 		fmt.Fprintf(&b, ", %s %s", s.name(), s.version())

@@ -40,7 +40,7 @@ func TestSmoke(t *testing.T) {
 	doc := filepath.Join(t.TempDir(), "performance.md")
 	var out bytes.Buffer
 	err := run(ctx, []string{
-		"-quick", "-routes", "1600", "-soak", "40000", "-vnis", "5", "-systems", systems, "-o", doc,
+		"-quick", "-routes", "1600", "-soak", "40000", "-vnis", "5", "-systems", systems, "-write", doc,
 	}, &out)
 	require.NoError(t, err, "%s", out.String())
 	text, err := os.ReadFile(doc)

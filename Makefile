@@ -75,12 +75,8 @@ bench-go: ## Go benchmarks of the packages
 	$(GO) test -run '^$$' -bench . -benchmem ./evpn/... ./speaker/... ./kernel/... ./config/...
 
 .PHONY: golden
-golden: ## Rewrite golden files and generated documents; review the diff
-	$(GO) test ./... -update
-
-.PHONY: docs
-docs: ## Write docs/config.md and docs/cli.md from the reference and the commands
-	$(GO) test ./config ./cmd/vtepbgp -run Docs -update
+golden: ## Rewrite golden files and docs/{config,cli,metrics}.md; review the diff
+	$(GO) test ./config ./evpn ./cmd/vtepbgp/... -update
 
 .PHONY: lint
 lint: ## golangci-lint (built from source at its pinned version on first use)

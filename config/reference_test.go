@@ -81,7 +81,7 @@ func TestDocsConfigIsCurrent(t *testing.T) {
 
 func referencePage(reference string) string {
 	var b strings.Builder
-	b.WriteString("<!-- Generated from config/reference.toml by `make docs`. -->\n# Configuration\n\n" +
+	b.WriteString("<!-- Generated from config/reference.toml by `make golden`. -->\n# Configuration\n\n" +
 		"`/etc/vtepbgp/vtepbgp.toml`, and one file per VNI in `vni.d/*.toml` beside it: such a file holds the\n" +
 		"keys of one `[[vni]]` at its top level. `-c -` reads standard input instead, without `vni.d`.\n\n")
 	for block := range strings.SplitSeq(strings.TrimSpace(reference), "\n\n") {

@@ -139,7 +139,7 @@ func FuzzLoad(f *testing.F) {
 	f.Add("bgp.asn = 1\nBGP.ASN = 2\n[vtep]\naddress = \"::ffff:10.0.0.1\"\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		if strings.Contains(text, "password_file") {
-			t.Skip("would read files of this machine")
+			return // would read files of this machine
 		}
 		c, err := load(text)
 		if err != nil {

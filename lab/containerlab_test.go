@@ -47,7 +47,7 @@ func TestTopologiesFollowContainerlabSchema(t *testing.T) {
 		file = "../../shared/containerlab/clab.schema.json"
 	}
 	if _, err := os.Stat(file); err != nil {
-		t.Skipf("containerlab's schema is not here: %v", err)
+		t.Skipf("containerlab's schema is outside the repository and not here: %v", err)
 	}
 	schema, err := jsonschema.NewCompiler().Compile(file)
 	require.NoError(t, err)

@@ -21,7 +21,7 @@ func TestDocsCLIIsCurrent(t *testing.T) {
 		getenv: os.Getenv, isTerminal: func(io.Writer) bool { return false },
 	})
 	var b strings.Builder
-	b.WriteString("<!-- Generated from the commands by `make docs`. -->\n# Commands\n\n")
+	b.WriteString("<!-- Generated from the commands by `make golden`. -->\n# Commands\n\n")
 	document(&b, root)
 	want := strings.TrimRight(b.String(), "\n") + "\n"
 	if *update {

@@ -80,7 +80,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		*n = 1
 	}
 	if *count > 0 {
-		z.routes, z.locals[0] = *count, *count
+		z.routes, z.locals = *count, append([]int{*count}, z.locals[1:]...)
 	}
 	if *changes > 0 {
 		z.soak = *changes

@@ -181,19 +181,48 @@ Both systems run in one go, by turns, in the same network namespaces, fed and ob
 towards neither. FRR is Debian's bgpd and zebra with Debian's options (netlink buffer 90 MB); the only timer changed is
 `)
 	b.WriteString("`timers connect 1`. A cell is the median [smallest..largest] of the runs, a loss the largest of them; the ratio is vtepbgp / FRR.\nAbsolute values move with the machine; the ratio is what counts.\n")
-	for _, r := range results {
-		fmt.Fprintf(&b, "\n## %s (`%s`, n = %d)\n\n%s\n\n", capital(r.title), r.name, r.runs, r.how)
-		b.WriteString("| | FRR | vtepbgp | ratio | target | |\n|---|---|---|---|---|---|\n")
-		for _, row := range r.rows() {
-			fmt.Fprintf(&b, "| %s |\n", strings.Join(row, " | "))
-		}
-	}
-	fmt.Fprintf(&b, "\nSizes: %s routes, %d latency rounds a run, %s MACs of the VTEP that dies, %s VNIs, soak over %s MACs.\n",
+	fmt.Fprintf(&b, "Sizes: %s routes, %d latency rounds a run, %s MACs of the VTEP that dies, %s VNIs, soaks over %s MACs.\n",
 		thousands(z.routes), z.rounds, thousands(z.death), thousands(z.vnis), thousands(z.soakMACs))
+	b.WriteString(sections(results, z, old))
 	if i := strings.Index(old, notes); i >= 0 {
 		b.WriteString("\n" + old[i:])
 	}
 	return b.String()
+}
+
+// sections gives the results, one section each. What this run did not measure
+// keeps its section of the old document.
+func sections(results []result, z sizes, old string) string {
+	var b strings.Builder
+	for _, m := range measurements(z) {
+		if i := slices.IndexFunc(results, func(r result) bool { return r.name == m.name }); i >= 0 {
+			b.WriteString(results[i].section())
+		} else if text := oldSection(old, m.name); text != "" {
+			b.WriteString("\n" + text)
+		}
+	}
+	return b.String()
+}
+
+func (r result) section() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "\n## %s (`%s`, n = %d)\n\n%s\n\n", capital(r.title), r.name, r.runs, r.how)
+	b.WriteString("| | FRR | vtepbgp | ratio | target | |\n|---|---|---|---|---|---|\n")
+	for _, row := range r.rows() {
+		fmt.Fprintf(&b, "| %s |\n", strings.Join(row, " | "))
+	}
+	return b.String()
+}
+
+// oldSection finds the section of a measurement in an older report.
+func oldSection(old, name string) string {
+	for _, part := range strings.Split(old, "\n## ") {
+		head, _, _ := strings.Cut(part, "\n")
+		if strings.Contains(head, "(`"+name+"`,") {
+			return "## " + strings.TrimRight(part, "\n") + "\n"
+		}
+	}
+	return ""
 }
 
 func capital(s string) string {

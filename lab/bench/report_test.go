@@ -59,3 +59,16 @@ func TestPeerCountsWhatItSends(t *testing.T) {
 	assert.Equal(t, 0, s.count)
 	assert.Equal(t, 1, s.read(appendFlood(nil, remoteVTEP, 100)[bgpHeader:]))
 }
+
+func TestPartialRunKeepsOtherSections(t *testing.T) {
+	first := []result{
+		{reacting(), 3, map[string]samples{"vtepbgp": {"learn": {1}}}},
+		{dying(), 3, map[string]samples{"vtepbgp": {"all": {50}}}},
+	}
+	doc := markdown(first, full, nil, notes+"\n\nby hand\n")
+	again := markdown([]result{{dying(), 1, map[string]samples{"vtepbgp": {"all": {40}}}}}, full, nil, doc)
+	assert.Equal(t, first[0].section(), "\n"+oldSection(again, "learn"))
+	assert.Contains(t, again, "| 40 ms |")
+	assert.NotContains(t, again, "| 50 ms |")
+	assert.Contains(t, again, "by hand")
+}

@@ -199,8 +199,8 @@ func (k *soaker) own(rounds int) error {
 	return nil
 }
 
-// liveHeap reads what the daemon's metrics say of the Go heap, the smallest of some
-// readings: what lies between two collections is not live.
+// liveHeap reads the Go heap in use until it has shrunk between readings and grows
+// again: what a collection left is live. The readings themselves bring one about.
 func liveHeap(ctx context.Context, v *vtep) (float64, error) {
 	client := http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
 		DisableKeepAlives: true,
@@ -209,8 +209,9 @@ func liveHeap(ctx context.Context, v *vtep) (float64, error) {
 			return c, err
 		},
 	}}
-	least := 0.0
-	for i := range 20 {
+	const most = 2000
+	last, shrinking := 0.0, false
+	for range most {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+metricsAddress+"/metrics", nil)
 		if err != nil {
 			return 0, fmt.Errorf("read metrics: %w", err)
@@ -219,16 +220,23 @@ func liveHeap(ctx context.Context, v *vtep) (float64, error) {
 		if err != nil {
 			return 0, fmt.Errorf("read metrics: %w", err)
 		}
+		now := 0.0
 		lines := bufio.NewScanner(resp.Body)
 		for lines.Scan() {
 			if value, ok := bytes.CutPrefix(lines.Bytes(), []byte("go_memstats_heap_alloc_bytes ")); ok {
-				n, err := strconv.ParseFloat(string(value), 64)
-				if err == nil && (i == 0 || n/1e6 < least) {
-					least = n / 1e6
+				if now, err = strconv.ParseFloat(string(value), 64); err != nil {
+					return 0, fmt.Errorf("read metrics: %w", err)
 				}
 			}
 		}
 		_ = resp.Body.Close()
+		switch {
+		case now < last:
+			shrinking = true // memory is swept bit by bit after a collection
+		case shrinking:
+			return last / 1e6, nil
+		}
+		last = now
 	}
-	return least, nil
+	return 0, errors.New("read metrics: the heap was never collected")
 }

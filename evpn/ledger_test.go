@@ -67,6 +67,6 @@ func (l *ledger) desired() evpn.Desired {
 		d.Rows = append(d.Rows, r)
 	}
 	slices.SortFunc(d.Routes, func(a, b evpn.Route) int { return a.Key.Compare(b.Key) })
-	slices.SortFunc(d.Rows, func(a, b evpn.Row) int { return a.RowKey.Compare(b.RowKey) })
+	slices.SortFunc(d.Rows, func(a, b evpn.Row) int { return a.Compare(b.RowKey) })
 	return d
 }

@@ -273,15 +273,14 @@ func TestRepetitionIsHarmless(t *testing.T) {
 		now := start
 		for range 150 {
 			ev := g.event()
-			switch ev.(type) {
+			switch e := ev.(type) {
 			case evpn.NeighborDown, evpn.NeighborUp:
 				continue // a second restart is another event: RFC 4724 §4.2
 			case evpn.LocalMACLearned:
 				continue // a claim made again after it was lost is a new claim
 			case evpn.RoutesReceived:
-				r := ev.(evpn.RoutesReceived)
-				r.Withdrawn = nil // withdraw and announce of one key in one UPDATE is a flap
-				ev = r
+				e.Withdrawn = nil // withdraw and announce of one key in one UPDATE is a flap
+				ev = e
 			}
 			now = now.Add(time.Second)
 			c.Handle(ev, now)

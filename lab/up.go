@@ -119,6 +119,7 @@ func (u *bringUp) prepare(o Options) error {
 			if err := frrInstalled(); err != nil {
 				errs = append(errs, fmt.Errorf("node %s (image %s): %w", n.Name, n.Image, err))
 			}
+		case RoleHost: // the host's own tools
 		}
 		if ns.Argv = mainOf(n); ns.Argv != nil {
 			ns.Log = filepath.Join(u.dir, n.Name+".log")

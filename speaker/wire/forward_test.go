@@ -103,7 +103,7 @@ func TestForwardProperty(t *testing.T) {
 			case 1: // noise in a known type
 				v := make([]byte, r.IntN(60))
 				for j := range v {
-					v[j] = byte(r.Uint32()) & byte(r.Uint32())
+					v[j] = byte(r.Uint32()) & byte(r.Uint32()) //nolint:staticcheck // two draws: mostly zero bits
 				}
 				fmt.Fprintf(&nlri, "%02x%02x%x", r.IntN(7), len(v), v)
 			default:

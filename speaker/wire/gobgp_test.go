@@ -14,6 +14,8 @@ import (
 
 // gobgpParse decodes a body as GoBGP's server does (pkg/server/fsm.go: recvMessageWithError), and
 // turns a panic into a value.
+//
+//nolint:staticcheck // the panic is a finding, not the error of the call
 func gobgpParse(body []byte, external bool) (msg *bgp.BGPMessage, err error, panicked any) {
 	defer func() { panicked = recover() }()
 	exact := make([]byte, len(body)) // no spare capacity, as what the server reads

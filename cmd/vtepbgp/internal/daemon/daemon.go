@@ -69,10 +69,11 @@ func (d *daemon) start(ctx context.Context, files *claimed) (err error) {
 	if err != nil {
 		return err
 	}
-	closeKernel := func() error { return nil }
-	if d.kernel, closeKernel, err = d.env.kernel(d.logger.WithField(fieldPart, "kernel")); err != nil {
+	k, closeKernel, err := d.env.kernel(d.logger.WithField(fieldPart, "kernel"))
+	if err != nil {
 		return fmt.Errorf("open kernel: %w", err)
 	}
+	d.kernel = k
 	if d.speaker, err = d.env.speaker(speakerConfig(d.cfg, restarting), d.logger.WithField(fieldPart, "speaker")); err != nil {
 		return errors.Join(err, closeKernel())
 	}

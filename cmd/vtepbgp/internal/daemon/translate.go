@@ -14,14 +14,13 @@ import (
 func rdDemand(cfg *config.Config) (auto []evpn.VNI, reserved map[uint16]bool) {
 	reserved = map[uint16]bool{}
 	for _, v := range cfg.VNIs {
-		switch {
-		case v.RD == evpn.RD{}:
+		if v.RD == (evpn.RD{}) {
 			auto = append(auto, v.ID)
-		default:
-			n := uint16(v.RD[6])<<8 | uint16(v.RD[7])
-			if v.RD == evpn.RDFromRouterID(cfg.BGP.RouterID, n) {
-				reserved[n] = true
-			}
+			continue
+		}
+		n := uint16(v.RD[6])<<8 | uint16(v.RD[7])
+		if v.RD == evpn.RDFromRouterID(cfg.BGP.RouterID, n) {
+			reserved[n] = true
 		}
 	}
 	return auto, reserved

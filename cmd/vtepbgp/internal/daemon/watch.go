@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/http"
 	"time"
@@ -127,6 +128,8 @@ func serveHTTP(ctx context.Context, l net.Listener, h http.Handler) error {
 	if srv.Shutdown(grace) != nil {
 		_ = srv.Close() // cuts the requests that did not finish
 	}
-	<-failed
+	if err := <-failed; !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
 	return nil
 }

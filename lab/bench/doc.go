@@ -14,6 +14,6 @@
 //   - rows are observed through a netlink socket whose filter lets one row in
 //     sixteen through, read every millisecond, and confirmed by one full dump.
 //
-// Namespaces are anonymous: they vanish with this process. It needs root, and FRR
-// for the comparison.
+// Namespaces are anonymous: they vanish with the last of their processes. What a
+// killed run left is ended by the next. It needs root, and FRR for the comparison.
 package main

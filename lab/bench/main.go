@@ -101,7 +101,10 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if os.Geteuid() != 0 {
 		return errors.New("measure: needs root, for network namespaces")
 	}
-	dir, err := os.MkdirTemp("", fmt.Sprintf("vtepbgp-bench-%d-", os.Getpid()))
+	if err := sweepDebris(); err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", fmt.Sprintf("%s%d-", dirPrefix, os.Getpid()))
 	if err != nil {
 		return fmt.Errorf("make working directory: %w", err)
 	}

@@ -67,7 +67,7 @@ fuzz: ## Run every fuzz target for FUZZTIME (default 10s)
 	  done; done
 
 .PHONY: bench
-bench: deps $(BIN) ## Side by side with FRR in one run; writes docs/performance.md (root, about 30 minutes)
+bench: deps $(BIN) ## Side by side with FRR in one run; writes docs/performance.md (root, about 12 minutes)
 	$(GO) run ./lab/bench -binary $(BIN) -write docs/performance.md
 
 .PHONY: bench-go

@@ -232,8 +232,12 @@ func TestMD5(t *testing.T) {
 func dialTTL(t *testing.T, from netip.Addr, to netip.AddrPort, ttl int) net.Conn {
 	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: from.AsSlice()}, Timeout: time.Second,
 		Control: func(_, _ string, c syscall.RawConn) error {
+			level, opt := unix.IPPROTO_IP, unix.IP_TTL
+			if from.Is6() {
+				level, opt = unix.IPPROTO_IPV6, unix.IPV6_UNICAST_HOPS
+			}
 			var err error
-			_ = c.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_TTL, ttl) })
+			_ = c.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), level, opt, ttl) })
 			return err
 		}}
 	conn, err := d.Dial("tcp", to.String())
@@ -241,15 +245,27 @@ func dialTTL(t *testing.T, from netip.Addr, to netip.AddrPort, ttl int) net.Conn
 	return conn
 }
 
+// A far peer has no say, not even with what arrived before the socket was accepted.
 func TestGTSM(t *testing.T) {
-	s := speakertest.Start(t, passive(speaker.Neighbor{Address: peerA, ASN: 65001, TTLSecurity: true}))
-	far := speakertest.New(dialTTL(t, peerA, s.At, 64), speakertest.Options{ASN: 65001, RouterID: idA})
-	far.Send(t, speakertest.Options{ASN: 65001, RouterID: idA}.Open())
-	near := speakertest.New(dialTTL(t, peerA, s.At, 255), speakertest.Options{ASN: 65001, RouterID: idA})
-	defer near.Close()
-	near.Handshake(t).Await(t, "End-of-RIB", endOfRIB)
-	s.AwaitState(t, peerA, "established")
-	far.Close()
+	for _, addr := range []netip.Addr{peerA, netip.IPv6Loopback()} {
+		t.Run(addr.String(), func(t *testing.T) {
+			cfg := passive(speaker.Neighbor{Address: addr, ASN: 65001, TTLSecurity: true})
+			if addr.Is6() {
+				cfg.ListenAddresses = []netip.Addr{addr}
+			}
+			s := speakertest.Start(t, cfg)
+			for range 20 {
+				far := speakertest.New(dialTTL(t, addr, s.At, 64), speakertest.Options{ASN: 65001, RouterID: idB})
+				_, _ = far.Conn.Write(speakertest.Options{ASN: 65001, RouterID: idB}.Open())
+				defer far.Close()
+			}
+			near := speakertest.New(dialTTL(t, addr, s.At, 255), speakertest.Options{ASN: 65001, RouterID: idA})
+			defer near.Close()
+			near.Handshake(t).Await(t, "End-of-RIB", endOfRIB)
+			s.AwaitState(t, addr, "established")
+			assert.Equal(t, uint64(20), s.Stats().UnknownConnections)
+		})
+	}
 }
 
 func sockopt(t *testing.T, conn net.Conn, level, opt int) int {

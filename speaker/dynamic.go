@@ -1,6 +1,7 @@
 package speaker
 
 import (
+	"errors"
 	"net"
 	"net/netip"
 
@@ -27,10 +28,15 @@ func (s *Speaker) accept(conn *net.TCPConn) {
 	cfg, nc := n.config()
 	raw, err := conn.SyscallConn()
 	if err == nil {
-		err = control(raw, func(fd int) error { return ttlFor(cfg, nc).set(fd, addr.Is6()) })
+		err = control(raw, func(fd int) error { return ttlFor(cfg, nc).accept(fd, addr.Is6()) })
 	}
 	if err != nil {
-		n.log.WithError(err).Warn("cannot set socket options of an accepted connection")
+		level := logrus.WarnLevel
+		if errors.Is(err, errFarAway) {
+			s.unknown.Add(1)
+			level = logrus.DebugLevel // anybody can cause these
+		}
+		n.log.WithError(err).Log(level, "accepted connection closed")
 		conn.Close()
 		s.spawn(func() { n.give(nil) })
 		return

@@ -63,7 +63,12 @@ func listenOne(ctx context.Context, network, addr string) (*listener, error) {
 		KeepAlive: -1,
 		Control: func(_, _ string, c syscall.RawConn) error {
 			// A SYN-ACK leaves with the listener's TTL: a GTSM peer wants 255.
-			return control(c, func(fd int) error { return ttlPolicy{send: 255}.set(fd, v6) })
+			return control(c, func(fd int) error {
+				if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_SAVE_SYN, 1); err != nil {
+					return fmt.Errorf("have SYNs saved: %w", err)
+				}
+				return ttlPolicy{send: 255}.set(fd, v6)
+			})
 		},
 	}
 	// Go listens with Multipath TCP by default, whose sockets refuse some of our options.

@@ -1,6 +1,7 @@
 package speaker
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"syscall"
@@ -92,6 +93,45 @@ func (t ttlPolicy) set(fd int, v6 bool) error {
 		}
 	}
 	return nil
+}
+
+// errFarAway is a connection whose SYN came with too low a TTL.
+var errFarAway = errors.New("TTL is below the minimum")
+
+// accept sets t on an accepted socket. The minimum only holds for what arrives from
+// now on; that the SYN met it too shows that nobody far away got a word in before.
+func (t ttlPolicy) accept(fd int, v6 bool) error {
+	if t.min > 0 {
+		ttl, err := synTTL(fd, v6)
+		if err != nil {
+			return err
+		}
+		if ttl < t.min {
+			return fmt.Errorf("%w: %d", errFarAway, ttl)
+		}
+	}
+	return t.set(fd, v6)
+}
+
+// synTTL is the TTL or hop limit of the SYN that opened an accepted connection. The
+// listener has TCP_SAVE_SYN set (Linux 4.3): the kernel keeps the SYN's headers, and
+// gives them once.
+func synTTL(fd int, v6 bool) (int, error) {
+	var headers [256]byte
+	size := uint32(len(headers))
+	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.IPPROTO_TCP, unix.TCP_SAVED_SYN,
+		uintptr(unsafe.Pointer(&headers)), uintptr(unsafe.Pointer(&size)), 0)
+	at := 8 // IPv4 (RFC 791 §3.1)
+	if v6 {
+		at = 7 // RFC 8200 §3
+	}
+	switch {
+	case errno != 0:
+		return 0, fmt.Errorf("read the saved SYN: %w", errno)
+	case int(size) <= at:
+		return 0, fmt.Errorf("read the saved SYN: %d octets", size)
+	}
+	return int(headers[at]), nil
 }
 
 // control runs f on the socket behind c.

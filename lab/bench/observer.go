@@ -149,7 +149,7 @@ func (o *observer) waitRows(ctx context.Context, want int, gone bool, timeout ti
 		if err != nil {
 			return s, err
 		}
-		if macs == want && !(gone && flood > 0) {
+		if macs == want && (!gone || flood == 0) {
 			return s, nil
 		}
 		s.last = time.Now()

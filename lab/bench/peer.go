@@ -170,13 +170,6 @@ func (s *session) close() {
 	<-s.done
 }
 
-// count starts a new count of the MACs of a group.
-func (s *session) count(group byte) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.macs = newMACSet(group)
-}
-
 // waitMACs waits until the peer holds want MACs and gives the time it was so. On a
 // timeout it gives the number it holds.
 func (s *session) waitMACs(want int, timeout time.Duration) (time.Time, int, error) {

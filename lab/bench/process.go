@@ -67,7 +67,7 @@ func (p *process) alive() error {
 		if len(b) > 600 {
 			b = b[len(b)-600:]
 		}
-		return fmt.Errorf("%s ended (%v): %s", p.name, p.err, bytes.TrimSpace(b))
+		return errors.Join(fmt.Errorf("%s ended: %s", p.name, bytes.TrimSpace(b)), p.err)
 	default:
 		return nil
 	}

@@ -1,0 +1,65 @@
+package lab_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+const module = "github.com/vtepbgp/vtepbgp/"
+
+// forbidden says what a package (and those below it) must never reach, not even through
+// another one, and why.
+var forbidden = []struct{ pkg, reach, why string }{
+	{"evpn", module, "the core depends on nothing of ours"},
+	{"evpn", "net/http", "the core does no I/O"},
+	{"config", "github.com/osrg/gobgp/", "only speaker speaks GoBGP"},
+	{"config", "github.com/vishvananda/", "only kernel speaks netlink"},
+	{"config", "github.com/spf13/cobra", "configuration knows no command line"},
+	{"kernel", "github.com/osrg/gobgp/", "only speaker speaks GoBGP"},
+	{"kernel", module + "config", "the daemon translates configuration"},
+	{"kernel", module + "speaker", "adapters do not know each other"},
+	{"speaker", module + "config", "the daemon translates configuration"},
+	{"speaker", module + "kernel", "adapters do not know each other"},
+	{"speaker/wire", "github.com/osrg/gobgp/", "the codec is our own"},
+	{"lab", module + "speaker", "the lab runs the binary, not the packages"},
+	{"lab", module + "kernel", "the lab runs the binary, not the packages"},
+	{"cmd/vtepbgp/internal/api", "github.com/osrg/gobgp/", "the API shows our own types"},
+	{"cmd/vtepbgp/internal/api", "github.com/vishvananda/", "the API shows our own types"},
+	{"cmd/vtepbgp/internal/daemon", "github.com/spf13/cobra", "the daemon knows no command line"},
+}
+
+func TestImportsGoDownwards(t *testing.T) {
+	t.Parallel()
+	var out, problems bytes.Buffer
+	list := exec.Command("go", "list", "-json=ImportPath,Deps", "./...")
+	list.Dir, list.Stdout, list.Stderr = "..", &out, &problems
+	require.NoError(t, list.Run(), "%s", problems.String())
+	checked := map[string]bool{}
+	for dec := json.NewDecoder(&out); dec.More(); {
+		var p struct {
+			ImportPath string
+			Deps       []string
+		}
+		require.NoError(t, dec.Decode(&p))
+		for _, f := range forbidden {
+			if p.ImportPath != module+f.pkg {
+				continue
+			}
+			checked[f.pkg] = true
+			for _, dep := range p.Deps {
+				if dep == f.reach || (strings.HasSuffix(f.reach, "/") && strings.HasPrefix(dep, f.reach)) {
+					assert.Fail(t, "forbidden import", "%s reaches %s: %s", f.pkg, dep, f.why)
+				}
+			}
+		}
+	}
+	for _, f := range forbidden {
+		assert.True(t, checked[f.pkg], "no package %s", f.pkg)
+	}
+}

@@ -1,8 +1,6 @@
 package speaker_test
 
 import (
-	"encoding/binary"
-	"encoding/hex"
 	"net/netip"
 	"strings"
 	"testing"
@@ -13,7 +11,6 @@ import (
 	"github.com/vtepbgp/vtepbgp/evpn"
 	"github.com/vtepbgp/vtepbgp/speaker"
 	"github.com/vtepbgp/vtepbgp/speaker/speakertest"
-	"github.com/vtepbgp/vtepbgp/speaker/wire"
 )
 
 // The adversary is a neighbour that sends octets by hand. Beside it, when the speaker reflects,
@@ -24,7 +21,7 @@ type arena struct {
 	next   uint32            // MAC
 }
 
-var vtepA = netip.MustParseAddr("10.99.0.1")
+var vtepA = speakertest.VTEP
 
 func newArena(t testing.TB, transit bool) *arena {
 	t.Helper()
@@ -136,40 +133,4 @@ func (a *arena) unharmed(t testing.TB) {
 			assert.False(t, strings.HasPrefix(o, "bad") || strings.HasPrefix(o, "drop"), "the client got a bad UPDATE: %s", o)
 		}
 	})
-}
-
-func raw(t testing.TB, parts ...string) []byte {
-	t.Helper()
-	b, err := hex.DecodeString(strings.ReplaceAll(strings.Join(parts, ""), " ", ""))
-	require.NoError(t, err)
-	return b
-}
-
-const (
-	attrOrigin  = "40 01 01 00 "
-	attrPath    = "40 02 00 "
-	attrPref    = "40 05 04 00000065 " // 101, where well-behaved announcements have 100
-	attrTargets = "c0 10 10 030c000000000008 0002fde800000064 "
-	attrsGood   = attrOrigin + attrPath + attrPref + attrTargets
-)
-
-// nlri writes type-2 NLRI in hexadecimal.
-func nlri(routes ...evpn.Route) string {
-	var s strings.Builder
-	for _, r := range routes {
-		s.WriteString("0221" + hex.EncodeToString(r.Key.RD[:]) + "00000000000000000000" + "00000000" + "30" + hex.EncodeToString(r.Key.MAC[:]) + "00" +
-			hex.EncodeToString([]byte{byte(r.Label >> 16), byte(r.Label >> 8), byte(r.Label)}))
-	}
-	return s.String()
-}
-
-// update puts attributes and, at the end, where overruns hurt most, MP_REACH_NLRI into a message.
-func update(t testing.TB, attrs string, nlri ...string) []byte {
-	t.Helper()
-	b := raw(t, attrs)
-	if n := raw(t, nlri...); len(n) > 0 {
-		v := append(raw(t, "0019 46 04 0a630001 00"), n...)
-		b = append(append(b, 0x90, 14, byte(len(v)>>8), byte(len(v))), v...)
-	}
-	return wire.Message(wire.TypeUpdate, append(binary.BigEndian.AppendUint16([]byte{0, 0}, uint16(len(b))), b...))
 }

@@ -20,13 +20,13 @@ func FuzzSession(f *testing.F) {
 	for n := range uint32(4) {
 		g = append(g, speakertest.MACRoute(vtepA, 100, 1000+n, nil))
 	}
-	for _, c := range attackUpdates {
-		msg := c.msg(f, g)
+	for _, c := range speakertest.UpdateAttacks {
+		msg := c.Message(f, g)
 		f.Add(false, msg)
 		f.Add(true, msg[wire.HeaderLen:])
 	}
-	f.Add(false, raw(f, marker, "0012 02"))
-	f.Add(false, raw(f, marker, "ffff 02"))
+	f.Add(false, speakertest.Hex(f, speakertest.Marker, "0012 02"))
+	f.Add(false, speakertest.Hex(f, speakertest.Marker, "ffff 02"))
 	f.Add(false, wire.Notification(wire.CodeCease, wire.SubReset, nil))
 	f.Add(false, wire.RouteRefresh())
 	a := newArena(f, true)

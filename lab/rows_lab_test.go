@@ -45,21 +45,27 @@ func (r fdbRow) String() string {
 
 const zeroMAC = "00:00:00:00:00:00"
 
-// fdb lists the rows of one MAC on a device of a node.
-func (r *running) fdb(node, dev, mac string) ([]string, error) {
+// fdbAll lists the rows of a device of a node by MAC.
+func (r *running) fdbAll(node, dev string) (map[string][]string, error) {
 	var rows []fdbRow
 	if err := r.json(&rows, node, "bridge", "-j", "fdb", "show", "dev", dev); err != nil {
 		return nil, err
 	}
-	out := []string{}
+	out := map[string][]string{}
 	for _, row := range rows {
-		if row.MAC == mac {
-			row.Dev = dev // some versions leave it out with "dev"
-			out = append(out, row.String())
-		}
+		row.Dev = dev // some versions leave it out with "dev"
+		out[row.MAC] = append(out[row.MAC], row.String())
 	}
-	sort.Strings(out)
+	for _, l := range out {
+		sort.Strings(l)
+	}
 	return out, nil
+}
+
+// fdb lists the rows of one MAC on a device of a node.
+func (r *running) fdb(node, dev, mac string) ([]string, error) {
+	all, err := r.fdbAll(node, dev)
+	return all[mac], err
 }
 
 // What FRR 8.4 writes for a remote MAC, a sticky remote MAC and a flood entry.

@@ -141,7 +141,8 @@ func foreignRepaired(t *testing.T, f Factory) {
 		r.foreign(c.verb, c.row)
 		r.eventually(func() bool { return r.k.Stats().Repairs > uint64(i) }, c.what)
 		r.settled()
-		assert.Less(t, time.Since(began), 100*time.Millisecond, c.what)
+		// At once, that is by the event, and not by the periodic re-read minutes later.
+		assert.Less(t, time.Since(began), 5*time.Second, c.what)
 		r.wantFDB(fdb...)
 		r.wantNeighbors(neighbors...)
 		assert.EqualValues(t, i+1, r.settled().Repairs, c.what)
@@ -239,13 +240,15 @@ func lostEvents(t *testing.T, f Factory) {
 	r.eventually(func() bool { return r.k.Installed(remote(100, macB, vtepB).RowKey) }, "the row is back")
 	assert.NotZero(t, r.settled().Lost)
 	r.eventually(func() bool { return r.k.Stats().Resyncs["lost"] > 0 }, "everything is read again")
-	learned := map[evpn.MAC]int{}
-	for _, ev := range r.heard() {
-		if l, ok := ev.(evpn.LocalMACLearned); ok {
-			learned[l.MAC]++
+	r.eventually(func() bool {
+		learned := map[evpn.MAC]struct{}{}
+		for _, ev := range r.heard() {
+			if l, ok := ev.(evpn.LocalMACLearned); ok {
+				learned[l.MAC] = struct{}{}
+			}
 		}
-	}
-	assert.Len(t, learned, hosts)
+		return len(learned) == hosts
+	}, "all hosts are reported")
 }
 
 func manyRows(t *testing.T, f Factory) {

@@ -149,9 +149,9 @@ router bgp 65000
 `
 }
 
-// frrConfigured waits until FRR has read its whole configuration. Connections that come in
-// the middle of it can leave FRR 8.4 in Active for good, and FRR must know of EVPN before
-// the VXLAN device appears. The key is whether it is a route reflector.
+// frrConfigured waits until FRR has read its whole configuration. Rarely, a start
+// without this left FRR 8.4 in Active, for a reason not proven; and FRR must know of EVPN
+// before the VXLAN device appears. The key is whether it is a route reflector.
 var frrConfigured = map[bool]string{
 	true:  frrWait("route-reflector-client"),
 	false: frrWait("advertise-all-vni"),

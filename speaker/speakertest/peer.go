@@ -90,7 +90,6 @@ type Peer struct {
 	r     *bufio.Reader
 	mu    sync.Mutex
 	heard Heard
-	err   error
 	notes chan struct{}
 	stop  chan struct{}
 	once  sync.Once

@@ -112,7 +112,7 @@ func (s *session) update(body []byte) (forwarded bool, err error) {
 	if len(ev.Announced)+len(ev.Withdrawn) > 0 {
 		s.n.s.emit(ev)
 	}
-	if limit := s.nc.MaxPrefixes; limit > 0 && total > limit {
+	if limit := s.n.maxPrefixes(); limit > 0 && total > limit {
 		s.overLimit(total, limit)
 		return false, nil
 	}

@@ -99,6 +99,14 @@ func (n *neighbor) config() (Config, Neighbor) {
 	return n.cfg, n.nc
 }
 
+// maxPrefixes is the limit in force now: a reload changes it without a reset, and the
+// next UPDATE is measured by it.
+func (n *neighbor) maxPrefixes() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.nc.MaxPrefixes
+}
+
 func (n *neighbor) session() *session {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -164,8 +164,15 @@ func TestImportsGrowWithoutRefresh(t *testing.T) {
 }
 
 func TestMaxPrefixes(t *testing.T) {
-	s := speakertest.Start(t, passive(speaker.Neighbor{Address: peerA, MaxPrefixes: 10}))
+	cfg := passive(speaker.Neighbor{Address: peerA, MaxPrefixes: 5})
+	s := speakertest.Start(t, cfg)
 	p := speakertest.Dial(t, peerA, s.At, ibgp(idA)).Handshake(t)
+	p.Announce(t, macs(idA, 100, 5)...)
+	s.Await(t, "five routes", func([]evpn.Event) bool { return len(s.Routes(peerA)) == 5 })
+	// A raised limit holds for the session there is.
+	cfg = passive(speaker.Neighbor{Address: peerA, MaxPrefixes: 10})
+	cfg.ListenPort = int(s.At.Port())
+	require.NoError(t, s.Reconfigure(cfg))
 	p.Announce(t, macs(idA, 100, 10)...)
 	s.Await(t, "ten routes", func([]evpn.Event) bool { return len(s.Routes(peerA)) == 10 })
 	p.Announce(t, speakertest.MACRoute(idA, 100, 99, nil))

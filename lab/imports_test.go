@@ -37,16 +37,22 @@ var forbidden = []struct{ pkg, reach, why string }{
 func TestImportsGoDownwards(t *testing.T) {
 	t.Parallel()
 	var out, problems bytes.Buffer
-	list := exec.Command("go", "list", "-json=ImportPath,Deps", "./...")
+	list := exec.Command("go", "list", "-json=ImportPath,Imports,Deps", "./...")
 	list.Dir, list.Stdout, list.Stderr = "..", &out, &problems
 	require.NoError(t, list.Run(), "%s", problems.String())
 	checked := map[string]bool{}
 	for dec := json.NewDecoder(&out); dec.More(); {
 		var p struct {
 			ImportPath string
+			Imports    []string
 			Deps       []string
 		}
 		require.NoError(t, dec.Decode(&p))
+		for _, i := range p.Imports {
+			if strings.HasPrefix(i, "github.com/osrg/gobgp/") {
+				assert.Equal(t, module+"speaker", p.ImportPath, "only speaker speaks GoBGP (docs/adr/0004)")
+			}
+		}
 		for _, f := range forbidden {
 			if p.ImportPath != module+f.pkg {
 				continue

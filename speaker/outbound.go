@@ -21,20 +21,20 @@ const (
 func (s *session) outbound() error {
 	var (
 		buf, restored  []byte
-		pack           repacker
+		pack           wire.Repacker
 		greeted, ended bool
 		passed         = wire.Session{FourOctetAS: s.peer.FourOctetAS, EVPN: true, IBGP: s.wire.IBGP}
 		lastFlush      time.Time
 	)
 	flush := func() error {
-		if b, n := pack.take(); n > 0 {
+		if b, n := pack.Take(); n > 0 {
 			lastFlush = time.Now()
 			return s.write(b, n)
 		}
 		return nil
 	}
 	for {
-		if pack.size() >= writeBuffer || (pack.size() > 0 && !s.moreFromGoBGP(lastFlush)) {
+		if pack.Size() >= writeBuffer || (pack.Size() > 0 && !s.moreFromGoBGP(lastFlush)) {
 			if err := flush(); err != nil {
 				return err
 			}
@@ -68,9 +68,9 @@ func (s *session) outbound() error {
 			s.n.count.updatesOut.Add(1)
 			s.notePassedOn(msg[wire.HeaderLen:], &passed)
 			restored = wire.AppendRestored(restored[:0], msg, !s.wire.IBGP)
-			pack.add(restored)
+			pack.Add(restored)
 		default:
-			pack.add(msg)
+			pack.Add(msg)
 			if err := flush(); err != nil {
 				return err
 			}

@@ -1,16 +1,14 @@
-package speaker
+package wire
 
 import (
 	"bytes"
 	"encoding/binary"
-
-	"github.com/vtepbgp/vtepbgp/speaker/wire"
 )
 
-// repacker joins consecutive UPDATEs of GoBGP that differ in their routes only: GoBGP v3.37.0 sends
+// Repacker joins consecutive UPDATEs of GoBGP that differ in their routes only: GoBGP v3.37.0 sends
 // one EVPN route per UPDATE, which costs every receiver a hundred times the messages. The
 // order of routes stays.
-type repacker struct {
+type Repacker struct {
 	out   []byte // whole messages, ready
 	count int    // how many
 
@@ -28,48 +26,33 @@ type mpPlace struct {
 	end   int // behind it
 }
 
-const (
-	attrMPReach   = 14
-	attrMPUnreach = 15
-	flagExtended  = 0x10
-)
-
 // findMP finds it in an UPDATE that carries EVPN routes and nothing else.
 func findMP(body []byte) (p mpPlace, ok bool) {
 	if len(body) < 4 || body[0]|body[1] != 0 || 4+int(binary.BigEndian.Uint16(body[2:])) != len(body) {
 		return p, false
 	}
-	for i := 4; i < len(body); {
-		header := 3
-		if body[i]&flagExtended != 0 {
-			header = 4
-		}
-		if i+header > len(body) {
+	for rest := body[4:]; len(rest) > 0; {
+		start := len(body) - len(rest)
+		a, r, ok := nextAttr(rest)
+		if !ok {
 			return p, false
 		}
-		n := int(body[i+2])
-		if header == 4 {
-			n = int(binary.BigEndian.Uint16(body[i+2:]))
+		rest = r
+		if a.typ != attrMPReach && a.typ != attrMPUnreach {
+			continue
 		}
-		value, end := i+header, i+header+n
-		if end > len(body) {
-			return p, false
-		}
-		v := body[value:end]
-		if t := body[i+1]; t == attrMPReach || t == attrMPUnreach {
-			off := 3
-			if t == attrMPReach {
-				if n < 5 {
-					return p, false
-				}
-				off = 5 + int(v[3])
-			}
-			if p.attr != 0 || n <= off || v[0] != 0 || v[1] != wire.AFIL2VPN || v[2] != wire.SAFIEVPN {
+		v, off := a.value, 3
+		if a.typ == attrMPReach {
+			if len(v) < 5 {
 				return p, false
 			}
-			p = mpPlace{attr: i, value: value, nlri: value + off, end: end}
+			off = 5 + int(v[3])
 		}
-		i = end
+		if p.attr != 0 || len(v) <= off || v[0] != 0 || v[1] != AFIL2VPN || v[2] != SAFIEVPN {
+			return p, false
+		}
+		end := start + len(a.raw)
+		p = mpPlace{attr: start, value: end - len(v), nlri: end - len(v) + off, end: end}
 	}
 	return p, p.attr != 0
 }
@@ -82,11 +65,11 @@ func sameBut(a []byte, p mpPlace, b []byte, q mpPlace) bool {
 		bytes.Equal(a[p.end:], b[q.end:])
 }
 
-// add takes one whole message; it is copied.
-func (r *repacker) add(msg []byte) {
-	body := msg[wire.HeaderLen:]
+// Add takes one whole message; it is copied.
+func (r *Repacker) Add(msg []byte) {
+	body := msg[HeaderLen:]
 	at, ok := mpPlace{}, false
-	if msg[18] == wire.TypeUpdate {
+	if msg[18] == TypeUpdate {
 		at, ok = findMP(body)
 	}
 	if !ok {
@@ -96,8 +79,8 @@ func (r *repacker) add(msg []byte) {
 		return
 	}
 	nlri := body[at.nlri:at.end]
-	if len(r.first) > 0 && sameBut(r.first[wire.HeaderLen:], r.at, body, at) &&
-		len(r.first)+1+len(r.nlri)-(r.at.end-r.at.nlri)+len(nlri) <= wire.MaxMessage {
+	if len(r.first) > 0 && sameBut(r.first[HeaderLen:], r.at, body, at) &&
+		len(r.first)+1+len(r.nlri)-(r.at.end-r.at.nlri)+len(nlri) <= MaxMessage {
 		r.nlri = append(r.nlri, nlri...)
 		r.many = true
 		return
@@ -108,7 +91,7 @@ func (r *repacker) add(msg []byte) {
 }
 
 // settle moves the pending message to the ready ones.
-func (r *repacker) settle() {
+func (r *Repacker) settle() {
 	if len(r.first) == 0 {
 		return
 	}
@@ -116,26 +99,26 @@ func (r *repacker) settle() {
 	if !r.many {
 		r.out = append(r.out, r.first...)
 	} else {
-		body := r.first[wire.HeaderLen:]
+		body := r.first[HeaderLen:]
 		head := body[r.at.value:r.at.nlri]
 		n := len(head) + len(r.nlri)
-		r.out = append(r.out, r.first[:wire.HeaderLen+r.at.attr]...)
+		r.out = append(r.out, r.first[:HeaderLen+r.at.attr]...)
 		r.out = append(r.out, body[r.at.attr]|flagExtended, body[r.at.attr+1], byte(n>>8), byte(n))
 		r.out = append(append(r.out, head...), r.nlri...)
 		r.out = append(r.out, body[r.at.end:]...)
 		m := r.out[start:]
 		binary.BigEndian.PutUint16(m[16:], uint16(len(m)))
-		binary.BigEndian.PutUint16(m[wire.HeaderLen+2:], uint16(len(m)-wire.HeaderLen-4))
+		binary.BigEndian.PutUint16(m[HeaderLen+2:], uint16(len(m)-HeaderLen-4))
 	}
 	r.count++
 	r.first, r.many = r.first[:0], false
 }
 
-// size is about what waits.
-func (r *repacker) size() int { return len(r.out) + len(r.first) + len(r.nlri) }
+// Size is about what waits.
+func (r *Repacker) Size() int { return len(r.out) + len(r.first) + len(r.nlri) }
 
-// take gives all messages, valid until the next add.
-func (r *repacker) take() (messages []byte, count int) {
+// Take gives all messages, valid until the next Add.
+func (r *Repacker) Take() (messages []byte, count int) {
 	r.settle()
 	messages, count = r.out, r.count
 	r.out, r.count = r.out[:0], 0

@@ -1,4 +1,4 @@
-package speaker
+package wire_test
 
 import (
 	"bufio"
@@ -42,17 +42,17 @@ func TestRepackerKeepsMeaningAndOrder(t *testing.T) {
 				in = wire.AppendUpdates(in, []evpn.Route{{Key: key, Label: 100, Attrs: a}}, kind)
 			}
 		}
-		var r repacker
+		var r wire.Repacker
 		var out []byte
 		count := 0
 		for _, m := range in {
-			r.add(m)
+			r.Add(m)
 			if rnd.IntN(100) == 0 {
-				b, n := r.take()
+				b, n := r.Take()
 				out, count = append(out, b...), count+n
 			}
 		}
-		b, n := r.take()
+		b, n := r.Take()
 		out, count = append(out, b...), count+n
 		got := split(t, out)
 		require.Len(t, got, count)
@@ -99,18 +99,18 @@ func steps(t *testing.T, messages [][]byte) []string {
 }
 
 func TestRepackerFillsMessages(t *testing.T) {
-	var r repacker
+	var r wire.Repacker
 	kind := wire.PeerKind{IBGP: true, FourOctetAS: true}
 	a := &evpn.Attrs{NextHop: netip.AddrFrom4([4]byte{10, 0, 0, 1})}
 	for i := range uint32(1000) {
 		k := evpn.RouteKey{Type: evpn.MACIPRoute}
 		binary.BigEndian.PutUint32(k.MAC[2:], i)
-		r.add(wire.AppendUpdates(nil, []evpn.Route{{Key: k, Attrs: a}}, kind)[0])
+		r.Add(wire.AppendUpdates(nil, []evpn.Route{{Key: k, Attrs: a}}, kind)[0])
 	}
-	b, n := r.take()
+	b, n := r.Take()
 	assert.Less(t, n, 12)
 	assert.Len(t, split(t, b), n)
-	b, n = r.take()
+	b, n = r.Take()
 	assert.Empty(t, b)
 	assert.Zero(t, n)
 }
@@ -121,11 +121,11 @@ func TestRepackerLeavesOthersAlone(t *testing.T) {
 		{0, 0, 0, 0}, {0, 1, 0, 0, 0}, {0, 0, 0, 9, 1}, {0, 0, 0, 3, 0x80, 15, 9},
 		{0, 0, 0, 6, 0x80, 15, 3, 0, 25, 70}, {0, 0, 0, 3, 0x90, 14, 0}, {0, 0, 0, 7, 0x80, 14, 4, 0, 25, 70, 9},
 	} {
-		var r repacker
+		var r wire.Repacker
 		m := wire.Message(wire.TypeUpdate, body)
-		r.add(m)
-		r.add(m)
-		got, n := r.take()
+		r.Add(m)
+		r.Add(m)
+		got, n := r.Take()
 		assert.Equal(t, 2, n)
 		assert.Equal(t, append(append([]byte(nil), m...), m...), got)
 	}

@@ -134,7 +134,7 @@ func ipv4Daemon() *fakeDaemon {
 		Started: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), PruneAllowed: true,
 		ASN: 65000, RouterID: ip("10.0.0.1"), VTEPAddress: ip("10.0.0.1"),
 		Neighbors: api.NeighborSummary{Total: 2, Established: 1}, VNIs: api.VNISummary{Total: 2, Up: 1},
-		LocalMACs: 1, RemoteMACs: 2, VTEPs: 1, Routes: api.RouteSummary{Received: 5, Accepted: 3, Shed: 1, Advertised: 2},
+		LocalMACs: 1, RemoteMACs: 2, VTEPs: 1, Routes: api.RouteSummary{Received: 5, Accepted: 3, Shed: 1, Own: 2},
 		Kernel:   api.KernelSummary{Writes: 9, Failures: 1},
 		Reload:   api.ReloadSummary{Count: 1, Last: time.Date(2026, 1, 2, 4, 0, 0, 0, time.UTC)},
 		Problems: []string{"VNI 200: interface br200 does not exist and manage = false"},

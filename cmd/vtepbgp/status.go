@@ -61,8 +61,8 @@ func statusPairs(s api.Status) *pairs {
 	p.add("VNIs", ratio(s.VNIs.Up, s.VNIs.Total, "up"))
 	p.add("MACs", fmt.Sprintf("%d local, %d remote", s.LocalMACs, s.RemoteMACs))
 	p.add("Remote VTEPs", strconv.Itoa(s.VTEPs))
-	p.add("Routes", fmt.Sprintf("%d received, %d accepted, %d not kept, %d advertised",
-		s.Routes.Received, s.Routes.Accepted, s.Routes.Shed, s.Routes.Advertised))
+	p.add("Routes", fmt.Sprintf("%d received, %d accepted, %d not kept, %d own",
+		s.Routes.Received, s.Routes.Accepted, s.Routes.Shed, s.Routes.Own))
 	kernel := cell{text: fmt.Sprintf("%d pending, %d written, %d failed, %d resyncs, %d repairs",
 		s.Kernel.Pending, s.Kernel.Writes, s.Kernel.Failures, s.Kernel.Resyncs, s.Kernel.Repairs)}
 	p.add("Kernel rows", kernel)

@@ -46,10 +46,10 @@ type VNISummary struct {
 
 // RouteSummary counts routes over all neighbours.
 type RouteSummary struct {
-	Received   int `json:"received"`
-	Accepted   int `json:"accepted"`
-	Shed       int `json:"shed"` // counted but not kept: no VNI imports them
-	Advertised int `json:"advertised"`
+	Received int `json:"received"`
+	Accepted int `json:"accepted"`
+	Shed     int `json:"shed"` // counted but not kept: no VNI imports them
+	Own      int `json:"own"`  // originated here
 }
 
 // KernelSummary is the state of the kernel reconciler.

@@ -59,7 +59,7 @@ func (d *daemon) Status(ctx context.Context) (api.Status, error) {
 		s.Routes.Received += n.RoutesReceived
 		s.Routes.Shed += n.RoutesShed
 	}
-	s.Routes.Advertised = d.speaker.Stats().OwnRoutes
+	s.Routes.Own = d.speaker.Stats().OwnRoutes
 	for _, v := range vnis {
 		s.VNIs.Total++
 		if v.Up {

@@ -286,7 +286,7 @@ func TestShowAndOrders(t *testing.T) {
 	assert.Equal(t, api.NeighborSummary{Total: 1, Established: 1}, st.Neighbors)
 	assert.Equal(t, api.VNISummary{Total: 1, Up: 1}, st.VNIs)
 	assert.Equal(t, 1, st.VTEPs)
-	assert.Equal(t, api.RouteSummary{Received: 1, Accepted: 1, Advertised: 2}, st.Routes)
+	assert.Equal(t, api.RouteSummary{Received: 1, Accepted: 1, Own: 2}, st.Routes)
 
 	fl, err := w.api.Flood(ctx, api.VNIFilter{VNI: 100})
 	require.NoError(t, err)

@@ -136,7 +136,7 @@ func appendAttrs(b []byte, a *Attrs) []byte {
 		b = binary.BigEndian.AppendUint16(b, e)
 	}
 	b = binary.BigEndian.AppendUint32(b, a.Mobility.Sequence)
-	b = append(b, flag(a.Mobility.Sticky), flag(a.DefaultGateway), flag(a.Router), a.Origin)
+	b = append(b, flag(a.Mobility.Sticky), flag(a.DefaultGateway), flag(a.Router), flag(a.LLGRStale), flag(a.NoLLGR), a.Origin)
 	b = binary.BigEndian.AppendUint32(b, a.LocalPref)
 	b = binary.BigEndian.AppendUint32(b, a.MED)
 	b = binary.BigEndian.AppendUint16(b, a.ASPathLen)

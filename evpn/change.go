@@ -75,13 +75,22 @@ type Changes struct {
 	Announce []Route    // new or changed routes of our own
 	Withdraw []RouteKey // routes of our own that ended
 	Rows     []RowChange
+	NextHops []NextHopChange
 	Notes    []Note
+}
+
+// NextHopChange says that the way to a remote VTEP is of interest, or no longer.
+// VTEPs are named by routes and by the configuration, whether or not rows exist.
+type NextHopChange struct {
+	VTEP   netip.Addr
+	Remove bool
 }
 
 // Desired is the whole intended state in canonical order.
 type Desired struct {
-	Routes []Route // that we originate
-	Rows   []Row
+	Routes   []Route // that we originate
+	Rows     []Row
+	NextHops []netip.Addr // remote VTEPs whose way is of interest
 }
 
 // NoteKind says what a [Note] reports.
@@ -99,6 +108,8 @@ const (
 	NoteVTEPUp           NoteKind = "vtep_up"
 	NoteVTEPDown         NoteKind = "vtep_down"
 	NoteMACLimit         NoteKind = "mac_limit"
+	NoteVTEPUnreachable  NoteKind = "vtep_unreachable" // no way through the underlay
+	NoteVTEPReachable    NoteKind = "vtep_reachable"   // again
 	NoteNeighborLimit    NoteKind = "neighbor_limit"
 	NoteSynced           NoteKind = "synced" // first full picture: see [Core.Synced]
 )
@@ -139,5 +150,7 @@ const (
 	LosesToStatic      Reason = "MAC is configured as static"
 	DuplicateFrozen    Reason = "MAC is frozen as duplicate"
 	FloodingOff        Reason = "flooding is off for the VNI"
+	NextHopUnreachable Reason = "next hop is unreachable"
+	GatewayIsLocal     Reason = "MAC is our own anycast gateway"
 	AddressFamilyDiffs Reason = "next hop is of another address family than our VTEP"
 )

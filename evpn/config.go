@@ -14,11 +14,22 @@ type Config struct {
 	// it are kept with [OverNeighborLimit]. Absent or 0 = no limit.
 	NeighborLimits map[netip.Addr]int
 	Duplicate      DuplicateConfig
+	// Unreachable says what becomes of rows towards a VTEP that the underlay cannot reach.
+	Unreachable UnreachablePolicy
 	// StaleTime bounds how long routes of a neighbour that restarts gracefully
 	// are kept when it does not come back (RFC 4724 §4.2); 0 uses what
 	// [NeighborDown] says.
 	StaleTime time.Duration
 }
+
+// UnreachablePolicy is what becomes of rows towards an unreachable VTEP.
+type UnreachablePolicy string
+
+// The policies for unreachable VTEPs. The empty policy is [UnreachableKeep].
+const (
+	UnreachableKeep   UnreachablePolicy = "keep"   // rows stay; the VTEP is shown as unreachable
+	UnreachableRemove UnreachablePolicy = "remove" // its routes do not count
+)
 
 // VNIConfig is one MAC-VRF.
 type VNIConfig struct {

@@ -266,7 +266,7 @@ func (c *Core) VTEPs() []VTEPInfo {
 	see := func(a netip.Addr, vni VNI) *VTEPInfo {
 		i := found[a]
 		if i == nil {
-			i = &VTEPInfo{Address: a}
+			i = &VTEPInfo{Address: a, Reachable: true}
 			found[a] = i
 		}
 		if n := len(i.VNIs); n == 0 || i.VNIs[n-1] != vni {

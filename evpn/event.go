@@ -27,6 +27,9 @@ type LocalMACLearned struct {
 	MAC    MAC
 	Port   string // interface name, for display
 	Sticky bool   // pinned by the operator: announced sticky (RFC 7432 §15.2)
+	// Gateway says that this is the bridge's own MAC as an anycast gateway: every
+	// VTEP has it, and announces it with the default-gateway community (RFC 7432 §10.1).
+	Gateway bool
 }
 
 // LocalMACGone is a local MAC that aged out or was removed.
@@ -41,6 +44,8 @@ type LocalIPLearned struct {
 	IP     netip.Addr
 	MAC    MAC
 	Router bool // IPv6 neighbour with the router flag
+	// Source says how it was seen, for display: "kernel", "arp", "nd" or "dhcp".
+	Source string
 }
 
 // LocalIPGone is a local IP binding that ended.
@@ -71,14 +76,21 @@ type NeighborUp struct {
 	// state for EVPN (F bit): its stale routes wait for End-of-RIB. False drops
 	// them at once (RFC 4724 §4.2).
 	KeptForwarding bool
+	// KeptLongLived says the same of routes that are long-lived stale by now (F bit
+	// of the LLGR capability, RFC 9494 §4.2).
+	KeptLongLived bool
 }
 
 // NeighborDown is a session that ended. With Graceful, its routes stay, stale,
-// until the neighbour's End-of-RIB or for StaleTime.
+// until the neighbour's End-of-RIB or for StaleTime. Without it they go at once,
+// also those that an earlier graceful end left waiting.
 type NeighborDown struct {
 	Neighbor  netip.Addr
 	Graceful  bool
 	StaleTime time.Duration
+	// LongLived is how long routes stay after StaleTime as long-lived stale: used
+	// only where nothing better is known (RFC 9494). 0 = not at all.
+	LongLived time.Duration
 }
 
 // NeighborRemoved is a neighbour that left the configuration.
@@ -92,6 +104,25 @@ type EndOfRIB struct{ Neighbor netip.Addr }
 type DuplicateCleared struct {
 	VNI VNI
 	MAC MAC
+}
+
+// NextHopState is what the underlay knows of the way to a remote VTEP. One that
+// was never reported counts as reachable.
+type NextHopState struct {
+	VTEP      netip.Addr
+	Reachable bool
+	Reason    string // why it is not, in the operator's words
+}
+
+// MACRestored gives back what a local MAC has behind it. It follows the
+// [LocalMACLearned] of a snapshot, so that a replay is exact; see [Core.Snapshot].
+type MACRestored struct {
+	VNI      VNI
+	MAC      MAC
+	Sequence uint32
+	Moves    []time.Time
+	FrozenAt time.Time  // zero while not frozen
+	FrozenTo netip.Addr // remote VTEP, or zero for local
 }
 
 // Tick asks the core to look at its timers. See [Core.NextWake].
@@ -109,4 +140,6 @@ func (NeighborDown) event()     {}
 func (NeighborRemoved) event()  {}
 func (EndOfRIB) event()         {}
 func (DuplicateCleared) event() {}
+func (NextHopState) event()     {}
+func (MACRestored) event()      {}
 func (Tick) event()             {}

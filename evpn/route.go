@@ -139,6 +139,11 @@ type Attrs struct {
 	Origin       uint8
 	MED          uint32
 	OriginatorID netip.Addr // RFC 4456; zero when absent
+
+	// Communities of RFC 9494: a long-lived stale route, used only where nothing
+	// better is known, and one that must not become such a route.
+	LLGRStale bool
+	NoLLGR    bool
 }
 
 // Route is one EVPN route: key, per-route fields and shared attributes.

@@ -66,4 +66,7 @@ type VTEPInfo struct {
 	Address netip.Addr
 	VNIs    []VNI // whose flood list has it, or that have MACs behind it; sorted
 	MACs    int
+	// Reachable is what the underlay says; Reason, why not.
+	Reachable bool
+	Reason    string
 }

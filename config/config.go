@@ -38,6 +38,8 @@ type VTEP struct {
 	Address   netip.Addr
 	Interface string // take the address of this interface
 	UDPPort   uint16
+	// Unreachable says what becomes of rows towards a VTEP that no route leads to.
+	Unreachable evpn.UnreachablePolicy
 }
 
 // Neighbor is one BGP neighbour, or, when Prefix is set, every neighbour that
@@ -58,7 +60,28 @@ type Neighbor struct {
 	HoldTime             time.Duration
 	KeepaliveTime        time.Duration // 0 = a third of the negotiated hold time
 	ConnectRetry         time.Duration // 0 = the speaker's own backoff
+	LongLivedStaleTime   time.Duration // RFC 9494, whole seconds, 24 bits; 0 = off
+	BFD                  BFD
 }
+
+// BFD is how the life of a neighbour is watched beside BGP's own timers (RFC 5880).
+type BFD struct {
+	Enabled    bool
+	Interval   time.Duration // wanted between two packets, in both directions
+	Multiplier int           // packets missed until the neighbour counts as down
+	Mode       BFDMode
+}
+
+// BFDMode is the kind of a BFD session.
+type BFDMode string
+
+// The kinds of BFD sessions. Automatic is single-hop for a neighbour on a
+// connected subnet without ebgp_multihop, else multihop, as FRR does it.
+const (
+	BFDAuto      BFDMode = "auto"
+	BFDSingleHop BFDMode = "single-hop" // RFC 5881
+	BFDMultihop  BFDMode = "multihop"   // RFC 5883
+)
 
 // VNI is one VXLAN network.
 type VNI struct {
@@ -75,9 +98,14 @@ type VNI struct {
 	Flooding     evpn.FloodMode
 	Suppression  bool
 	AdvertiseSVI bool
-	MaxMACs      int // 0 = no limit
-	StaticVTEPs  []netip.Addr
-	StaticMACs   []evpn.StaticMAC
+	// AnycastGateway announces the bridge's own MAC and addresses as a gateway that
+	// every VTEP has.
+	AnycastGateway bool
+	MaxMACs        int // 0 = no limit
+	MaxIPsPerMAC   int // local addresses; 0 = no limit
+	MaxIPsPerPort  int
+	StaticVTEPs    []netip.Addr
+	StaticMACs     []evpn.StaticMAC
 }
 
 // API is where the daemon can be asked.

@@ -29,9 +29,10 @@ type rawBGP struct {
 
 type rawVTEP struct {
 	scope
-	Address   *string `toml:"address"`
-	Interface *string `toml:"interface"`
-	UDPPort   *int64  `toml:"udp_port"`
+	Address     *string `toml:"address"`
+	Interface   *string `toml:"interface"`
+	UDPPort     *int64  `toml:"udp_port"`
+	Unreachable *string `toml:"unreachable"`
 }
 
 type rawNeighbor struct {
@@ -51,6 +52,11 @@ type rawNeighbor struct {
 	HoldTime             *string `toml:"hold_time"`
 	KeepaliveTime        *string `toml:"keepalive_time"`
 	ConnectRetry         *string `toml:"connect_retry"`
+	LongLivedStaleTime   *string `toml:"long_lived_stale_time"`
+	BFD                  *bool   `toml:"bfd"`
+	BFDInterval          *string `toml:"bfd_interval"`
+	BFDMultiplier        *int64  `toml:"bfd_multiplier"`
+	BFDMode              *string `toml:"bfd_mode"`
 }
 
 type rawVNI struct {
@@ -68,7 +74,10 @@ type rawVNI struct {
 	Flooding       *string         `toml:"flooding"`
 	ARPSuppression *bool           `toml:"arp_suppression"`
 	AdvertiseSVI   *bool           `toml:"advertise_svi"`
+	AnycastGateway *bool           `toml:"anycast_gateway"`
 	MaxMACs        *int64          `toml:"max_macs"`
+	MaxIPsPerMAC   *int64          `toml:"max_ips_per_mac"`
+	MaxIPsPerPort  *int64          `toml:"max_ips_per_port"`
 	StaticVTEP     []rawStaticVTEP `toml:"static_vtep"`
 	StaticMAC      []rawStaticMAC  `toml:"static_mac"`
 	Multicast      *later          `toml:"multicast"`

@@ -40,7 +40,7 @@ func (c *Config) raw() *rawConfig {
 	if c.VTEP.Address.IsValid() || c.VTEP.Interface != "" {
 		raw.VTEP = &rawVTEP{
 			Address: address(c.VTEP.Address), Interface: nonEmpty(c.VTEP.Interface),
-			UDPPort: integer(c.VTEP.UDPPort),
+			UDPPort: integer(c.VTEP.UDPPort), Unreachable: text(string(c.VTEP.Unreachable)),
 		}
 	}
 	for i := range c.Neighbors {
@@ -59,6 +59,9 @@ func (n *Neighbor) raw() rawNeighbor {
 		RouteReflectorClient: &n.RouteReflectorClient, Passive: &n.Passive, TTLSecurity: &n.TTLSecurity,
 		EBGPMultihop: integer(n.EBGPMultihop), MaxPrefixes: integer(n.MaxPrefixes),
 		HoldTime: text(seconds(n.HoldTime)), KeepaliveTime: text(seconds(n.KeepaliveTime)),
+		LongLivedStaleTime: text(seconds(n.LongLivedStaleTime)),
+		BFD:                &n.BFD.Enabled, BFDInterval: text(seconds(n.BFD.Interval)),
+		BFDMultiplier: integer(n.BFD.Multiplier), BFDMode: text(string(n.BFD.Mode)),
 	}
 	if n.Prefix.IsValid() {
 		r.Prefix = text(n.Prefix.String())
@@ -77,6 +80,7 @@ func (v *VNI) raw() rawVNI {
 		MTU: integer(v.MTU), UDPPort: integer(v.UDPPort), RD: text(autoWord),
 		ExportRT: list(v.Export), ImportRT: list(v.Import), Flooding: text(string(v.Flooding)),
 		ARPSuppression: &v.Suppression, AdvertiseSVI: &v.AdvertiseSVI, MaxMACs: integer(v.MaxMACs),
+		AnycastGateway: &v.AnycastGateway, MaxIPsPerMAC: integer(v.MaxIPsPerMAC), MaxIPsPerPort: integer(v.MaxIPsPerPort),
 	}
 	if v.RD != (evpn.RD{}) {
 		r.RD = text(v.RD.String())

@@ -62,13 +62,17 @@ func parsePrefix(s string) (netip.Prefix, error) {
 	return p, nil
 }
 
-// parseDuration reads a duration of whole seconds within least..most.
-func parseDuration(s string, least, most time.Duration) (time.Duration, error) {
+// parseDuration reads a duration of whole units, seconds or milliseconds, within least..most.
+func parseDuration(s string, unit, least, most time.Duration) (time.Duration, error) {
 	d, err := time.ParseDuration(s)
 	switch {
+	case err != nil && unit < time.Second:
+		return 0, fmt.Errorf(`want a duration such as "100ms" or "1s", got %q`, s)
 	case err != nil:
 		return 0, fmt.Errorf(`want a duration such as "90s" or "2m", got %q`, s)
-	case d%time.Second != 0:
+	case d%unit != 0 && unit < time.Second:
+		return 0, fmt.Errorf("want whole milliseconds, got %q", s)
+	case d%unit != 0:
 		return 0, fmt.Errorf("want whole seconds, got %q", s)
 	case d < least || d > most:
 		return 0, fmt.Errorf(`want %s to %s, got %q`, seconds(least), seconds(most), s)
@@ -76,8 +80,11 @@ func parseDuration(s string, least, most time.Duration) (time.Duration, error) {
 	return d, nil
 }
 
-// seconds prints a duration the way people write it in the file: "90s", "30m".
+// seconds prints a duration the way people write it in the file: "90s", "30m", "300ms".
 func seconds(d time.Duration) string {
+	if d%time.Second != 0 {
+		return strconv.FormatInt(d.Milliseconds(), 10) + "ms"
+	}
 	if d != 0 && d%time.Minute == 0 && d >= 10*time.Minute {
 		return strconv.FormatInt(int64(d/time.Minute), 10) + "m"
 	}

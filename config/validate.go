@@ -15,26 +15,33 @@ import (
 
 // The defaults that are not zero.
 const (
-	defaultBGPPort    = 179
-	defaultHoldTime   = 90 * time.Second
-	defaultRestart    = 120 * time.Second
-	defaultVXLANPort  = 4789 // RFC 7348 §8
-	defaultSocket     = "/run/vtepbgp/vtepbgp.sock"
-	defaultLogLevel   = "info"
-	defaultLogFormat  = "text"
-	defaultLogTarget  = "stderr"
-	defaultStateDir   = "/var/lib/vtepbgp"
-	minHold           = 3 * time.Second     // RFC 4271 §4.2
-	maxHold           = 65535 * time.Second // two octets in the OPEN
-	maxGracefulTime   = 4095 * time.Second  // twelve bits (RFC 4724 §3)
-	maxConnectRetry   = 10 * time.Minute
-	maxDuplicateTime  = 30 * 24 * time.Hour
-	asTrans           = 23456 // RFC 6793 §9: stands for a 4-octet ASN, is nobody's
-	maxASN            = math.MaxUint32
-	maxPort           = math.MaxUint16
-	maxMTU            = 65535
-	minMTU            = 68 // RFC 791; the kernel's ETH_MIN_MTU
-	maxPasswordOctets = 80 // TCP_MD5SIG_MAXKEYLEN of linux/tcp.h
+	defaultBGPPort       = 179
+	defaultHoldTime      = 90 * time.Second
+	defaultRestart       = 120 * time.Second
+	defaultVXLANPort     = 4789 // RFC 7348 §8
+	defaultSocket        = "/run/vtepbgp/vtepbgp.sock"
+	defaultLogLevel      = "info"
+	defaultLogFormat     = "text"
+	defaultLogTarget     = "stderr"
+	defaultStateDir      = "/var/lib/vtepbgp"
+	defaultBFDInterval   = 300 * time.Millisecond
+	defaultBFDMultiplier = 3
+	defaultIPsPerMAC     = 64
+	defaultIPsPerPort    = 4096
+	minBFDInterval       = 10 * time.Millisecond
+	maxBFDInterval       = time.Minute
+	maxLongLived         = (1<<24 - 1) * time.Second // three octets (RFC 9494 §3.1)
+	minHold              = 3 * time.Second           // RFC 4271 §4.2
+	maxHold              = 65535 * time.Second       // two octets in the OPEN
+	maxGracefulTime      = 4095 * time.Second        // twelve bits (RFC 4724 §3)
+	maxConnectRetry      = 10 * time.Minute
+	maxDuplicateTime     = 30 * 24 * time.Hour
+	asTrans              = 23456 // RFC 6793 §9: stands for a 4-octet ASN, is nobody's
+	maxASN               = math.MaxUint32
+	maxPort              = math.MaxUint16
+	maxMTU               = 65535
+	minMTU               = 68 // RFC 791; the kernel's ETH_MIN_MTU
+	maxPasswordOctets    = 80 // TCP_MD5SIG_MAXKEYLEN of linux/tcp.h
 )
 
 // validate turns raw into a Config, reporting all that is wrong. dir is the
@@ -78,6 +85,7 @@ func (r *rawVTEP) validate(hasVNIs, present bool) VTEP {
 	v := VTEP{UDPPort: uint16(intKey(r.scope, "udp_port", r.UDPPort, defaultVXLANPort, 1, maxPort))}
 	v.Address = textKey(r.scope, "address", r.Address, netip.Addr{}, parseVTEP)
 	v.Interface = checkedKey(r.scope, "interface", r.Interface, "", checkIfname)
+	v.Unreachable = wordKey(r.scope, "unreachable", r.Unreachable, evpn.UnreachableKeep, evpn.UnreachableRemove)
 	switch {
 	case r.Address != nil && r.Interface != nil:
 		r.problem(r.key("interface"), "contradicts vtep.address: keep one of the two")
@@ -144,6 +152,13 @@ func (r *rawNeighbor) validate(c *Config, dir string) Neighbor {
 		HoldTime:             durationKey(r.scope, "hold_time", r.HoldTime, c.BGP.HoldTime, minHold, maxHold),
 		KeepaliveTime:        durationKey(r.scope, "keepalive_time", r.KeepaliveTime, 0, 0, maxHold),
 		ConnectRetry:         durationKey(r.scope, "connect_retry", r.ConnectRetry, 0, 0, maxConnectRetry),
+		LongLivedStaleTime:   durationKey(r.scope, "long_lived_stale_time", r.LongLivedStaleTime, 0, 0, maxLongLived),
+		BFD: BFD{
+			Enabled:    value(r.BFD, false),
+			Interval:   intervalKey(r.scope, "bfd_interval", r.BFDInterval, defaultBFDInterval, minBFDInterval, maxBFDInterval),
+			Multiplier: int(intKey(r.scope, "bfd_multiplier", r.BFDMultiplier, defaultBFDMultiplier, 2, 255)),
+			Mode:       wordKey(r.scope, "bfd_mode", r.BFDMode, BFDAuto, BFDSingleHop, BFDMultihop),
+		},
 	}
 	r.password(&n, dir)
 	r.contradictions(&n, c)
@@ -188,6 +203,18 @@ func (r *rawNeighbor) contradictions(n *Neighbor, c *Config) {
 	}
 	if known && !ibgp && n.RouteReflectorClient {
 		r.problem(r.key("route_reflector_client"), "is for iBGP: asn %d differs from bgp.asn %d (RFC 4456)", n.ASN, c.BGP.ASN)
+	}
+	if n.LongLivedStaleTime > 0 && c.BGP.GracefulRestartTime == 0 {
+		r.problem(r.key("long_lived_stale_time"), "contradicts bgp.graceful_restart_time = \"0s\": long-lived stale routes follow a graceful restart (RFC 9494 §3.1)")
+	}
+	if r.BFD == nil { // who writes bfd = false keeps the rest for later
+		const why = "has no effect without bfd = true: add that, or remove this"
+		idle(r.scope, "bfd_interval", r.BFDInterval, why)
+		idle(r.scope, "bfd_multiplier", r.BFDMultiplier, why)
+		idle(r.scope, "bfd_mode", r.BFDMode, why)
+	}
+	if n.BFD.Enabled && n.BFD.Mode == BFDSingleHop && n.EBGPMultihop > 1 {
+		r.problem(r.key("bfd_mode"), "contradicts ebgp_multihop: a neighbour several hops away needs \"multihop\"")
 	}
 	if n.KeepaliveTime > 0 && n.HoldTime > 0 && n.KeepaliveTime >= n.HoldTime {
 		r.problem(r.key("keepalive_time"), "want less than hold_time (%s), got %s", seconds(n.HoldTime), seconds(n.KeepaliveTime))

@@ -33,6 +33,16 @@ func (r *rawVNI) validate(c *Config) VNI {
 		Suppression:  value(r.ARPSuppression, true),
 		AdvertiseSVI: value(r.AdvertiseSVI, false),
 		MaxMACs:      int(intKey(r.scope, "max_macs", r.MaxMACs, 0, 0, math.MaxInt32)),
+
+		AnycastGateway: value(r.AnycastGateway, false),
+		MaxIPsPerMAC:   int(intKey(r.scope, "max_ips_per_mac", r.MaxIPsPerMAC, defaultIPsPerMAC, 0, math.MaxInt32)),
+		MaxIPsPerPort:  int(intKey(r.scope, "max_ips_per_port", r.MaxIPsPerPort, defaultIPsPerPort, 0, math.MaxInt32)),
+	}
+	if v.AnycastGateway {
+		if r.AdvertiseSVI != nil && !v.AdvertiseSVI {
+			r.problem(r.key("advertise_svi"), "contradicts anycast_gateway = true, which announces the bridge's own MAC and addresses: remove it")
+		}
+		v.AdvertiseSVI = true
 	}
 	if v.MTU != 0 && v.MTU < minMTU {
 		r.problem(r.key("mtu"), "want 0 (what the underlay leaves) or %d to %d, got %d", minMTU, maxMTU, v.MTU)

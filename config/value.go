@@ -40,7 +40,25 @@ func asnKey(s scope, p *int64, want string) uint32 {
 }
 
 func durationKey(s scope, name string, p *string, absent, least, most time.Duration) time.Duration {
-	return textKey(s, name, p, absent, func(t string) (time.Duration, error) { return parseDuration(t, least, most) })
+	return textKey(s, name, p, absent, func(t string) (time.Duration, error) {
+		return parseDuration(t, time.Second, least, most)
+	})
+}
+
+// intervalKey is durationKey for times finer than a second.
+func intervalKey(s scope, name string, p *string, absent, least, most time.Duration) time.Duration {
+	return textKey(s, name, p, absent, func(t string) (time.Duration, error) {
+		return parseDuration(t, time.Millisecond, least, most)
+	})
+}
+
+// wordKey reads one of a few words, the default first.
+func wordKey[T ~string](s scope, name string, p *string, words ...T) T {
+	texts := make([]string, len(words))
+	for i, w := range words {
+		texts[i] = string(w)
+	}
+	return T(checkedKey(s, name, p, texts[0], oneOf(texts...)))
 }
 
 func textKey[T any](s scope, name string, p *string, absent T, parse func(string) (T, error)) T {
@@ -80,6 +98,13 @@ func listKey[T any](s scope, name string, p *[]string, parse func(string) (T, er
 		list = append(list, v)
 	}
 	return list
+}
+
+// idle reports name when p is there though another key leaves it without effect.
+func idle[T any](s scope, name string, p *T, why string) {
+	if p != nil {
+		s.problem(s.key(name), "%s", why)
+	}
 }
 
 // required reports name when p is absent.

@@ -34,6 +34,7 @@ func coreConfig(cfg *config.Config, numbers map[evpn.VNI]uint16, vtep netip.Addr
 		VNIs:           make([]evpn.VNIConfig, 0, len(cfg.VNIs)),
 		NeighborLimits: map[netip.Addr]int{},
 		Duplicate:      cfg.Duplicate,
+		Unreachable:    cfg.VTEP.Unreachable,
 	}
 	for _, v := range cfg.VNIs {
 		rd := v.RD

@@ -10,15 +10,16 @@ import (
 
 // A fabric is the smallest network in which every EVPN story can be told:
 //
-//	h1 ── va ──┐            ┌── vb ── h2        underlay 10.0.0.0/24: va .1, vb .2, rr .254
-//	           ├── switch ──┤                   VNI 100: h1 .1, h2 .2 of 192.168.100.0/24
-//	           └──── rr ────┘
+//	h1 ── va ──┐            ┌── vb ── h2        underlay 10.0.0.0/24: va .1, vb .2, vc .3, rr .254
+//	           ├── switch ──┤                   VNI 100: h1 .1, h2 .2, h3 .3 of 192.168.100.0/24
+//	           └──── rr ────┘ (└── vc ── h3)
 //
-// Who plays va, vb and rr is up to the test: vtepbgp, FRR, or (rr only) gobgpd. With FRR
-// in all three parts the same tests show what FRR does, and so what we are to be compared with.
+// Who plays va, vb, rr, and where the story needs a third VTEP, vc, is up to the test: vtepbgp,
+// FRR, or (rr only) gobgpd. With FRR in all parts the same tests show what FRR does, and so
+// what we are to be compared with.
 type fabric struct {
 	*running
-	kind map[string]string // of va, vb, rr
+	kind map[string]string // of the players
 }
 
 const (
@@ -27,15 +28,79 @@ const (
 	kindGoBGP   = "gobgpd"
 )
 
-var fabricAddress = map[string]string{"va": "10.0.0.1", "vb": "10.0.0.2", "rr": "10.0.0.254"}
+// players are the nodes of a fabric besides switch and hosts; hosts are numbered as they are.
+var players = []struct{ name, addr, host string }{
+	{"va", "10.0.0.1", "1"}, {"vb", "10.0.0.2", "2"}, {"vc", "10.0.0.3", "3"}, {"rr", "10.0.0.254", ""},
+}
 
 func newFabric(t testing.TB, rr, va, vb string) *fabric {
 	t.Helper()
+	return stage{kind: map[string]string{"rr": rr, "va": va, "vb": vb}}.build(t)
+}
+
+// stage says what a fabric is made of.
+type stage struct {
+	kind map[string]string // of each player; one that is not named does not exist
+	// roamers puts a second host behind each VTEP, on eth3: r1, r2, r3, all with the same
+	// MAC and no address, so that one of them at a time can play a host that moves.
+	roamers bool
+	// config is added to the configuration of a vtepbgp player.
+	config map[string]string
+}
+
+const roamerMAC = "02:00:00:00:aa:aa"
+
+func (st stage) build(t testing.TB) *fabric {
+	t.Helper()
 	needRoot(t)
-	f := &fabric{kind: map[string]string{"rr": rr, "va": va, "vb": vb}}
+	f := &fabric{kind: st.kind}
+	ports := []string{"eth2"}
+	if st.roamers {
+		ports = append(ports, "eth3")
+	}
 	files := map[string]string{}
-	var y strings.Builder
-	y.WriteString(`name: fabric
+	var nodes, links, bridge strings.Builder
+	bin := ""
+	for i, p := range players {
+		kind := st.kind[p.name]
+		if kind == "" {
+			continue
+		}
+		fmt.Fprintf(&bridge, "        - ip link set eth%d master br0\n", i+1)
+		fmt.Fprintf(&links, "    - {endpoints: [\"switch:eth%d\", \"%s:eth1\"], mtu: 1600}\n", i+1, p.name)
+		if p.host != "" {
+			fmt.Fprintf(&nodes, "    h%s: {exec: [ip addr add 192.168.100.%s/24 dev eth1]}\n", p.host, p.host)
+			fmt.Fprintf(&links, "    - {endpoints: [\"%s:eth2\", \"h%s:eth1\"], mtu: 1500}\n", p.name, p.host)
+		}
+		if p.host != "" && st.roamers {
+			fmt.Fprintf(&nodes, "    r%s: {exec: [ip link set eth1 address %s]}\n", p.host, roamerMAC)
+			fmt.Fprintf(&links, "    - {endpoints: [\"%s:eth3\", \"r%s:eth1\"], mtu: 1500}\n", p.name, p.host)
+		}
+		switch kind {
+		case kindVTEPBGP:
+			bin = binary(t)
+			files[p.name+".toml"] = fabricTOML(p.name, p.addr, ports...) + st.config[p.name]
+			fmt.Fprintf(&nodes, "    %s:\n      image: vtepbgp\n      binds: [%s.toml:/etc/vtepbgp/vtepbgp.toml:ro]\n      exec:\n", p.name, p.name)
+			fmt.Fprintf(&nodes, "        - ip addr add %s/24 dev eth1\n", p.addr)
+		case kindFRR:
+			files[p.name+".conf"] = fabricFRR(p.name, p.addr)
+			files["daemons"] = frrDaemons
+			fmt.Fprintf(&nodes, "    %s:\n      image: frr\n      binds: [daemons:/etc/frr/daemons:ro, %s.conf:/etc/frr/frr.conf:ro]\n      exec:\n", p.name, p.name)
+			nodes.WriteString(frrConfigured[p.name == "rr"])
+			fmt.Fprintf(&nodes, "        - ip addr add %s/24 dev eth1\n", p.addr)
+			if p.host != "" {
+				nodes.WriteString(frrOverlay(p.addr, ports...))
+			}
+		case kindGoBGP:
+			needProgram(t, "gobgpd")
+			files[p.name+".gobgp"] = gobgpRR
+			fmt.Fprintf(&nodes, "    %s:\n      cmd: gobgpd -f /etc/gobgpd.toml\n      binds: [%s.gobgp:/etc/gobgpd.toml:ro]\n      exec:\n", p.name, p.name)
+			fmt.Fprintf(&nodes, "        - ip addr add %s/24 dev eth1\n", p.addr)
+		default:
+			t.Fatalf("%s is no kind of node", kind)
+		}
+	}
+	y := `name: fabric
 topology:
   defaults: {kind: linux, image: host}
   nodes:
@@ -43,51 +108,12 @@ topology:
       exec:
         - ip link add br0 type bridge
         - ip link set br0 up
-        - ip link set eth1 master br0
-        - ip link set eth2 master br0
-        - ip link set eth3 master br0
-    h1: {exec: [ip addr add 192.168.100.1/24 dev eth1]}
-    h2: {exec: [ip addr add 192.168.100.2/24 dev eth1]}
-`)
-	bin := ""
-	for _, n := range []string{"rr", "va", "vb"} {
-		addr := fabricAddress[n]
-		switch f.kind[n] {
-		case kindVTEPBGP:
-			bin = binary(t)
-			files[n+".toml"] = fabricTOML(n, addr)
-			fmt.Fprintf(&y, "    %s:\n      image: vtepbgp\n      binds: [%s.toml:/etc/vtepbgp/vtepbgp.toml:ro]\n      exec:\n", n, n)
-			fmt.Fprintf(&y, "        - ip addr add %s/24 dev eth1\n", addr)
-		case kindFRR:
-			files[n+".conf"] = fabricFRR(n, addr)
-			files["daemons"] = frrDaemons
-			fmt.Fprintf(&y, "    %s:\n      image: frr\n      binds: [daemons:/etc/frr/daemons:ro, %s.conf:/etc/frr/frr.conf:ro]\n      exec:\n", n, n)
-			y.WriteString(frrConfigured[n == "rr"])
-			fmt.Fprintf(&y, "        - ip addr add %s/24 dev eth1\n", addr)
-			if n != "rr" {
-				y.WriteString(frrOverlay(addr))
-			}
-		case kindGoBGP:
-			needProgram(t, "gobgpd")
-			files[n+".gobgp"] = gobgpRR
-			fmt.Fprintf(&y, "    %s:\n      cmd: gobgpd -f /etc/gobgpd.toml\n      binds: [%s.gobgp:/etc/gobgpd.toml:ro]\n      exec:\n", n, n)
-			fmt.Fprintf(&y, "        - ip addr add %s/24 dev eth1\n", addr)
-		default:
-			t.Fatalf("%s is no kind of node", f.kind[n])
-		}
-	}
-	y.WriteString(`  links:
-    - {endpoints: ["switch:eth1", "va:eth1"], mtu: 1600}
-    - {endpoints: ["switch:eth2", "vb:eth1"], mtu: 1600}
-    - {endpoints: ["switch:eth3", "rr:eth1"], mtu: 1600}
-    - {endpoints: ["va:eth2", "h1:eth1"], mtu: 1500}
-    - {endpoints: ["vb:eth2", "h2:eth1"], mtu: 1500}
-`)
-	f.running = up(t, parseAs(t, folder(t, files), y.String()), bin)
+` + bridge.String() + nodes.String() + "  links:\n" + links.String()
+	f.running = up(t, parseAs(t, folder(t, files), y), bin)
 	return f
 }
 
-func fabricTOML(node, addr string) string {
+func fabricTOML(node, addr string, ports ...string) string {
 	if node == "rr" {
 		return `[bgp]
 asn = 65000
@@ -110,7 +136,7 @@ asn = 65000
 connect_retry = "1s"
 [[vni]]
 id = 100
-ports = ["eth2"]
+ports = ["` + strings.Join(ports, `", "`) + `"]
 `
 }
 
@@ -162,15 +188,18 @@ func frrWait(line string) string {
 }
 
 // frrOverlay makes bridge and VXLAN device.
-func frrOverlay(addr string) string {
-	return `        - ip link add br100 type bridge
+func frrOverlay(addr string, ports ...string) string {
+	lines := `        - ip link add br100 type bridge
         - ip link set br100 addrgenmode none up
         - ip link add vxlan100 type vxlan id 100 local ` + addr + ` dstport 4789 nolearning
         - ip link set vxlan100 master br100 addrgenmode none mtu 1550
         - bridge link set dev vxlan100 learning off neigh_suppress on
         - ip link set vxlan100 up
-        - ip link set eth2 master br100
 `
+	for _, p := range ports {
+		lines += "        - ip link set " + p + " master br100\n"
+	}
+	return lines
 }
 
 const gobgpRR = `[global.config]

@@ -66,7 +66,8 @@ type Row struct {
 // RowChange sets a row to a value, or removes it.
 type RowChange struct {
 	Row
-	Remove bool
+	Remove  bool
+	Replace bool // the row was there with another value
 }
 
 // Changes is what follows from the events since the last [Core.Drain]: the net

@@ -175,7 +175,7 @@ func (c *Core) drainMAC(v *instance, m *macEntry, ch *Changes) {
 		return
 	}
 	key := RowKey{Kind: MACRow, VNI: v.vni, MAC: m.mac}
-	ch.Rows = append(ch.Rows, RowChange{Row: Row{RowKey: key, RowValue: want}, Remove: !ok})
+	ch.Rows = append(ch.Rows, RowChange{Row: Row{RowKey: key, RowValue: want}, Remove: !ok, Replace: ok && had})
 	old := m.row
 	m.row, m.sticky = nil, want.Sticky
 	if ok {
@@ -200,7 +200,7 @@ func (c *Core) drainIP(v *instance, e *ipEntry, ch *Changes) {
 		return
 	}
 	key := RowKey{Kind: NeighborRow, VNI: v.vni, IP: e.ip}
-	ch.Rows = append(ch.Rows, RowChange{Row: Row{RowKey: key, RowValue: want}, Remove: !ok})
+	ch.Rows = append(ch.Rows, RowChange{Row: Row{RowKey: key, RowValue: want}, Remove: !ok, Replace: ok && e.hasRow})
 	e.row, e.hasRow = want, ok
 }
 

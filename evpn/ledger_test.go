@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/assert"
 
 	"github.com/vtepbgp/vtepbgp/evpn"
+	"github.com/vtepbgp/vtepbgp/evpn/journal"
 )
 
 // ledger adds up changes as daemon and kernel would.
@@ -48,11 +49,12 @@ func (l *ledger) apply(t assert.TestingT, ch evpn.Changes) {
 		}
 		old, had := l.rows[r.RowKey]
 		if r.Remove {
-			assert.True(t, had, "removed without being there: %s", rowText(r.Row))
+			assert.True(t, had, "removed without being there: %s", journal.RowText(r.Row))
 			delete(l.rows, r.RowKey)
 			continue
 		}
-		assert.False(t, had && old == r.Row, "set again without change: %s", rowText(r.Row))
+		assert.Equal(t, had, r.Replace, "replaces what was there: %s", journal.RowText(r.Row))
+		assert.False(t, had && old == r.Row, "set again without change: %s", journal.RowText(r.Row))
 		l.rows[r.RowKey] = r.Row
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/vtepbgp/vtepbgp/evpn"
+	"github.com/vtepbgp/vtepbgp/evpn/journal"
 )
 
 // Seeds are fixed, so that a failure repeats. Properties that print the whole core after
@@ -172,17 +173,17 @@ func allUp(c *evpn.Core) {
 func dump(c *evpn.Core) string {
 	out := fmt.Sprintln(c.VNIs(), c.VTEPs(), c.Flood(0), c.Synced(), c.NextWake())
 	for _, r := range c.Desired().Routes {
-		out += "own " + routeText(r) + "\n"
+		out += "own " + journal.RouteText(r) + "\n"
 	}
 	for _, r := range c.Desired().Rows {
-		out += "row " + rowText(r) + "\n"
+		out += "row " + journal.RowText(r) + "\n"
 	}
 	c.Routes(func(i evpn.RouteInfo) bool {
-		out += "route " + routeInfoText(i) + "\n"
+		out += "route " + journal.RouteInfoText(i) + "\n"
 		return true
 	})
 	c.MACs(0, func(i evpn.MACInfo) bool {
-		out += "mac " + macInfoText(i) + "\n"
+		out += "mac " + journal.MACInfoText(i) + "\n"
 		return true
 	})
 	return out

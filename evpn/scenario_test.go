@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/vtepbgp/vtepbgp/evpn"
+	"github.com/vtepbgp/vtepbgp/evpn/journal"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files of the scenarios")
@@ -71,10 +72,14 @@ type scenario struct {
 	now  time.Time
 	sum  *ledger
 	out  bytes.Buffer
+
+	transcript *journal.Transcript
 }
 
 func newScenario(t *testing.T) *scenario {
-	return &scenario{t: t, now: start, sum: newLedger(), cfg: evpn.Config{Duplicate: evpn.DefaultDuplicate}}
+	s := &scenario{t: t, now: start, sum: newLedger(), cfg: evpn.Config{Duplicate: evpn.DefaultDuplicate}}
+	s.transcript = journal.NewTranscript(&s.out, start)
+	return s
 }
 
 func (s *scenario) play(story []byte) error {
@@ -177,11 +182,11 @@ var scenarioWords = map[string]func(s *scenario, a *args){
 	},
 	"at": func(s *scenario, a *args) {
 		s.now = start.Add(a.duration())
-		fmt.Fprintf(&s.out, "-- at %s\n", s.now.Sub(start))
+		s.transcript.At(s.now)
 	},
 	"tick":  func(s *scenario, _ *args) { s.handle(evpn.Tick{}) },
 	"drain": func(s *scenario, _ *args) { s.drain() },
-	"show":  func(s *scenario, _ *args) { s.show() },
+	"show":  func(s *scenario, _ *args) { s.transcript.Show(s.core) },
 }
 
 func (s *scenario) line(f []string) (err error) {
@@ -270,47 +275,7 @@ func (s *scenario) handle(ev evpn.Event) { s.core.Handle(ev, s.now) }
 // drain prints the changes, adds them up, and checks the sum.
 func (s *scenario) drain() {
 	ch := s.core.Drain(s.now)
-	fmt.Fprintln(&s.out, "-- drain")
-	for _, r := range ch.Announce {
-		fmt.Fprintf(&s.out, "announce %s\n", routeText(r))
-	}
-	for _, k := range ch.Withdraw {
-		fmt.Fprintf(&s.out, "withdraw %s\n", k)
-	}
-	for _, r := range ch.Rows {
-		verb := "set"
-		if r.Remove {
-			verb = "remove"
-		}
-		fmt.Fprintf(&s.out, "%s %s\n", verb, rowText(r.Row))
-	}
-	for _, n := range ch.Notes {
-		fmt.Fprintf(&s.out, "note %s\n", noteText(n))
-	}
+	s.transcript.Changes(ch)
 	s.sum.apply(s.t, ch)
 	assert.Equal(s.t, s.core.Desired(), s.sum.desired(), "sum of changes is the desired state")
-}
-
-func (s *scenario) show() {
-	fmt.Fprintln(&s.out, "-- show")
-	d := s.core.Desired()
-	for _, r := range d.Routes {
-		fmt.Fprintf(&s.out, "own %s\n", routeText(r))
-	}
-	for _, r := range d.Rows {
-		fmt.Fprintf(&s.out, "row %s\n", rowText(r))
-	}
-	s.core.Routes(func(i evpn.RouteInfo) bool {
-		if i.Neighbor.IsValid() {
-			fmt.Fprintf(&s.out, "route %s\n", routeInfoText(i))
-		}
-		return true
-	})
-	s.core.MACs(0, func(i evpn.MACInfo) bool {
-		fmt.Fprintf(&s.out, "mac %s\n", macInfoText(i))
-		return true
-	})
-	if w := s.core.NextWake(); !w.IsZero() {
-		fmt.Fprintf(&s.out, "wake %s\n", w.Sub(start))
-	}
 }

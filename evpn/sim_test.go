@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/vtepbgp/vtepbgp/evpn"
+	"github.com/vtepbgp/vtepbgp/evpn/journal"
 )
 
 var (
@@ -237,12 +238,12 @@ func (w *world) compare() error {
 func sameRows(what string, want, got map[evpn.RowKey]evpn.Row) error {
 	for k, r := range want {
 		if g, ok := got[k]; !ok || g != r {
-			return fmt.Errorf("%s: want %q, has %q (%t)", what, rowText(r), rowText(g), ok)
+			return fmt.Errorf("%s: want %q, has %q (%t)", what, journal.RowText(r), journal.RowText(g), ok)
 		}
 	}
 	for k, r := range got {
 		if _, ok := want[k]; !ok {
-			return fmt.Errorf("%s: has %q, which is not true", what, rowText(r))
+			return fmt.Errorf("%s: has %q, which is not true", what, journal.RowText(r))
 		}
 	}
 	return nil

@@ -1,0 +1,104 @@
+package journal
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/vtepbgp/vtepbgp/evpn"
+)
+
+// RouteText puts a route into one line.
+func RouteText(r evpn.Route) string {
+	rts := make([]string, len(r.Attrs.RouteTargets))
+	for i, rt := range r.Attrs.RouteTargets {
+		rts[i] = "rt " + rt.String()
+	}
+	m := r.Attrs.Mobility
+	return words(r.Key.String(), "vni", r.VNI().String(), "nh", r.Attrs.NextHop.String(), strings.Join(rts, " "),
+		when(m.Sequence != 0, fmt.Sprintf("seq %d", m.Sequence)), when(m.Sticky, "sticky"), when(r.Attrs.Router, "router"))
+}
+
+// RowText puts a kernel row into one line.
+func RowText(r evpn.Row) string {
+	w := []string{r.Kind.String(), r.VNI.String()}
+	if !r.RowKey.MAC.IsZero() {
+		w = append(w, r.RowKey.MAC.String())
+	}
+	if r.IP.IsValid() {
+		w = append(w, r.IP.String())
+	}
+	if r.VTEP.IsValid() {
+		w = append(w, "at "+r.VTEP.String())
+	}
+	if !r.RowValue.MAC.IsZero() {
+		w = append(w, "is "+r.RowValue.MAC.String())
+	}
+	return words(words(w...), when(r.Sticky, "sticky"), when(r.Router, "router"))
+}
+
+// NoteText puts a note into one line.
+func NoteText(n evpn.Note) string {
+	w := []string{string(n.Kind)}
+	if n.VNI != 0 {
+		w = append(w, "vni "+n.VNI.String())
+	}
+	if !n.MAC.IsZero() {
+		w = append(w, "mac "+n.MAC.String())
+	}
+	if n.VTEP.IsValid() {
+		w = append(w, "vtep "+n.VTEP.String())
+	}
+	if n.Neighbor.IsValid() {
+		w = append(w, "neighbor "+n.Neighbor.String())
+	}
+	if n.Reason != "" {
+		w = append(w, fmt.Sprintf("reason %q", n.Reason))
+	}
+	if n.Detail != "" {
+		w = append(w, fmt.Sprintf("detail %q", n.Detail))
+	}
+	return words(w...)
+}
+
+// RouteInfoText puts a received route and the verdict on it into one line.
+func RouteInfoText(i evpn.RouteInfo) string {
+	verdict := "best"
+	if !i.Best {
+		verdict = fmt.Sprintf("ignored %q", i.Reason)
+	}
+	return words(i.Neighbor.String(), RouteText(i.Route), fmt.Sprintf("imported %v", i.VNIs), when(i.Stale, "stale"), verdict)
+}
+
+// MACInfoText puts a MAC into one line.
+func MACInfoText(i evpn.MACInfo) string {
+	w := []string{i.VNI.String(), i.MAC.String(), string(i.Origin)}
+	if i.VTEP.IsValid() {
+		w = append(w, "vtep "+i.VTEP.String())
+	}
+	if i.Port != "" {
+		w = append(w, "port "+i.Port)
+	}
+	if len(i.IPs) > 0 {
+		w = append(w, fmt.Sprintf("ips %v", i.IPs))
+	}
+	return words(words(w...), when(i.Sequence != 0, fmt.Sprintf("seq %d", i.Sequence)), when(i.Sticky, "sticky"),
+		when(i.Stale, "stale"), when(i.Moves != 0, fmt.Sprintf("moves %d", i.Moves)), when(i.Duplicate, "duplicate"))
+}
+
+// words joins what is not empty.
+func words(ws ...string) string {
+	var kept []string
+	for _, w := range ws {
+		if w != "" {
+			kept = append(kept, w)
+		}
+	}
+	return strings.Join(kept, " ")
+}
+
+func when(cond bool, w string) string {
+	if cond {
+		return w
+	}
+	return ""
+}

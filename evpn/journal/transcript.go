@@ -1,0 +1,69 @@
+package journal
+
+import (
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/vtepbgp/vtepbgp/evpn"
+)
+
+// Transcript writes what a core answers, line by line. Equal answers give equal
+// text. A failing writer is for its owner to notice.
+type Transcript struct {
+	w     io.Writer
+	start time.Time
+}
+
+// NewTranscript gives a transcript whose times count from start.
+func NewTranscript(w io.Writer, start time.Time) *Transcript { return &Transcript{w: w, start: start} }
+
+// At writes the time.
+func (t *Transcript) At(now time.Time) { fmt.Fprintf(t.w, "-- at %s\n", now.Sub(t.start)) }
+
+// Changes writes what a drain gave.
+func (t *Transcript) Changes(ch evpn.Changes) {
+	fmt.Fprintln(t.w, "-- drain")
+	for _, r := range ch.Announce {
+		fmt.Fprintf(t.w, "announce %s\n", RouteText(r))
+	}
+	for _, k := range ch.Withdraw {
+		fmt.Fprintf(t.w, "withdraw %s\n", k)
+	}
+	for _, r := range ch.Rows {
+		verb := "set"
+		if r.Remove {
+			verb = "remove"
+		}
+		fmt.Fprintf(t.w, "%s %s\n", verb, RowText(r.Row))
+	}
+	for _, n := range ch.Notes {
+		fmt.Fprintf(t.w, "note %s\n", NoteText(n))
+	}
+}
+
+// Show writes the whole state: what we originate, the rows, every received route with
+// the verdict on it, the MACs, and when the core next looks at its timers.
+func (t *Transcript) Show(c *evpn.Core) {
+	fmt.Fprintln(t.w, "-- show")
+	d := c.Desired()
+	for _, r := range d.Routes {
+		fmt.Fprintf(t.w, "own %s\n", RouteText(r))
+	}
+	for _, r := range d.Rows {
+		fmt.Fprintf(t.w, "row %s\n", RowText(r))
+	}
+	c.Routes(func(i evpn.RouteInfo) bool {
+		if i.Neighbor.IsValid() {
+			fmt.Fprintf(t.w, "route %s\n", RouteInfoText(i))
+		}
+		return true
+	})
+	c.MACs(0, func(i evpn.MACInfo) bool {
+		fmt.Fprintf(t.w, "mac %s\n", MACInfoText(i))
+		return true
+	})
+	if w := c.NextWake(); !w.IsZero() {
+		fmt.Fprintf(t.w, "wake %s\n", w.Sub(t.start))
+	}
+}

@@ -4,7 +4,7 @@ package lab_test
 
 import (
 	"bytes"
-	"encoding/binary"
+	netorder "encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -33,7 +33,7 @@ func hwAddr(s string) net.HardwareAddr {
 
 func ethernet(dst, src net.HardwareAddr, typ uint16, payload []byte) []byte {
 	b := append(append([]byte{}, dst...), src...)
-	return append(binary.BigEndian.AppendUint16(b, typ), payload...)
+	return append(netorder.BigEndian.AppendUint16(b, typ), payload...)
 }
 
 const (
@@ -44,7 +44,7 @@ const (
 // arpFrame is RFC 826. A nil target is zero.
 func arpFrame(dst net.HardwareAddr, op uint16, senderMAC net.HardwareAddr, senderIP string, targetMAC net.HardwareAddr, targetIP string) []byte {
 	b := []byte{0, 1, 0x08, 0x00, 6, 4}
-	b = binary.BigEndian.AppendUint16(b, op)
+	b = netorder.BigEndian.AppendUint16(b, op)
 	b = append(b, senderMAC...)
 	b = append(b, netip.MustParseAddr(senderIP).AsSlice()...)
 	if targetMAC == nil {
@@ -95,7 +95,7 @@ func ndFrame(dst, src net.HardwareAddr, from string, to netip.Addr, typ, flags u
 	if mac != nil {
 		body = append(append(body, option, 1), mac...)
 	}
-	ip := binary.BigEndian.AppendUint16([]byte{0x60, 0, 0, 0}, uint16(len(body)))
+	ip := netorder.BigEndian.AppendUint16([]byte{0x60, 0, 0, 0}, uint16(len(body)))
 	ip = append(ip, unix.IPPROTO_ICMPV6, 255)
 	ip = append(ip, netip.MustParseAddr(from).AsSlice()...)
 	ip = append(ip, to.AsSlice()...)
@@ -108,7 +108,7 @@ func ndFrame(dst, src net.HardwareAddr, from string, to netip.Addr, typ, flags u
 	for sum > 0xffff {
 		sum = sum>>16 + sum&0xffff
 	}
-	binary.BigEndian.PutUint16(body[2:], ^uint16(sum))
+	netorder.BigEndian.PutUint16(body[2:], ^uint16(sum))
 	if dst == nil {
 		dst = multicastMAC(to)
 	}
@@ -122,11 +122,11 @@ func solicitation(src net.HardwareAddr, from, target string) []byte {
 
 // isND says that a frame is an ICMPv6 message of this type.
 func isND(frame []byte, typ uint8) bool {
-	return len(frame) >= 14+40+24 && binary.BigEndian.Uint16(frame[12:]) == unix.ETH_P_IPV6 && frame[20] == unix.IPPROTO_ICMPV6 && frame[54] == typ
+	return len(frame) >= 14+40+24 && netorder.BigEndian.Uint16(frame[12:]) == unix.ETH_P_IPV6 && frame[20] == unix.IPPROTO_ICMPV6 && frame[54] == typ
 }
 
 func isARP(frame []byte) bool {
-	return len(frame) >= 42 && binary.BigEndian.Uint16(frame[12:]) == unix.ETH_P_ARP
+	return len(frame) >= 42 && netorder.BigEndian.Uint16(frame[12:]) == unix.ETH_P_ARP
 }
 
 // isResolution is what suppression is to keep off the underlay.
@@ -149,37 +149,51 @@ type sighting struct {
 // openTap listens from now on. Frames that it sends itself are not seen.
 func (r *running) openTap(node, dev string) *tap {
 	r.t.Helper()
-	nodes, err := r.Nodes()
-	require.NoError(r.t, err)
-	for _, n := range nodes {
-		if n.Name == node {
-			fd, err := packetSocket(n.Namespace, dev)
-			require.NoError(r.t, err, "tap %s of %s", dev, node)
-			r.t.Cleanup(func() { unix.Close(fd) })
-			return &tap{r.t, fd}
-		}
-	}
-	require.FailNow(r.t, "no such node", node)
-	return nil
+	p := &tap{t: r.t}
+	require.NoError(r.t, inNamespace(r.namespaceOf(node), func() (err error) {
+		p.fd, err = packetSocket(dev)
+		return err
+	}), "tap %s of %s", dev, node)
+	r.t.Cleanup(func() { unix.Close(p.fd) })
+	return p
 }
 
-func packetSocket(namespace, dev string) (fd int, err error) {
+// inNamespace runs fn in a named network namespace.
+func inNamespace(name string, fn func() error) (err error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	home, err := netns.Get()
 	if err != nil {
-		return 0, err
+		return err
 	}
 	defer home.Close()
-	there, err := netns.GetFromName(namespace)
+	there, err := netns.GetFromName(name)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	defer there.Close()
 	if err := netns.Set(there); err != nil {
-		return 0, err
+		return err
 	}
 	defer func() { err = errors.Join(err, netns.Set(home)) }()
+	return fn()
+}
+
+// namespaceOf is the name of a node's network namespace.
+func (r *running) namespaceOf(node string) string {
+	r.t.Helper()
+	nodes, err := r.Nodes()
+	require.NoError(r.t, err)
+	for _, n := range nodes {
+		if n.Name == node {
+			return n.Namespace
+		}
+	}
+	require.FailNow(r.t, "no such node", node)
+	return ""
+}
+
+func packetSocket(dev string) (fd int, err error) {
 	link, err := net.InterfaceByName(dev)
 	if err != nil {
 		return 0, err
@@ -189,12 +203,25 @@ func packetSocket(namespace, dev string) (fd int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	err = errors.Join(
+	return fd, errors.Join(
 		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 64<<20),
 		unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Usec: 20_000}),
 		unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: all<<8 | all>>8, Ifindex: link.Index}),
 	)
-	return fd, err
+}
+
+// sendVXLAN sends a frame to a VTEP address of the node as if it came out of a tunnel.
+func (r *running) sendVXLAN(node, vtep string, vni uint32, frame []byte) {
+	r.t.Helper()
+	require.NoError(r.t, inNamespace(r.namespaceOf(node), func() error {
+		c, err := net.Dial("udp", net.JoinHostPort(vtep, "4789"))
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		_, err = c.Write(append(netorder.BigEndian.AppendUint64(nil, 8<<56|uint64(vni)<<8), frame...))
+		return err
+	}))
 }
 
 func (p *tap) send(frame []byte) {
@@ -255,11 +282,11 @@ func listing(seen []sighting) string {
 // marker is a frame that nothing on the way understands: what follows it came later.
 func marker(src net.HardwareAddr, n uint32) []byte {
 	const localExperimental = 0x88b5 // IEEE 802
-	return ethernet(broadcastMAC, src, localExperimental, append(binary.BigEndian.AppendUint32(nil, n), make([]byte, 46)...))
+	return ethernet(broadcastMAC, src, localExperimental, append(netorder.BigEndian.AppendUint32(nil, n), make([]byte, 46)...))
 }
 
 func isMarker(n uint32) func(sighting) bool {
 	return func(s sighting) bool {
-		return len(s.frame) >= 18 && binary.BigEndian.Uint16(s.frame[12:]) == 0x88b5 && binary.BigEndian.Uint32(s.frame[14:]) == n
+		return len(s.frame) >= 18 && netorder.BigEndian.Uint16(s.frame[12:]) == 0x88b5 && netorder.BigEndian.Uint32(s.frame[14:]) == n
 	}
 }

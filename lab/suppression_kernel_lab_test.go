@@ -3,15 +3,15 @@
 package lab_test
 
 import (
-	"encoding/binary"
-	"fmt"
-	"net"
+	"bytes"
+	"errors"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/stretchr/testify/assert"
 )
 
 const suppressingBridge = `name: suppressing
@@ -21,9 +21,6 @@ topology:
     n:
       exec:
         - ip addr add 10.0.0.1/32 dev lo
-        - ip link add dummy0 type dummy
-        - ip link set dummy0 up
-        - ip route add 10.0.0.0/24 dev dummy0
         - ip link add br100 type bridge
         - ip link set br100 addrgenmode none up
         - ip link add vxlan100 type vxlan id 100 local 10.0.0.1 dstport 4789 nolearning
@@ -43,93 +40,187 @@ topology:
         - ip neigh add 2001:db8::9 lladdr 02:00:00:00:00:99 dev br100 nud noarp extern_learn
 `
 
+// watched is what became of a frame that was sent to p1.
+type watched struct {
+	answer   []byte // came back to the sender
+	local    bool   // flooded to p2
+	underlay bool   // sent out of the VXLAN device
+}
+
+func (w watched) String() string {
+	var out []string
+	for text, is := range map[string]bool{"answered": w.answer != nil, "local": w.local, "underlay": w.underlay} {
+		if is {
+			out = append(out, text)
+		}
+	}
+	slices.Sort(out)
+	return strings.Join(out, " ")
+}
+
+// suppressing is a bridge with two hosts, e1 behind p1 and e2 behind p2, whose frames are watched.
+type suppressing struct {
+	*running
+	e1, e2, vx *tap
+	n          uint32
+}
+
+func newSuppressing(t *testing.T) *suppressing {
+	r := up(t, parseAs(t, "suppressing", suppressingBridge), "")
+	return &suppressing{running: r, e1: r.openTap("n", "e1"), e2: r.openTap("n", "e2"), vx: r.openTap("n", "vxlan100")}
+}
+
+// watch sends a frame from e1. A marker behind it on each way says that nothing more comes.
+func (s *suppressing) watch(frame []byte) (w watched) {
+	s.t.Helper()
+	s.n++
+	there, back := isMarker(s.n), isMarker(s.n+1<<16)
+	s.e1.send(frame)
+	s.e1.send(marker(hwAddr("02:00:00:00:00:01"), s.n))
+	onVX := s.vx.until(10*time.Second, "marker", there)
+	onE2 := s.e2.until(10*time.Second, "marker", there)
+	s.e2.send(marker(hwAddr("02:00:00:00:00:02"), s.n+1<<16))
+	for _, g := range s.e1.until(10*time.Second, "marker", back) {
+		if !g.sent && isResolution(g.frame) {
+			w.answer = g.frame
+		}
+	}
+	for _, g := range onE2 {
+		w.local = w.local || bytes.Equal(g.frame, frame)
+	}
+	for _, g := range onVX {
+		w.underlay = w.underlay || bytes.Equal(g.frame, frame)
+	}
+	return w
+}
+
+// arrive sends a frame through the tunnel and says which hosts see it.
+func (s *suppressing) arrive(frame []byte) (e1, e2 bool) {
+	s.t.Helper()
+	s.n++
+	s.sendVXLAN("n", "10.0.0.1", 100, frame)
+	s.sendVXLAN("n", "10.0.0.1", 100, marker(hwAddr("02:00:00:00:00:99"), s.n))
+	for _, g := range s.e1.until(10*time.Second, "marker", isMarker(s.n)) {
+		e1 = e1 || bytes.Equal(g.frame, frame)
+	}
+	for _, g := range s.e2.until(10*time.Second, "marker", isMarker(s.n)) {
+		e2 = e2 || bytes.Equal(g.frame, frame)
+	}
+	return e1, e2
+}
+
 // What a bridge does with the frames of address resolution when its VXLAN port has
 // neigh_suppress and it holds neighbour rows (net/bridge/br_arp_nd_proxy.c). vtepbgp
-// does by itself exactly what is missing here; docs/suppression.md is this table in words.
+// does by itself exactly what is missing here; docs/suppression.md is this in words.
 func TestKernelSuppression(t *testing.T) {
 	t.Parallel()
-	r := up(t, parseAs(t, "suppressing", suppressingBridge), "")
+	s := newSuppressing(t)
+	me, remote := hwAddr("02:00:00:00:00:01"), hwAddr("02:00:00:00:00:99")
+	addr := netip.MustParseAddr
 	var (
-		me, remote = hwAddr("02:00:00:00:00:01"), hwAddr("02:00:00:00:00:99")
-		lla        = "fe80::1"
-		allNodes   = netip.MustParseAddr("ff02::1")
-		allRouters = netip.MustParseAddr("ff02::2")
+		arpKnown   = arpFrame(broadcastMAC, arpRequest, me, "192.0.2.1", nil, "192.0.2.9")
+		probe      = arpFrame(broadcastMAC, arpRequest, me, "0.0.0.0", nil, "192.0.2.77")
+		garp       = arpFrame(broadcastMAC, arpRequest, me, "192.0.2.1", nil, "192.0.2.1")
+		nsKnown    = solicitation(me, "fe80::1", "2001:db8::9")
+		nsUnknown  = solicitation(me, "fe80::1", "2001:db8::77")
+		dad        = ndFrame(nil, me, "::", solicitedNode("2001:db8::77"), ndNeighborSolicitation, 0, "2001:db8::77", 0, nil)
+		announced  = ndFrame(nil, me, "2001:db8::1", addr("ff02::1"), ndNeighborAdvertisement, ndOverride, "2001:db8::1", ndTargetMAC, me)
+		resolution = map[string][]byte{"ARP probe": probe, "gratuitous ARP": garp, "DAD": dad, "unsolicited NA": announced, "NS": nsUnknown, "ARP request": arpKnown}
 	)
-	e1, e2, vx := r.openTap("n", "e1"), r.openTap("n", "e2"), r.openTap("n", "vxlan100")
-	n := uint32(0)
-	run := func(frame []byte) string {
-		n++
-		e1.send(frame)
-		e1.send(marker(me, n))
-		onVX := vx.until(10*time.Second, "marker", isMarker(n))
-		onE2 := e2.until(10*time.Second, "marker", isMarker(n))
-		e2.send(marker(hwAddr("02:00:00:00:00:02"), n+1<<16))
-		onE1 := e1.until(10*time.Second, "marker", isMarker(n+1<<16))
-		var out []string
-		is := func(s sighting) bool { return string(s.frame) == string(frame) }
-		for _, s := range onE1 {
-			if !s.sent && isResolution(s.frame) {
-				out = append(out, fmt.Sprintf("answered %x", s.frame[12:]))
-			}
-		}
-		for _, s := range onE2 {
-			if !s.sent && is(s) {
-				out = append(out, "local")
-			}
-		}
-		for _, s := range onVX {
-			if s.sent && is(s) {
-				out = append(out, "underlay")
-			}
-		}
-		return strings.Join(out, ",")
-	}
-	_ = binary.BigEndian
-	_ = unix.AF_INET
-	_ = net.IP{}
+	const swallowed = "local" // by the VXLAN port; other hosts on this bridge see it
+
 	for _, c := range []struct {
-		name  string
-		frame []byte
+		name, want string
+		frame      []byte
 	}{
-		{"ARP request known", arpFrame(broadcastMAC, arpRequest, me, "192.0.2.1", nil, "192.0.2.9")},
-		{"ARP request unknown", arpFrame(broadcastMAC, arpRequest, me, "192.0.2.1", nil, "192.0.2.77")},
-		{"ARP unicast request known", arpFrame(remote, arpRequest, me, "192.0.2.1", nil, "192.0.2.9")},
-		{"GARP request form", arpFrame(broadcastMAC, arpRequest, me, "192.0.2.1", nil, "192.0.2.1")},
-		{"GARP reply form", arpFrame(broadcastMAC, arpReply, me, "192.0.2.1", broadcastMAC, "192.0.2.1")},
-		{"GARP reply other target", arpFrame(broadcastMAC, arpReply, me, "192.0.2.1", broadcastMAC, "192.0.2.255")},
-		{"ARP unicast reply", arpFrame(remote, arpReply, me, "192.0.2.1", remote, "192.0.2.9")},
-		{"GARP unicast", arpFrame(remote, arpReply, me, "192.0.2.1", remote, "192.0.2.1")},
-		{"ARP probe known", arpFrame(broadcastMAC, arpRequest, me, "0.0.0.0", nil, "192.0.2.9")},
-		{"ARP probe unknown", arpFrame(broadcastMAC, arpRequest, me, "0.0.0.0", nil, "192.0.2.77")},
-		{"ARP probe unicast", arpFrame(remote, arpRequest, me, "0.0.0.0", nil, "192.0.2.9")},
-		{"NS known", solicitation(me, lla, "2001:db8::9")},
-		{"NS unknown", solicitation(me, lla, "2001:db8::77")},
-		{"NS unicast known", ndFrame(remote, me, lla, netip.MustParseAddr("2001:db8::9"), ndNeighborSolicitation, 0, "2001:db8::9", ndSourceMAC, me)},
-		{"DAD NS known", ndFrame(nil, me, "::", solicitedNode("2001:db8::9"), ndNeighborSolicitation, 0, "2001:db8::9", 0, nil)},
-		{"DAD NS unknown", ndFrame(nil, me, "::", solicitedNode("2001:db8::77"), ndNeighborSolicitation, 0, "2001:db8::77", 0, nil)},
-		{"NA unsolicited", ndFrame(nil, me, "2001:db8::1", allNodes, ndNeighborAdvertisement, ndOverride, "2001:db8::1", ndTargetMAC, me)},
-		{"NA solicited unicast", ndFrame(remote, me, "2001:db8::1", netip.MustParseAddr("2001:db8::9"), ndNeighborAdvertisement, ndSolicited|ndOverride, "2001:db8::1", ndTargetMAC, me)},
-		{"NA unsolicited unicast", ndFrame(remote, me, "2001:db8::1", netip.MustParseAddr("2001:db8::9"), ndNeighborAdvertisement, ndOverride, "2001:db8::1", ndTargetMAC, me)},
-		{"RS", ndFrame(nil, me, lla, allRouters, ndRouterSolicitation, 0, "", ndSourceMAC, me)},
-		{"RA", ndFrame(nil, me, lla, allNodes, ndRouterAdvertisement, 0, "", ndSourceMAC, me)},
+		// What suppression is for.
+		{"ARP request, known", "answered local", arpKnown},
+		{"ARP request, unknown", "local underlay", arpFrame(broadcastMAC, arpRequest, me, "192.0.2.1", nil, "192.0.2.77")},
+		{"NS, known", "answered local", nsKnown},
+		{"NS, unknown", "local underlay", nsUnknown},
+		// Probes of hosts that know each other go end to end.
+		{"ARP request, unicast", "underlay", arpFrame(remote, arpRequest, me, "192.0.2.1", nil, "192.0.2.9")},
+		{"ARP probe, unicast", "underlay", arpFrame(remote, arpRequest, me, "0.0.0.0", nil, "192.0.2.9")},
+		{"NS, unicast", "underlay", ndFrame(remote, me, "fe80::1", addr("2001:db8::9"), ndNeighborSolicitation, 0, "2001:db8::9", ndSourceMAC, me)},
+		// Answers of hosts here pass.
+		{"ARP reply, unicast", "underlay", arpFrame(remote, arpReply, me, "192.0.2.1", remote, "192.0.2.9")},
+		{"ARP reply to all, other target", "local underlay", arpFrame(broadcastMAC, arpReply, me, "192.0.2.1", broadcastMAC, "192.0.2.255")},
+		{"NA, solicited", "underlay", ndFrame(remote, me, "2001:db8::1", addr("2001:db8::9"), ndNeighborAdvertisement, ndSolicited|ndOverride, "2001:db8::1", ndTargetMAC, me)},
+		{"NA, unsolicited but unicast", "underlay", ndFrame(remote, me, "2001:db8::1", addr("2001:db8::9"), ndNeighborAdvertisement, ndOverride, "2001:db8::1", ndTargetMAC, me)},
+		{"gratuitous ARP, unicast", "underlay", arpFrame(remote, arpReply, me, "192.0.2.1", remote, "192.0.2.1")},
+		// What is lost, and neither answered.
+		{"gratuitous ARP, request form", swallowed, garp},
+		{"gratuitous ARP, reply form", swallowed, arpFrame(broadcastMAC, arpReply, me, "192.0.2.1", broadcastMAC, "192.0.2.1")},
+		{"ARP probe, known", swallowed, arpFrame(broadcastMAC, arpRequest, me, "0.0.0.0", nil, "192.0.2.9")},
+		{"ARP probe, unknown", swallowed, probe},
+		{"DAD, known", swallowed, ndFrame(nil, me, "::", solicitedNode("2001:db8::9"), ndNeighborSolicitation, 0, "2001:db8::9", 0, nil)},
+		{"DAD, unknown", swallowed, dad},
+		{"unsolicited NA", swallowed, announced},
+		// An owner answers the DAD of another host like this (RFC 4861 section 7.2.4).
+		{"NA to DAD", swallowed, ndFrame(nil, me, "2001:db8::77", addr("ff02::1"), ndNeighborAdvertisement, ndOverride, "2001:db8::77", ndTargetMAC, me)},
+		// Not its business.
+		{"gratuitous ARP of a group", "local underlay", arpFrame(broadcastMAC, arpRequest, me, "224.0.0.9", nil, "224.0.0.9")},
+		{"RS", "local underlay", ndFrame(nil, me, "fe80::1", addr("ff02::2"), ndRouterSolicitation, 0, "", ndSourceMAC, me)},
+		{"RA", "local underlay", ndFrame(nil, me, "fe80::1", addr("ff02::1"), ndRouterAdvertisement, 0, "", ndSourceMAC, me)},
 	} {
-		t.Logf("%-28s %s", c.name, run(c.frame))
+		assert.Equal(t, c.want, s.watch(c.frame).String(), c.name)
 	}
-	for _, setup := range []string{
-		"ip link set br100 type bridge mcast_querier 1", "ip link set br100 type bridge mcast_querier 0 mcast_snooping 0",
-		"sysctl -w net.ipv6.conf.br100.disable_ipv6=1", "ip neigh replace 2001:db8::9 lladdr 02:00:00:00:00:99 dev br100 nud noarp extern_learn",
-		"ip -6 neigh show dev br100 nud all",
-		"ip link set br100 mtu 1200", "ip -6 neigh show dev br100 nud all",
-		"ip neigh replace 2001:db8::9 lladdr 02:00:00:00:00:99 dev br100 nud noarp extern_learn",
-		"sysctl -w net.ipv6.conf.br100.disable_ipv6=0", "ip link set br100 mtu 1500", "sysctl -w net.ipv6.conf.br100.disable_ipv6=0",
-		"ip neigh replace 2001:db8::9 lladdr 02:00:00:00:00:99 dev br100 nud noarp extern_learn",
-		"bridge link set dev p1 neigh_suppress on", "bridge link set dev p1 neigh_suppress off", "ip link set br100 down", "ip link set br100 up",
-		"ip neigh show dev br100 nud all",
+	// The answers that hosts get, which ours are to be like.
+	assert.Equal(t, arpFrame(me, arpReply, remote, "192.0.2.9", me, "192.0.2.1"), s.watch(arpKnown).answer[:42])
+	assert.Equal(t, ndFrame(me, remote, "2001:db8::9", addr("fe80::1"), ndNeighborAdvertisement, ndSolicited|ndOverride, "2001:db8::9", ndTargetMAC, remote), s.watch(nsKnown).answer)
+
+	// What comes out of the tunnel is neither answered nor swallowed: what is carried
+	// reaches the hosts behind a bridge like this one, whoever made it.
+	for name, frame := range resolution {
+		frame = append([]byte{}, frame...)
+		copy(frame[6:], remote)
+		e1, e2 := s.arrive(frame)
+		assert.True(t, e1 && e2, "%s from the tunnel", name)
+	}
+
+	// What suppression depends on.
+	s.do("n", "bridge", "link", "set", "dev", "p1", "neigh_suppress", "on")
+	for name, frame := range resolution {
+		assert.Equal(t, "local underlay", s.watch(frame).String(), "%s from a port that suppresses too", name)
+	}
+	s.do("n", "bridge", "link", "set", "dev", "p1", "neigh_suppress", "off")
+	s.do("n", "bridge", "link", "set", "dev", "vxlan100", "neigh_suppress", "off")
+	for name, frame := range resolution {
+		assert.Equal(t, "local underlay", s.watch(frame).String(), "%s with suppression off", name)
+	}
+	s.do("n", "bridge", "link", "set", "dev", "vxlan100", "neigh_suppress", "on")
+	s.do("n", "bridge", "fdb", "del", remote.String(), "dev", "vxlan100", "master")
+	assert.Equal(t, "local underlay", s.watch(arpKnown).String(), "the bridge must know the MAC, too")
+	s.do("n", "bridge", "fdb", "add", remote.String(), "dev", "vxlan100", "master", "extern_learn")
+	for _, off := range []struct{ name, off, on string }{
+		{"IPv6 off", "sysctl -qw net.ipv6.conf.br100.disable_ipv6=1", "sysctl -qw net.ipv6.conf.br100.disable_ipv6=0"},
+		{"MTU too small for IPv6", "ip link set br100 mtu 1279", "ip link set br100 mtu 1500"},
 	} {
-		out, err := r.try("n", "sh", "-c", setup)
-		t.Log("### ", setup, out, err)
-		t.Logf("%-28s %s", "ARP known", run(arpFrame(broadcastMAC, arpRequest, me, "192.0.2.1", nil, "192.0.2.9")))
-		t.Logf("%-28s %s", "NS known", run(solicitation(me, lla, "2001:db8::9")))
-		t.Logf("%-28s %s", "NS unknown", run(solicitation(me, lla, "2001:db8::77")))
+		s.sh("n", off.off)
+		assert.Equal(t, "answered local", s.watch(arpKnown).String(), off.name)
+		assert.Equal(t, "local underlay", s.watch(nsKnown).String(), off.name)
+		assert.Equal(t, swallowed, s.watch(dad).String(), off.name)
+		_, err := s.try("n", "sh", "-c", neighbor6)
+		assert.ErrorContains(t, err, "IPv6 is disabled on this device", off.name)
+		s.sh("n", off.on)
+		assert.Equal(t, "local underlay", s.watch(nsKnown).String(), "%s, then on: the rows are gone", off.name)
+		s.sh("n", neighbor6)
+		assert.Equal(t, "answered local", s.watch(nsKnown).String(), "%s, then on, and the row is back", off.name)
 	}
+	// A querier makes the bridge prune groups that nobody has joined, and nobody here joins
+	// for a remote host: its solicited-node group has no member. The port that leads to the
+	// others has to be a router port.
+	s.sh("n", "ip link set br100 addrgenmode eui64 && ip addr add fe80::100/64 dev br100 nodad && "+
+		"ip link set br100 type bridge mcast_query_response_interval 20 mcast_querier 1")
+	eventually(t, 20*time.Second, "pruning", func() error {
+		if w := s.watch(nsUnknown); w.underlay {
+			return errors.New("NS for an unknown host still leaves")
+		}
+		return nil
+	})
+	assert.NotNil(t, s.watch(nsKnown).answer)
+	s.do("n", "bridge", "link", "set", "dev", "vxlan100", "mcast_router", "2")
+	assert.True(t, s.watch(nsUnknown).underlay)
 }
+
+const neighbor6 = "ip neigh replace 2001:db8::9 lladdr 02:00:00:00:00:99 dev br100 nud noarp extern_learn"

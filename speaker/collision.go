@@ -106,13 +106,41 @@ func (c *candidate) wins(o *candidate, cfg Config) bool {
 
 // ourOpen rewrites GoBGP's OPEN: only capabilities that are true stay, and the bits of graceful restart
 // say what is so. GoBGP would also announce extended next hop, its software version and
-// the host's name.
-func ourOpen(gobgp []byte, restarting, forwarding bool) ([]byte, error) {
+// the host's name, and sets F equal to R, whatever the truth (RFC 4724 §3).
+func ourOpen(gobgp []byte, n Neighbor, restarting, forwarding bool) (wire.Open, error) {
 	o, err := wire.ParseOpen(gobgp[wire.HeaderLen:])
 	if err != nil {
-		return nil, fmt.Errorf("read gobgp's OPEN: %w", err)
+		return wire.Open{}, fmt.Errorf("read gobgp's OPEN: %w", err)
 	}
-	return wire.SetRestartBits(only(o).Message(), restarting, forwarding), nil
+	o = only(o)
+	if g := o.GracefulRestart; g != nil {
+		g := *g
+		g.Restarting, g.Forwarding = restarting, forwarding
+		o = o.With(g.Capability())
+		if n.LongLivedStaleTime > 0 {
+			o = o.With(wire.LongLived{EVPN: true, Forwarding: forwarding, Time: n.LongLivedStaleTime}.Capability())
+		}
+	}
+	return o, nil
+}
+
+// theirOpen is the peer's OPEN as GoBGP gets to see it. What it says of a restart is what was agreed,
+// so that GoBGP keeps routes no shorter than we say; when they go for good, we tell it (see forgetStale).
+func (s *session) theirOpen() wire.Open {
+	o := only(s.peer)
+	if o.GracefulRestart == nil {
+		return o
+	}
+	stale, longLived := s.retention()
+	g := wire.GracefulRestart{EVPN: s.graceful(), Time: stale}
+	if longLived == 0 {
+		g.Time = MaxGracefulRestartTime
+	}
+	o = o.With(g.Capability())
+	if l := s.peer.LongLived; l != nil && l.EVPN {
+		o = o.With(wire.LongLived{EVPN: true, Time: longLived}.Capability())
+	}
+	return o
 }
 
 // only leaves the capabilities that both GoBGP and we act on. The peer's OPEN is cut down in the same
@@ -129,6 +157,6 @@ func only(o wire.Open) wire.Open {
 			}
 		}
 	}
-	o.Capabilities = kept
+	o.Capabilities, o.LongLived = kept, nil
 	return o
 }

@@ -16,6 +16,8 @@ const (
 	DefaultPort         = 179
 	// MaxGracefulRestartTime is what 12 bits hold (RFC 4724 §3).
 	MaxGracefulRestartTime = 4095 * time.Second
+	// MaxLongLivedStaleTime is what 24 bits hold (RFC 9494 §3.1).
+	MaxLongLivedStaleTime = (1<<24 - 1) * time.Second
 )
 
 // Config is what the speaker must know.
@@ -50,7 +52,10 @@ type Neighbor struct {
 	HoldTime             time.Duration
 	KeepaliveTime        time.Duration
 	ConnectRetry         time.Duration
-	VTEPSource           netip.Addr // local address to dial from; zero = the kernel chooses
+	// LongLivedStaleTime is how long routes stay, as a last resort, after the neighbour's restart time
+	// has passed, if it agrees; 0 = not at all (RFC 9494). We ask it for the same.
+	LongLivedStaleTime time.Duration
+	VTEPSource         netip.Addr // local address to dial from; zero = the kernel chooses
 }
 
 func (n Neighbor) dynamic() bool { return n.Prefix.IsValid() }
@@ -166,6 +171,9 @@ func (n Neighbor) validate(c Config) error {
 	}
 	if n.EBGPMultihop < 0 || n.EBGPMultihop > 255 {
 		errs = append(errs, fmt.Errorf("multihop TTL %d is outside 0..255", n.EBGPMultihop))
+	}
+	if n.LongLivedStaleTime < 0 || n.LongLivedStaleTime > MaxLongLivedStaleTime {
+		errs = append(errs, fmt.Errorf("long-lived stale time %s is outside 0s..%s", n.LongLivedStaleTime, MaxLongLivedStaleTime))
 	}
 	if n.TTLSecurity && n.EBGPMultihop > 0 {
 		errs = append(errs, errors.New("TTL security and eBGP multihop exclude each other"))

@@ -134,8 +134,12 @@ func (e *embedded) addPeer(inner, real netip.Addr, cfg Config, n Neighbor) error
 	if cfg.GracefulRestartTime > 0 {
 		p.GracefulRestart = &apipb.GracefulRestart{
 			Enabled: true, RestartTime: uint32(seconds(cfg.GracefulRestartTime)),
+			// For all neighbours: GoBGP passes long-lived stale routes to those only whose OPEN shows that
+			// they know them (RFC 9494 §4.3). How long theirs stay themselves is in theirOpen.
+			LonglivedEnabled: true,
 		}
 		p.AfiSafis[0].MpGracefulRestart = &apipb.MpGracefulRestart{Config: &apipb.MpGracefulRestartConfig{Enabled: true}}
+		p.AfiSafis[0].LongLivedGracefulRestart = &apipb.LongLivedGracefulRestart{Config: &apipb.LongLivedGracefulRestartConfig{Enabled: true}}
 	}
 	if n.RouteReflectorClient {
 		p.RouteReflector = &apipb.RouteReflector{RouteReflectorClient: true, RouteReflectorClusterId: cfg.RouterID.String()}

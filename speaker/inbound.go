@@ -16,7 +16,7 @@ const (
 
 // inbound carries the peer's messages to the core and to GoBGP.
 func (s *session) inbound() error {
-	if err := s.toGoBGP(only(s.peer).Message()); err != nil {
+	if err := s.toGoBGP(s.theirOpen().Message()); err != nil {
 		return err
 	}
 	if err := s.innerW.Flush(); err != nil {

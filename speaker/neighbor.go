@@ -48,6 +48,7 @@ type neighbor struct {
 	local     netip.AddrPort
 	remote    netip.AddrPort
 	complete  bool // sent End-of-RIB since our start
+	kept      kept
 
 	// Of run alone.
 	generation int
@@ -58,6 +59,7 @@ type neighbor struct {
 	greetedYet bool   // a session was established since the start
 	heldUntil  time.Time
 	endRIB     chan struct{} // the session's peer sent End-of-RIB
+	up         chan struct{} // the session is established
 }
 
 // The states of NeighborStatus.
@@ -111,14 +113,6 @@ func (n *neighbor) session() *session {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.current
-}
-
-func (n *neighbor) endOfRIB() {
-	select {
-	case n.endRIB <- struct{}{}:
-	default:
-	}
-	n.s.eorReceived(n)
 }
 
 // cycle is the state of run between sessions.
@@ -185,16 +179,18 @@ func (n *neighbor) run(ctx context.Context) {
 			n.sessionEnded(ctx, c, d)
 		case o := <-n.orders:
 			n.obey(c, o)
+		case <-n.up:
+			n.resumed(c)
 		case <-n.endRIB:
 			n.awaitSync(ctx, c)
 		case g := <-c.synced:
 			if g == n.generation {
-				n.forgetStale()
+				n.letGo(c)
 			}
 		case <-c.staleTimer.C:
-			n.forgetStale()
+			n.letGo(c)
 		}
-		if n.dynamic.IsValid() && c.used && c.session == nil && len(c.candidates) == 0 && !n.stale {
+		if n.dynamic.IsValid() && c.used && c.session == nil && len(c.candidates) == 0 && !n.waiting() {
 			n.stop(c)
 			n.s.dynamicGone(n)
 			return
@@ -222,8 +218,10 @@ func (n *neighbor) sessionEnded(ctx context.Context, c *cycle, d down) {
 			Warn("session down")
 		ev := evpn.NeighborDown{Neighbor: n.addr, Graceful: graceful}
 		if graceful {
-			ev.StaleTime = s.peer.GracefulRestart.Time
-			c.staleTimer.Reset(ev.StaleTime)
+			ev.StaleTime, ev.LongLived = s.retention()
+			n.keep(c, ev.StaleTime, ev.LongLived)
+		} else {
+			n.letGo(c)
 		}
 		n.s.emit(ev)
 		c.back.reset()

@@ -173,7 +173,26 @@ func (s *session) holdTime() time.Duration {
 
 // graceful reports whether both sides agreed that the peer's routes outlive the session.
 func (s *session) graceful() bool {
-	return s.cfg.GracefulRestartTime > 0 && s.peer.GracefulRestart != nil && s.peer.GracefulRestart.EVPN
+	_, longLived := s.retention()
+	gr := s.peer.GracefulRestart
+	return s.cfg.GracefulRestartTime > 0 && gr != nil && (gr.EVPN || longLived > 0)
+}
+
+// retention is for how long the peer's routes outlive the session: as stale ones, and then as
+// long-lived stale ones. The peer says the times; for the latter our own configuration is the limit (RFC 9494 §4.2).
+// A family in the long-lived capability only skips the first phase.
+func (s *session) retention() (stale, longLived time.Duration) {
+	gr, l := s.peer.GracefulRestart, s.peer.LongLived
+	if s.cfg.GracefulRestartTime == 0 || gr == nil {
+		return 0, 0 // without the one capability the other counts for nothing (RFC 9494 §3.1)
+	}
+	if gr.EVPN {
+		stale = gr.Time
+	}
+	if l != nil && l.EVPN {
+		longLived = min(l.Time, s.nc.LongLivedStaleTime)
+	}
+	return stale, longLived
 }
 
 // establish is called at the peer's first KEEPALIVE: the session is up when GoBGP's is out, too.
@@ -183,7 +202,7 @@ func (s *session) establish() {
 	case <-s.done:
 		return
 	}
-	gr := s.peer.GracefulRestart
+	gr, l := s.peer.GracefulRestart, s.peer.LongLived
 	s.out = s.n.s.adj.open()
 	s.established.Store(true)
 	s.n.setState(stateEstablished)
@@ -192,7 +211,9 @@ func (s *session) establish() {
 		// RFC 4724 §2: the marker is promised to those who announced graceful restart themselves.
 		EndOfRIB:       gr != nil && s.cfg.GracefulRestartTime > 0,
 		KeptForwarding: gr != nil && gr.EVPN && gr.Forwarding,
+		KeptLongLived:  gr != nil && l != nil && l.EVPN && l.Forwarding,
 	})
+	s.n.sessionUp()
 	s.start(s.sendOwn)
 }
 

@@ -254,7 +254,7 @@ func (s *Speaker) addNeighbor(addr netip.Addr, nc Neighbor, from netip.Prefix) *
 	n := &neighbor{
 		s: s, addr: addr, slot: slot, log: s.log.WithField("neighbor", addr.String()),
 		cancel: cancel, done: make(chan struct{}), conns: make(chan net.Conn), orders: make(chan order, 4),
-		dynamic: from, cfg: s.cfg, nc: nc, state: stateIdle, since: time.Now(), endRIB: make(chan struct{}, 1),
+		dynamic: from, cfg: s.cfg, nc: nc, state: stateIdle, since: time.Now(), endRIB: make(chan struct{}, 1), up: make(chan struct{}, 1),
 	}
 	s.neighbors[addr] = n
 	s.spawn(func() { n.run(ctx) })

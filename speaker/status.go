@@ -24,8 +24,11 @@ type NeighborStatus struct {
 	RouteReflector   bool          // the neighbour is our client
 	HoldTime         time.Duration // negotiated; 0 without a session
 	Keepalive        time.Duration
-	Capabilities     []string // of the peer
-	GracefulRestart  bool     // negotiated for EVPN
+	Capabilities     []string         // of the peer
+	GracefulRestart  bool             // negotiated for EVPN
+	LongLived        *LongLivedStatus // of the peer's OPEN; nil when it did not announce it for EVPN
+	StaleUntil       time.Time        // the routes of the session before stay, stale, until then; zero when they do not …
+	LongLivedUntil   time.Time        // … and long-lived stale until then
 	Drops            map[string]uint64
 	MessagesIn       uint64
 	MessagesOut      uint64
@@ -35,6 +38,13 @@ type NeighborStatus struct {
 	LocalAddress     netip.Addr
 	LocalPort        uint16
 	RemotePort       uint16
+}
+
+// LongLivedStatus is what a peer says about long-lived stale routes (RFC 9494), and what comes of it.
+type LongLivedStatus struct {
+	Announced  time.Duration // by the peer
+	Forwarding bool          // F bit
+	Agreed     time.Duration // how long we would keep its routes; 0 = not at all
 }
 
 // Neighbors lists all neighbours, sorted by address.
@@ -61,6 +71,7 @@ func (n *neighbor) status() NeighborStatus {
 	if ses != nil {
 		st.LocalAddress, st.LocalPort, st.RemotePort = n.local.Addr(), n.local.Port(), n.remote.Port()
 	}
+	st.StaleUntil, st.LongLivedUntil = n.kept.until, n.kept.longUntil
 	n.mu.Unlock()
 	st.Drops = n.count.drops.snapshot()
 	st.MessagesIn, st.MessagesOut = n.count.messagesIn.Load(), n.count.messagesOut.Load()
@@ -73,6 +84,10 @@ func (n *neighbor) status() NeighborStatus {
 	st.HoldTime = min(ses.peer.HoldTime, ses.ours.HoldTime)
 	st.Keepalive = min(ses.cfg.keepalive(ses.nc), st.HoldTime/3)
 	st.GracefulRestart = ses.graceful()
+	if l := ses.peer.LongLived; l != nil && l.EVPN {
+		_, agreed := ses.retention()
+		st.LongLived = &LongLivedStatus{Announced: l.Time, Forwarding: l.Forwarding, Agreed: agreed}
+	}
 	if ses.established.Load() {
 		ses.mu.Lock()
 		st.RoutesReceived, st.RoutesShed = len(ses.in.routes), ses.in.shed

@@ -27,7 +27,8 @@ type Options struct {
 
 	GracefulRestart time.Duration // restart time; 0 = not announced
 	Restarting      bool          // R bit
-	Forwarding      bool          // F bit for EVPN
+	Forwarding      bool          // F bit for EVPN, also of the long-lived capability
+	LongLived       time.Duration // long-lived stale time; 0 = not announced
 	NoRefresh       bool          // leave route refresh out
 	NoEVPN          bool          // leave EVPN out
 	TwoOctetAS      bool          // leave 4-octet AS out
@@ -69,6 +70,9 @@ func (o Options) Open() []byte {
 			v[5] |= 0x80
 		}
 		add(wire.CapGracefulRestart, v...)
+	}
+	if o.LongLived > 0 {
+		add(wire.CapLongLivedGR, wire.LongLived{EVPN: true, Forwarding: o.Forwarding, Time: o.LongLived}.Capability().Value...)
 	}
 	for _, c := range o.Extra {
 		add(c.Code, c.Value...)

@@ -248,7 +248,7 @@ func (p *attrParser) value(a attr) {
 		}
 	case attrCommunities: // RFC 7606 §7.8
 		if p.multiple(a, 4) {
-			p.communities = v
+			p.llgr(v)
 		}
 	case attrOriginatorID: // RFC 7606 §7.9
 		if p.internalOnly(a) && p.length(a, 4) {

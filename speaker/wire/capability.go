@@ -48,7 +48,7 @@ func (c Capability) wellFormed() bool {
 	case CapAddPath:
 		return n > 0 && n%4 == 0
 	case CapLongLivedGR:
-		return n%7 == 0
+		return n%lenLongLived == 0
 	case CapFQDN:
 		if n < 2 || n < 2+int(c.Value[0]) {
 			return false
@@ -149,4 +149,49 @@ func (c Capability) gracefulRestart() GracefulRestart {
 		}
 	}
 	return g
+}
+
+// Capability writes it for EVPN; without the family it lists none.
+func (g GracefulRestart) Capability() Capability {
+	v := binary.BigEndian.AppendUint16(nil, uint16(g.Time/time.Second)&0x0fff)
+	v[0] |= bit(grRestarting, g.Restarting) | bit(grNotification, g.Notification)
+	if g.EVPN {
+		v = append(v, 0, AFIL2VPN, SAFIEVPN, bit(grForwarding, g.Forwarding))
+	}
+	return Capability{CapGracefulRestart, v}
+}
+
+// LongLived is the long-lived graceful restart capability (RFC 9494 §3.1).
+type LongLived struct {
+	EVPN       bool // the family is listed
+	Forwarding bool // … with its F bit
+	Time       time.Duration
+}
+
+const lenLongLived = 7 // octets of a family
+
+func (c Capability) longLived() (l LongLived) {
+	for f := c.Value; len(f) >= lenLongLived; f = f[lenLongLived:] {
+		if (Family{binary.BigEndian.Uint16(f), f[2]}) == EVPN {
+			l = LongLived{EVPN: true, Forwarding: f[3]&grForwarding != 0, Time: time.Duration(uint24(f[4:])) * time.Second}
+		}
+	}
+	return l
+}
+
+// Capability writes it for EVPN; without the family it lists none.
+func (l LongLived) Capability() Capability {
+	var v []byte
+	if l.EVPN {
+		t := uint32(l.Time / time.Second)
+		v = []byte{0, AFIL2VPN, SAFIEVPN, bit(grForwarding, l.Forwarding), byte(t >> 16), byte(t >> 8), byte(t)}
+	}
+	return Capability{CapLongLivedGR, v}
+}
+
+func bit(b byte, on bool) byte {
+	if on {
+		return b
+	}
+	return 0
 }

@@ -6,6 +6,25 @@ import (
 	"github.com/vtepbgp/vtepbgp/evpn"
 )
 
+// Communities of RFC 9494 §3.2 and §3.3.
+const (
+	commLLGRStale = 0xffff0006
+	commNoLLGR    = 0xffff0007
+)
+
+// llgr reads the communities that matter to EVPN. v is a multiple of 4 octets.
+func (p *attrParser) llgr(v []byte) {
+	p.communities = v
+	for c := v; len(c) >= 4; c = c[4:] {
+		switch binary.BigEndian.Uint32(c) {
+		case commLLGRStale:
+			p.a.LLGRStale = true
+		case commNoLLGR:
+			p.a.NoLLGR = true
+		}
+	}
+}
+
 // Extended communities that we read or write: type and subtype octets.
 const (
 	ecEncapsulation  = 0x030c // RFC 9012 §4.1

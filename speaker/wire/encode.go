@@ -140,6 +140,16 @@ func (k PeerKind) appendAttrs(b []byte, a *evpn.Attrs, typ evpn.RouteType) []byt
 		}
 		b = appendAttr(b, wellKnown, attrLocalPref, binary.BigEndian.AppendUint32(nil, pref))
 	}
+	var comms []byte
+	if a.LLGRStale {
+		comms = binary.BigEndian.AppendUint32(comms, commLLGRStale)
+	}
+	if a.NoLLGR {
+		comms = binary.BigEndian.AppendUint32(comms, commNoLLGR)
+	}
+	if comms != nil {
+		b = appendAttr(b, optTransitive, attrCommunities, comms)
+	}
 	b = appendAttr(b, optTransitive, attrExtCommunities, appendCommunities(nil, a, typ))
 	if as4 != nil {
 		b = appendAttr(b, optTransitive, attrAS4Path, as4)

@@ -277,6 +277,33 @@ func TestCommunities(t *testing.T) {
 	gobgpAccepts(t, up)
 }
 
+// TestLongLivedStaleCommunities: they are read, written, and visible to GoBGP, which acts on them, too.
+func TestLongLivedStaleCommunities(t *testing.T) {
+	for name, c := range map[string]struct {
+		octets    string
+		stale, no bool
+	}{
+		"none":         {"c0 08 04 ffffff01", false, false},
+		"stale":        {"c0 08 08 fde80001 ffff0006", true, false},
+		"not retained": {"c0 08 04 ffff0007", false, true},
+		"both":         {"c0 08 08 ffff0006 ffff0007", true, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := session()
+			s.Transit = true
+			up := parse(t, s, update(append(octets(t, origin, emptyAS, pref, c.octets, rt), reach(t, nlri2a)...)))
+			require.Len(t, up.Announced, 1)
+			a := up.Announced[0].Attrs
+			assert.Equal(t, []bool{c.stale, c.no}, []bool{a.LLGRStale, a.NoLLGR})
+			assert.True(t, bytes.Contains(up.Forward, octets(t, c.octets)))
+			gobgpAccepts(t, up)
+			again := parse(t, session(), one(t, wire.AppendUpdates(nil, up.Announced, ibgp())))
+			require.Len(t, again.Announced, 1)
+			assert.Equal(t, a, again.Announced[0].Attrs)
+		})
+	}
+}
+
 func TestNextHops(t *testing.T) {
 	for name, c := range map[string]struct{ nh, want string }{
 		"IPv4":                {"04 0a630001", "10.99.0.1"},

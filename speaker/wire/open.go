@@ -19,6 +19,7 @@ type Open struct {
 	RouteRefresh         bool
 	EnhancedRouteRefresh bool
 	GracefulRestart      *GracefulRestart // nil = not announced
+	LongLived            *LongLived       // nil = not announced
 	Capabilities         []Capability     // as they came, malformed ones too
 
 	asn2 uint16
@@ -137,7 +138,23 @@ func (o *Open) capability(c Capability) {
 		// RFC 4724 §3: of several, the last one counts.
 		g := c.gracefulRestart()
 		o.GracefulRestart = &g
+	case CapLongLivedGR:
+		l := c.longLived()
+		o.LongLived = &l
 	}
+}
+
+// With gives o with c in place of its capabilities of the same code, or added.
+func (o Open) With(c Capability) Open {
+	kept := make([]Capability, 0, len(o.Capabilities)+1)
+	for _, k := range o.Capabilities {
+		if k.Code != c.Code {
+			kept = append(kept, k)
+		}
+	}
+	o.Capabilities = append(kept, c)
+	o.capability(c)
+	return o
 }
 
 // CapabilityNames lists what was announced, for people, in wire order without repetition.
@@ -182,44 +199,9 @@ func (c Capability) needed() bool {
 	switch c.Code {
 	case CapMultiProtocol:
 		return c.wellFormed() && c.family() == EVPN
-	case CapFourOctetAS, CapRouteRefresh, CapGracefulRestart:
+	case CapFourOctetAS, CapRouteRefresh, CapGracefulRestart, CapLongLivedGR:
 		return true
 	default:
 		return false
-	}
-}
-
-// SetRestartBits gives a copy of our own OPEN, header included, in which the graceful restart
-// capability says whether we restart (R bit) and kept forwarding for EVPN (F bit):
-// GoBGP sets F equal to R, whatever the truth (RFC 4724 §3). An OPEN without the capability, or one
-// that this package cannot read, is copied as it is.
-func SetRestartBits(openMsg []byte, restarting, forwarding bool) []byte {
-	out := clone(openMsg)
-	if len(out) < HeaderLen+openFixed {
-		return out
-	}
-	// An error leaves out as far as it was understood, which is the same message.
-	_ = eachParameter(out[HeaderLen:], func(typ byte, v []byte) *Error {
-		if typ != optCapability {
-			return nil
-		}
-		return eachCapability(v, func(code byte, value []byte) {
-			if c := (Capability{code, value}); code == CapGracefulRestart && c.wellFormed() {
-				setBit(&value[0], grRestarting, restarting)
-				for f := value[2:]; len(f) >= 4; f = f[4:] {
-					if (Family{binary.BigEndian.Uint16(f), f[2]}) == EVPN {
-						setBit(&f[3], grForwarding, forwarding)
-					}
-				}
-			}
-		})
-	})
-	return out
-}
-
-func setBit(o *byte, bit byte, on bool) {
-	*o &^= bit
-	if on {
-		*o |= bit
 	}
 }

@@ -35,6 +35,7 @@ func TestParseOpen(t *testing.T) {
 	assert.Equal(t, 180*time.Second, o.HoldTime)
 	assert.True(t, o.EVPN && o.FourOctetAS && o.ExtendedMessage && o.RouteRefresh && o.EnhancedRouteRefresh)
 	assert.Equal(t, &wire.GracefulRestart{Time: 120 * time.Second}, o.GracefulRestart, "FRR helps others only")
+	assert.Equal(t, &wire.LongLived{EVPN: true, Forwarding: true}, o.LongLived)
 	assert.Equal(t, []string{"multiprotocol(l2vpn-evpn)", "route-refresh-old", "route-refresh", "enhanced-route-refresh", "4-octet-as", "extended-message",
 		"add-path", "fqdn(leaf-1-aa)", "graceful-restart", "long-lived-graceful-restart"}, o.CapabilityNames())
 
@@ -76,19 +77,20 @@ func TestParseOpenErrors(t *testing.T) {
 // TestMalformedCapability counts as not announced, and does not reach GoBGP.
 func TestMalformedCapability(t *testing.T) {
 	for name, c := range map[string]string{
-		"multiprotocol":    "01 03 0019 00",
-		"4-octet-as":       "41 02 0000",
-		"graceful-restart": "40 01 00",
-		"fqdn":             "49 02 09 00",
-		"add-path":         "45 03 0019 46",
-		"software-version": "4b 01 09",
+		"multiprotocol":               "01 03 0019 00",
+		"4-octet-as":                  "41 02 0000",
+		"graceful-restart":            "40 01 00",
+		"fqdn":                        "49 02 09 00",
+		"add-path":                    "45 03 0019 46",
+		"software-version":            "4b 01 09",
+		"long-lived-graceful-restart": "47 06 0019 46 00 0000",
 	} {
 		t.Run(name, func(t *testing.T) {
 			v := octets(t, c)
 			body := append(octets(t, "04 fde8 00b4 0a630001"), byte(len(v)+2), 2, byte(len(v)))
 			o, err := wire.ParseOpen(append(body, v...))
 			require.NoError(t, err)
-			assert.False(t, o.EVPN || o.FourOctetAS || o.GracefulRestart != nil)
+			assert.False(t, o.EVPN || o.FourOctetAS || o.GracefulRestart != nil || o.LongLived != nil)
 			assert.Equal(t, []string{name + "(malformed)"}, o.CapabilityNames())
 			assert.Len(t, o.Message(), wire.HeaderLen+10)
 		})
@@ -129,16 +131,34 @@ func TestOpenForGoBGP(t *testing.T) {
 	})
 }
 
-func TestSetRestartBits(t *testing.T) {
-	msg := wire.Message(wire.TypeOpen, octets(t, openGR))
-	for _, c := range []struct{ restarting, forwarding bool }{{false, false}, {true, false}, {false, true}, {true, true}} {
-		out := wire.SetRestartBits(msg, c.restarting, c.forwarding)
-		o, err := wire.ParseOpen(out[wire.HeaderLen:])
+// TestRestartCapabilities: what is written is what was meant, in the place of what was there.
+func TestRestartCapabilities(t *testing.T) {
+	o, err := wire.ParseOpen(octets(t, openGR))
+	require.NoError(t, err)
+	for _, g := range []wire.GracefulRestart{
+		{Time: 120 * time.Second, EVPN: true},
+		{Time: 4095 * time.Second, EVPN: true, Restarting: true, Forwarding: true},
+		{Notification: true},
+	} {
+		w := o.With(g.Capability())
+		assert.Equal(t, &g, w.GracefulRestart)
+		assert.Len(t, w.Capabilities, len(o.Capabilities))
+		re, err := wire.ParseOpen(w.Message()[wire.HeaderLen:])
 		require.NoError(t, err)
-		assert.Equal(t, &wire.GracefulRestart{Restarting: c.restarting, Forwarding: c.forwarding, EVPN: true, Time: 120 * time.Second}, o.GracefulRestart)
-		assert.Equal(t, msg, wire.SetRestartBits(out, false, false), "nothing else changed")
+		assert.Equal(t, &g, re.GracefulRestart)
 	}
-	assert.Equal(t, []byte{1, 2}, wire.SetRestartBits([]byte{1, 2}, true, true))
+	for _, l := range []wire.LongLived{{}, {EVPN: true, Forwarding: true}, {EVPN: true, Time: (1<<24 - 1) * time.Second}} {
+		w := o.With(l.Capability())
+		assert.Len(t, w.Capabilities, len(o.Capabilities)+1)
+		re, err := wire.ParseOpen(w.Message()[wire.HeaderLen:])
+		require.NoError(t, err)
+		assert.Equal(t, &l, re.LongLived)
+		_, err = bgp.ParseBGPMessage(w.Message())
+		require.NoError(t, err)
+	}
+	o, err = wire.ParseOpen(octets(t, "04 fde8 00b4 0a630001 12 02 10 47 0e 0001 01 80 000001 0019 46 80 00003c"))
+	require.NoError(t, err)
+	assert.Equal(t, &wire.LongLived{EVPN: true, Forwarding: true, Time: time.Minute}, o.LongLived)
 }
 
 func TestReadMessageErrors(t *testing.T) {

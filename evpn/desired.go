@@ -106,7 +106,7 @@ func ownInfo(r Route) RouteInfo {
 }
 
 func (p *path) info() RouteInfo {
-	i := RouteInfo{Route: p.Route, Neighbor: p.nb.addr, Stale: p.stale, Reason: p.reason()}
+	i := RouteInfo{Route: p.Route, Neighbor: p.nb.addr, Stale: p.stale, LongLivedStale: p.Attrs.LLGRStale, Reason: p.reason()}
 	for _, v := range p.set.imports {
 		i.VNIs = append(i.VNIs, v.vni)
 	}
@@ -207,7 +207,7 @@ func (c *Core) macInfo(m *macEntry) (MACInfo, bool) {
 	case ownRemote:
 		a := m.best.set.attrs
 		i.Origin, i.VTEP, i.Stale = OriginRemote, a.NextHop, m.best.stale
-		i.Sequence, i.Sticky = a.Mobility.Sequence, a.Mobility.Sticky
+		i.Sequence, i.Sticky, i.LongLivedStale = a.Mobility.Sequence, a.Mobility.Sticky, a.LLGRStale
 		for p := m.head; p != nil; p = p.next {
 			if p.namesIP() && p.set.attrs.NextHop == a.NextHop {
 				i.IPs = append(i.IPs, p.Key.IP)

@@ -27,8 +27,10 @@ type MACInfo struct {
 	Sticky    bool
 	Duplicate bool
 	Stale     bool // from a neighbour that restarts
-	Moves     int  // inside the detection window
-	Frozen    time.Time
+	// LongLivedStale says that it is there for want of anything better (RFC 9494).
+	LongLivedStale bool
+	Moves          int // inside the detection window
+	Frozen         time.Time
 }
 
 // RouteInfo is one route: received when Neighbor is set, else our own.
@@ -38,7 +40,9 @@ type RouteInfo struct {
 	VNIs     []VNI // that import it
 	Best     bool
 	Stale    bool
-	Reason   Reason // why it is not used
+	// LongLivedStale: of a neighbour that is away for long, or so marked by others (RFC 9494).
+	LongLivedStale bool
+	Reason         Reason // why it is not used
 }
 
 // Imported reports whether some VNI imports the route's targets.

@@ -142,9 +142,11 @@ func ipv4Daemon() *fakeDaemon {
 	f.neighbors = []api.Neighbor{{
 		Address: ip("10.0.0.253"), ASN: 65000, State: "active", Description: "rr2", Capabilities: []string{},
 		Drops: map[string]uint64{}, LastError: "dial tcp 10.0.0.253:179: connect: connection refused",
+		StaleSeconds: 43, LongLivedStaleSeconds: 3643,
 	}, {
 		Address: ip("10.0.0.254"), ASN: 65000, RouterID: ip("10.0.0.254"), State: "established", UptimeSeconds: 306,
-		Description: "rr1", HoldTimeSeconds: 90, KeepaliveSeconds: 30, GracefulRestart: true, LocalAddress: ip("10.0.0.1"),
+		Description: "rr1", HoldTimeSeconds: 90, KeepaliveSeconds: 30, GracefulRestart: true,
+		LongLived: api.LongLived{Announced: true, AnnouncedSeconds: 7200, Forwarding: true, AgreedSeconds: 3600}, LocalAddress: ip("10.0.0.1"),
 		Capabilities: []string{"4-octet-as", "graceful-restart", "l2vpn-evpn", "route-refresh"}, Flaps: 1,
 		RoutesReceived: 5, RoutesAccepted: 3, RoutesShed: 1, RoutesAdvertised: 2, MessagesIn: 40, MessagesOut: 38,
 		Drops: map[string]uint64{"label 0": 2, "unknown route type": 1}, LastError: "hold timer expired",
@@ -168,6 +170,8 @@ func ipv4Daemon() *fakeDaemon {
 		{VNI: 100, MAC: mac("02:00:00:00:00:01"), IPs: []netip.Addr{ip("192.0.2.1")}, Origin: evpn.OriginLocal, Port: "veth1", Installed: true},
 		{VNI: 100, MAC: mac("02:00:00:00:00:02"), IPs: []netip.Addr{ip("192.0.2.2"), ip("2001:db8::2")}, Origin: evpn.OriginRemote, VTEP: ip("10.0.0.2"), Sequence: 3, Installed: true},
 		{VNI: 100, MAC: mac("02:00:00:00:00:03"), IPs: []netip.Addr{}, Origin: evpn.OriginRemote, VTEP: ip("10.0.0.2"), Sticky: true, Duplicate: true, Moves: 5},
+		{VNI: 100, MAC: mac("02:00:00:00:00:04"), IPs: []netip.Addr{}, Origin: evpn.OriginRemote, VTEP: ip("10.0.0.2"), Stale: true, Installed: true},
+		{VNI: 100, MAC: mac("02:00:00:00:00:05"), IPs: []netip.Addr{}, Origin: evpn.OriginRemote, VTEP: ip("10.0.0.2"), Stale: true, LongLivedStale: true, Installed: true},
 	}
 	f.routes = []api.Route{{
 		Type: 2, TypeName: "mac-ip", RD: "10.0.0.1:1", ESI: evpn.ESI{}.String(), VNI: 100, MAC: "02:00:00:00:00:01", NextHop: ip("10.0.0.1"),
@@ -175,7 +179,7 @@ func ipv4Daemon() *fakeDaemon {
 	}, {
 		Type: 2, TypeName: "mac-ip", RD: "10.0.0.2:1", ESI: evpn.ESI{}.String(), VNI: 100, MAC: "02:00:00:00:00:02", IP: ip("192.0.2.2"),
 		NextHop: ip("10.0.0.2"), RouteTargets: targets("65000:100"), Encapsulation: []uint16{8}, Sequence: 3, Neighbor: ip("10.0.0.254"),
-		Best: true, Imported: true, ImportedBy: []evpn.VNI{100},
+		Best: true, Stale: true, LongLivedStale: true, Imported: true, ImportedBy: []evpn.VNI{100},
 	}, {
 		Type: 2, TypeName: "mac-ip", RD: "10.0.0.3:1", ESI: evpn.ESI{}.String(), VNI: 300, MAC: "02:00:00:00:00:07",
 		NextHop: ip("10.0.0.3"), RouteTargets: targets("65000:300"), Encapsulation: []uint16{8}, Neighbor: ip("10.0.0.254"),

@@ -122,7 +122,8 @@ func addMAC(t *table, m api.MAC) {
 		style style
 	}{
 		{m.Sticky, "sticky", plain},
-		{m.Stale, "stale", warned},
+		{m.Stale && !m.LongLivedStale, "stale", warned},
+		{m.LongLivedStale, "long-lived-stale", warned},
 		{!m.Installed && m.Origin != evpn.OriginLocal, "pending", warned},
 		{m.Duplicate, "duplicate", bad},
 	} {

@@ -99,7 +99,9 @@ func neighborPairs(n api.Neighbor) *pairs {
 		p.add("Timers", fmt.Sprintf("hold %ds, keepalive %ds", n.HoldTimeSeconds, n.KeepaliveSeconds))
 		p.add("Capabilities", joinShown(n.Capabilities, ", "))
 		p.add("Graceful restart", yesNo(n.GracefulRestart))
+		p.add("Long-lived stale routes", longLived(n.LongLived))
 	}
+	p.add("Stale routes", staleLeft(n))
 	p.add("Local address", n.LocalAddress)
 	if n.Dynamic {
 		p.add("Dynamic, from", n.Prefix)
@@ -115,6 +117,33 @@ func neighborPairs(n api.Neighbor) *pairs {
 	}
 	p.add("Last error", n.LastError)
 	return p
+}
+
+// longLived says how long routes stay after the restart time.
+func longLived(l api.LongLived) string {
+	switch {
+	case l.AgreedSeconds > 0:
+		return fmt.Sprintf("kept for %s, neighbour asks for %s", duration(l.AgreedSeconds), duration(l.AnnouncedSeconds))
+	case l.Announced:
+		return fmt.Sprintf("not kept, neighbour asks for %s", duration(l.AnnouncedSeconds))
+	default:
+		return "not kept"
+	}
+}
+
+// staleLeft says what becomes of routes of the session before; "" when there are none.
+func staleLeft(n api.Neighbor) string {
+	long := n.LongLivedStaleSeconds - n.StaleSeconds
+	switch {
+	case n.LongLivedStaleSeconds == 0:
+		return ""
+	case n.StaleSeconds == 0:
+		return fmt.Sprintf("long-lived stale, gone in %s", duration(long))
+	case long == 0:
+		return fmt.Sprintf("gone in %s", duration(n.StaleSeconds))
+	default:
+		return fmt.Sprintf("long-lived stale in %s, gone %s later", duration(n.StaleSeconds), duration(long))
+	}
 }
 
 func yesNo(b bool) string {

@@ -98,7 +98,10 @@ func addRoute(t *table, r api.Route) {
 	if r.Sequence > 0 {
 		notes = append(notes, fmt.Sprintf("sequence %d", r.Sequence))
 	}
-	if r.Stale {
+	switch {
+	case r.LongLivedStale:
+		notes, level = append(notes, "long-lived stale"), warned
+	case r.Stale:
 		notes, level = append(notes, "stale"), warned
 	}
 	if r.Reason != "" {

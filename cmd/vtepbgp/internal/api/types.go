@@ -70,30 +70,43 @@ type ReloadSummary struct {
 
 // Neighbor is one BGP neighbour.
 type Neighbor struct {
-	Address              netip.Addr        `json:"address"`
-	Prefix               string            `json:"prefix"` // of a dynamic neighbour
-	Description          string            `json:"description"`
-	ASN                  uint32            `json:"asn"`
-	RouterID             netip.Addr        `json:"router_id"`
-	State                string            `json:"state"`
-	UptimeSeconds        int64             `json:"uptime_seconds"` // since established; 0 otherwise
-	Dynamic              bool              `json:"dynamic"`
-	Passive              bool              `json:"passive"`
-	RouteReflectorClient bool              `json:"route_reflector_client"`
-	LocalAddress         netip.Addr        `json:"local_address"`
-	HoldTimeSeconds      int               `json:"hold_time_seconds"` // negotiated
-	KeepaliveSeconds     int               `json:"keepalive_seconds"`
-	GracefulRestart      bool              `json:"graceful_restart"`
-	Capabilities         []string          `json:"capabilities"`
-	RoutesReceived       int               `json:"routes_received"`
-	RoutesAccepted       int               `json:"routes_accepted"`
-	RoutesShed           int               `json:"routes_shed"`
-	RoutesAdvertised     int               `json:"routes_advertised"`
-	MessagesIn           uint64            `json:"messages_in"`
-	MessagesOut          uint64            `json:"messages_out"`
-	Flaps                uint64            `json:"flaps"`
-	Drops                map[string]uint64 `json:"drops"` // by reason; {} when none
-	LastError            string            `json:"last_error"`
+	Address              netip.Addr `json:"address"`
+	Prefix               string     `json:"prefix"` // of a dynamic neighbour
+	Description          string     `json:"description"`
+	ASN                  uint32     `json:"asn"`
+	RouterID             netip.Addr `json:"router_id"`
+	State                string     `json:"state"`
+	UptimeSeconds        int64      `json:"uptime_seconds"` // since established; 0 otherwise
+	Dynamic              bool       `json:"dynamic"`
+	Passive              bool       `json:"passive"`
+	RouteReflectorClient bool       `json:"route_reflector_client"`
+	LocalAddress         netip.Addr `json:"local_address"`
+	HoldTimeSeconds      int        `json:"hold_time_seconds"` // negotiated
+	KeepaliveSeconds     int        `json:"keepalive_seconds"`
+	GracefulRestart      bool       `json:"graceful_restart"`
+	LongLived            LongLived  `json:"long_lived_graceful_restart"`
+	// StaleSeconds is how long the routes of the session before still stay as stale, and
+	// LongLivedStaleSeconds how long they stay in all; both 0 when there are none.
+	StaleSeconds          int64             `json:"stale_seconds"`
+	LongLivedStaleSeconds int64             `json:"long_lived_stale_seconds"`
+	Capabilities          []string          `json:"capabilities"`
+	RoutesReceived        int               `json:"routes_received"`
+	RoutesAccepted        int               `json:"routes_accepted"`
+	RoutesShed            int               `json:"routes_shed"`
+	RoutesAdvertised      int               `json:"routes_advertised"`
+	MessagesIn            uint64            `json:"messages_in"`
+	MessagesOut           uint64            `json:"messages_out"`
+	Flaps                 uint64            `json:"flaps"`
+	Drops                 map[string]uint64 `json:"drops"` // by reason; {} when none
+	LastError             string            `json:"last_error"`
+}
+
+// LongLived is what became of long-lived graceful restart (RFC 9494) in a neighbour's session.
+type LongLived struct {
+	Announced        bool  `json:"announced"` // by the neighbour, for EVPN
+	AnnouncedSeconds int64 `json:"announced_seconds"`
+	Forwarding       bool  `json:"forwarding"`     // it kept forwarding over a restart
+	AgreedSeconds    int64 `json:"agreed_seconds"` // its routes stay this long after its restart time; 0 = not at all
 }
 
 // VNI is one VXLAN network.
@@ -128,7 +141,9 @@ type MAC struct {
 	Sticky    bool         `json:"sticky"`
 	Duplicate bool         `json:"duplicate"`
 	Stale     bool         `json:"stale"` // from a neighbour that restarts
-	Moves     int          `json:"moves"` // inside the detection window
+	// LongLivedStale says that it is there for want of anything better.
+	LongLivedStale bool `json:"long_lived_stale"`
+	Moves          int  `json:"moves"` // inside the detection window
 	// Installed says that the kernel holds the row: the FDB row of a remote or
 	// static MAC. A local MAC is in the kernel by nature.
 	Installed bool `json:"installed"`
@@ -159,27 +174,28 @@ type FloodVTEP struct {
 
 // Route is one EVPN route: received when Neighbor is set, else our own.
 type Route struct {
-	Type          uint8              `json:"type"`
-	TypeName      string             `json:"type_name"`
-	RD            string             `json:"rd"`
-	EthernetTag   uint32             `json:"ethernet_tag"`
-	ESI           string             `json:"esi"`
-	VNI           evpn.VNI           `json:"vni"`
-	MAC           string             `json:"mac"`
-	IP            netip.Addr         `json:"ip"`
-	Prefix        string             `json:"prefix"`
-	NextHop       netip.Addr         `json:"next_hop"`
-	RouteTargets  []evpn.RouteTarget `json:"route_targets"`
-	Encapsulation []uint16           `json:"encapsulation"`
-	Sequence      uint32             `json:"sequence"`
-	Sticky        bool               `json:"sticky"`
-	Neighbor      netip.Addr         `json:"neighbor"`
-	Local         bool               `json:"local"`
-	Best          bool               `json:"best"`
-	Stale         bool               `json:"stale"`
-	Imported      bool               `json:"imported"`
-	ImportedBy    []evpn.VNI         `json:"imported_by"`
-	Reason        evpn.Reason        `json:"reason"` // why it is not used
+	Type           uint8              `json:"type"`
+	TypeName       string             `json:"type_name"`
+	RD             string             `json:"rd"`
+	EthernetTag    uint32             `json:"ethernet_tag"`
+	ESI            string             `json:"esi"`
+	VNI            evpn.VNI           `json:"vni"`
+	MAC            string             `json:"mac"`
+	IP             netip.Addr         `json:"ip"`
+	Prefix         string             `json:"prefix"`
+	NextHop        netip.Addr         `json:"next_hop"`
+	RouteTargets   []evpn.RouteTarget `json:"route_targets"`
+	Encapsulation  []uint16           `json:"encapsulation"`
+	Sequence       uint32             `json:"sequence"`
+	Sticky         bool               `json:"sticky"`
+	Neighbor       netip.Addr         `json:"neighbor"`
+	Local          bool               `json:"local"`
+	Best           bool               `json:"best"`
+	Stale          bool               `json:"stale"`
+	LongLivedStale bool               `json:"long_lived_stale"`
+	Imported       bool               `json:"imported"`
+	ImportedBy     []evpn.VNI         `json:"imported_by"`
+	Reason         evpn.Reason        `json:"reason"` // why it is not used
 }
 
 // ReloadResult is what a reload did.

@@ -112,6 +112,15 @@ func (d *daemon) Neighbors(ctx context.Context) ([]api.Neighbor, error) {
 			RoutesReceived: n.RoutesReceived, RoutesAccepted: accepted[i], RoutesShed: n.RoutesShed, RoutesAdvertised: n.RoutesAdvertised,
 			MessagesIn: n.MessagesIn, MessagesOut: n.MessagesOut, Flaps: n.Flaps, Drops: n.Drops, LastError: n.LastError,
 		}
+		if l := n.LongLived; l != nil {
+			a.LongLived = api.LongLived{
+				Announced: true, AnnouncedSeconds: int64(l.Announced.Seconds()), Forwarding: l.Forwarding, AgreedSeconds: int64(l.Agreed.Seconds()),
+			}
+		}
+		if !n.StaleUntil.IsZero() {
+			a.StaleSeconds = max(0, int64(time.Until(n.StaleUntil).Seconds()))
+			a.LongLivedStaleSeconds = max(0, int64(time.Until(n.LongLivedUntil).Seconds()))
+		}
 		if n.Prefix.IsValid() {
 			a.Prefix = n.Prefix.String()
 		}
@@ -277,7 +286,7 @@ func (d *daemon) macsOf(ctx context.Context, vni evpn.VNI, f api.MACFilter, yiel
 func (d *daemon) mac(m evpn.MACInfo) api.MAC {
 	return api.MAC{
 		VNI: m.VNI, MAC: m.MAC, IPs: notNil(m.IPs), Origin: m.Origin, VTEP: m.VTEP, Port: m.Port,
-		Sequence: m.Sequence, Sticky: m.Sticky, Duplicate: m.Duplicate, Stale: m.Stale, Moves: m.Moves,
+		Sequence: m.Sequence, Sticky: m.Sticky, Duplicate: m.Duplicate, Stale: m.Stale, LongLivedStale: m.LongLivedStale, Moves: m.Moves,
 		Installed: m.Origin == evpn.OriginLocal || d.kernel.Installed(evpn.RowKey{Kind: evpn.MACRow, VNI: m.VNI, MAC: m.MAC}),
 	}
 }
@@ -321,7 +330,7 @@ func route(r evpn.RouteInfo) api.Route {
 	a := api.Route{
 		Type: uint8(r.Key.Type), TypeName: r.Key.Type.String(), RD: r.Key.RD.String(), EthernetTag: r.Key.Tag,
 		ESI: r.ESI.String(), VNI: r.VNI(), Neighbor: r.Neighbor, Local: !r.Neighbor.IsValid(),
-		Best: r.Best, Stale: r.Stale, Imported: r.Imported(), ImportedBy: notNil(r.VNIs), Reason: r.Reason,
+		Best: r.Best, Stale: r.Stale, LongLivedStale: r.LongLivedStale, Imported: r.Imported(), ImportedBy: notNil(r.VNIs), Reason: r.Reason,
 		RouteTargets: []evpn.RouteTarget{}, Encapsulation: []uint16{},
 	}
 	switch r.Key.Type {

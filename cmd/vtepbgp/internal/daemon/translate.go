@@ -82,6 +82,7 @@ func speakerConfig(cfg *config.Config, restarting bool) speaker.Config {
 			RouteReflectorClient: n.RouteReflectorClient, Passive: n.Passive, TTLSecurity: n.TTLSecurity,
 			EBGPMultihop: n.EBGPMultihop, MaxPrefixes: n.MaxPrefixes,
 			HoldTime: n.HoldTime, KeepaliveTime: n.KeepaliveTime, ConnectRetry: n.ConnectRetry,
+			LongLivedStaleTime: n.LongLivedStaleTime,
 		})
 	}
 	return s

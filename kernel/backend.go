@@ -65,6 +65,7 @@ type Link struct {
 	MAC    evpn.MAC
 	Up     bool // administratively
 	Loop   bool // a loopback
+	IPv6   bool // IPv6 is on (disable_ipv6, and an MTU of 1280 at least)
 
 	VXLAN  VXLANAttributes  // when Kind is "vxlan"
 	Bridge BridgeAttributes // when Kind is "bridge"

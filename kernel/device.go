@@ -38,7 +38,7 @@ type deviceState struct {
 	managed  bool     // the VXLAN device carries our mark
 	mtu      int
 	bridgeUp bool
-	suppress bool // neigh_suppress is on and the bridge can answer
+	missing  []string // what suppression needs and has not
 	ports    []string
 }
 

@@ -50,7 +50,7 @@ func (p *plan) judge() {
 	if br == nil || br.Kind != "bridge" || (d != nil && d.Master != br.Index) {
 		p.bridge = nil
 	}
-	st.suppress = st.up && d.Port.NeighSuppress
+	p.judgeSuppression(d, br)
 }
 
 func (p *plan) downReason(d *Link) string {
@@ -94,9 +94,6 @@ func (p *plan) findProblems(d *Link) {
 	}
 	if d.Port.Bridge && d.Port.Learning {
 		p.problem("bridge port %s has learning on", d.Name)
-	}
-	if d.Port.Bridge && p.cfg.Suppression && !d.Port.NeighSuppress {
-		p.problem("bridge port %s has neigh_suppress off", d.Name)
 	}
 }
 

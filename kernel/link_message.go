@@ -36,9 +36,31 @@ func decodeLink(body []byte) (l Link, ok bool) {
 			}
 		case unix.IFLA_LINKINFO:
 			decodeLinkInfo(a.value, &l)
+		case unix.IFLA_AF_SPEC:
+			l.IPv6 = decodeIPv6(a.value)
 		}
 	}
 	return l, true
+}
+
+// decodeIPv6 says whether IPv6 is on. The kernel leaves the family out when the whole
+// machine or the link (an MTU below 1280) does without.
+func decodeIPv6(b []byte) bool {
+	const (
+		inet6Conf   = 2  // IFLA_INET6_CONF, the settings below net.ipv6.conf, each 32 bits
+		disableIPv6 = 26 // DEVCONF_DISABLE_IPV6
+	)
+	for family, rest, more := nextAttribute(b); more; family, rest, more = nextAttribute(rest) {
+		if family.typ != unix.AF_INET6 {
+			continue
+		}
+		for a, rest, more := nextAttribute(family.value); more; a, rest, more = nextAttribute(rest) {
+			if a.typ == inet6Conf && len(a.value) >= 4*(disableIPv6+1) {
+				return native.Uint32(a.value[4*disableIPv6:]) == 0
+			}
+		}
+	}
+	return false
 }
 
 func decodeLinkInfo(b []byte, l *Link) {

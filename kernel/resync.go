@@ -48,6 +48,9 @@ func (k *Kernel) resync(sub Subscription) error {
 		k.sweep(in)
 	}
 	k.stats.Resyncs[why]++
+	if why == "periodic" {
+		k.wantLinks(0) // sysctls change without an event
+	}
 	if why != "start" && why != "config" {
 		k.stats.ResyncChanges += uint64(max(0, k.disturbed()-repairs))
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/vtepbgp/vtepbgp/evpn"
 )
@@ -21,10 +22,13 @@ type VNIStatus struct {
 	Reason      string   // why not up
 	Problems    []string // never nil
 	Ports       []string // of the bridge, without the device; never nil
-	Suppression bool     // neigh_suppress is on and in effect
-	LocalMACs   int
-	Wanted      int // rows asked for
-	Failing     int // rows that the kernel refuses
+
+	SuppressionState   string   // whether ARP and ND are answered here: "ready", "not ready", "off"
+	SuppressionMissing []string // why not ready, and what to do; never nil
+
+	LocalMACs int
+	Wanted    int // rows asked for
+	Failing   int // rows that the kernel refuses
 }
 
 // Status lists the configured VNIs in order.
@@ -50,9 +54,13 @@ func (k *Kernel) Status() []VNIStatus {
 			MTU: in.state.mtu, Managed: in.state.managed,
 			Up: in.state.up, Reason: in.state.reason,
 			Problems: append([]string{}, in.state.problems...), Ports: append([]string{}, in.state.ports...),
-			Suppression: in.state.suppress, LocalMACs: in.localMACs,
-			Wanted:  in.wantedFloods + in.wantedMACs + in.wantedNeighbors,
-			Failing: failing[vni],
+			LocalMACs: in.localMACs,
+			Wanted:    in.wantedFloods + in.wantedMACs + in.wantedNeighbors,
+			Failing:   failing[vni],
+		}
+		st.SuppressionState, st.SuppressionMissing = in.suppression()
+		if st.Up && len(st.SuppressionMissing) > 0 {
+			st.Problems = append(st.Problems, "ARP and ND suppression is not ready: "+strings.Join(st.SuppressionMissing, "; "))
 		}
 		if st.Failing > 0 {
 			st.Problems = append(st.Problems, fmt.Sprintf("the kernel refuses %d rows: %s", st.Failing, example[vni]))

@@ -311,8 +311,9 @@ func (k *Kernel) wrote(w write, err error, now time.Time) {
 		}
 		return
 	}
-	if len(k.failures) > 0 {
+	if k.failures[w.key()] != nil {
 		delete(k.failures, w.key())
+		k.wantLinks(linkDebounce) // not all that stood in the way has events of its own
 	}
 	switch w.effect {
 	case setFlood, deleteFlood:

@@ -57,6 +57,7 @@ func NewFake() *Fake {
 func (f *Fake) add(l kernel.Link) *kernel.Link {
 	f.next++
 	l.Index = f.next
+	l.IPv6 = l.MTU >= 1280
 	if !l.Loop {
 		l.MAC = evpn.MAC{0x0e, 0, 0, 0, byte(f.next >> 8), byte(f.next)}
 	}
@@ -82,6 +83,24 @@ func (f *Fake) SetAddress(device string, ip netip.Addr, on bool) {
 		f.addrs = append(f.addrs, a)
 	}
 	f.changed()
+}
+
+// SetIPv6 turns IPv6 on a link on or off. Off takes its addresses and neighbours; that
+// it is on again nobody is told.
+func (f *Fake) SetIPv6(device string, on bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	l := f.byName(device)
+	l.IPv6 = on
+	if on {
+		return
+	}
+	f.addrs = slices.DeleteFunc(f.addrs, func(a kernel.Address) bool { return a.Index == l.Index && a.IP.Is6() })
+	for ip := range f.neighbors[l.Index] {
+		if ip.Is6() {
+			f.removeNeighbor(l.Index, ip)
+		}
+	}
 }
 
 func (f *Fake) byName(name string) *kernel.Link {

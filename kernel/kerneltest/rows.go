@@ -151,6 +151,9 @@ func (f *Fake) writeTunnel(l *kernel.Link, op kernel.NeighborOp) error {
 }
 
 func (f *Fake) writeNeighbor(op kernel.NeighborOp) error {
+	if l := f.links[op.Index]; op.Family == unix.AF_INET6 && op.Verb != kernel.Delete && !l.IPv6 {
+		return unix.EINVAL // "IPv6 is disabled on this device"
+	}
 	rows := f.neighbors[op.Index]
 	if op.Verb == kernel.Delete {
 		if rows[op.Addr] == nil {

@@ -16,6 +16,7 @@ func Run(t *testing.T, f Factory) {
 		{"device deleted", deviceDeleted},
 		{"VTEP address comes and goes", addressComesAndGoes},
 		{"bridge interface", bridgeInterface},
+		{"suppression", suppression},
 		{"rows", rows},
 		{"rows over IPv6", rowsIPv6},
 		{"MAC moves between VTEPs", moveRemote},

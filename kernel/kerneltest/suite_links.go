@@ -2,6 +2,7 @@ package kerneltest
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -29,7 +30,8 @@ func createDevices(t *testing.T, f Factory) {
 	require.Len(t, st, 1)
 	assert.Equal(t, kernel.VNIStatus{
 		VNI: 100, Device: "vxlan100", Bridge: "br100", DeviceIndex: int(d.Index), BridgeIndex: int(br.Index),
-		MTU: 1550, Managed: true, Up: true, Problems: []string{}, Ports: []string{"p1", "p2"}, Suppression: true,
+		MTU: 1550, Managed: true, Up: true, Problems: []string{}, Ports: []string{"p1", "p2"},
+		SuppressionState: kernel.SuppressionReady, SuppressionMissing: []string{},
 	}, st[0])
 
 	// A second start finds everything as it should be.
@@ -73,7 +75,9 @@ func adoptDevices(t *testing.T, f Factory) {
 		"device vxlan100 learns from the data path (made without nolearning)",
 		"device vxlan100 has local address 10.0.0.2 instead of 10.0.0.1",
 		"bridge port vxlan100 has learning on",
-		"bridge port vxlan100 has neigh_suppress off",
+		"ARP and ND suppression is not ready: device vxlan100 learns MACs from the tunnel: ip link set vxlan100 type vxlan nolearning; " +
+			"bridge port vxlan100 learns MACs from the tunnel: bridge link set dev vxlan100 learning off; " +
+			"bridge port vxlan100 has neigh_suppress off: bridge link set dev vxlan100 neigh_suppress on (Linux 4.15 or later)",
 	}, r.k.Status()[0].Problems)
 
 	// With manage, port settings are repaired; what the operator made it with stays.
@@ -183,4 +187,50 @@ func bridgeInterface(t *testing.T, f Factory) {
 	r.wantEvents(evpn.LocalIPLearned{VNI: 100, IP: gateway, MAC: mac})
 	w.SetAddress(t, "br100", gateway, false)
 	r.wantEvents(evpn.LocalIPGone{VNI: 100, IP: gateway, MAC: mac})
+}
+
+// suppression says when hosts get no answers, and why, also when the reason is a sysctl.
+func suppression(t *testing.T, f Factory) {
+	r := start(t, underlay(t, f), oneVNI(), 0)
+	wantState := func(state string, missing ...string) {
+		t.Helper()
+		if missing == nil {
+			missing = []string{}
+		}
+		r.eventually(func() bool {
+			st := r.k.Status()[0]
+			return st.SuppressionState == state && slices.Equal(st.SuppressionMissing, missing)
+		}, state)
+	}
+	r.set(remote(100, macB, vtepB), binding(100, "192.0.2.11", macB), binding(100, "2001:db8::11", macB))
+	both := []string{
+		"192.0.2.11 dev br100 lladdr 02:00:00:00:00:0b extern_learn NOARP proto 229",
+		"2001:db8::11 dev br100 lladdr 02:00:00:00:00:0b extern_learn NOARP proto 229",
+	}
+	r.wantNeighbors(both...)
+	wantState(kernel.SuppressionReady)
+
+	on := true
+	require.NoError(t, r.raw.SetLink(r.link("p1").Index, kernel.LinkSettings{NeighSuppress: &on}))
+	wantState(kernel.SuppressionNotReady,
+		"port p1 has neigh_suppress on, so that its hosts get no answers: bridge link set dev p1 neigh_suppress off")
+	assert.Equal(t, []string{"ARP and ND suppression is not ready: " +
+		"port p1 has neigh_suppress on, so that its hosts get no answers: bridge link set dev p1 neigh_suppress off"}, r.k.Status()[0].Problems)
+	on = false
+	require.NoError(t, r.raw.SetLink(r.link("p1").Index, kernel.LinkSettings{NeighSuppress: &on}))
+	wantState(kernel.SuppressionReady)
+
+	r.SetIPv6(t, "br100", false)
+	wantState(kernel.SuppressionNotReady,
+		"bridge br100 has no IPv6, so that ND is not answered: sysctl -w net.ipv6.conf.br100.disable_ipv6=0")
+	r.wantNeighbors(both[0])
+	r.SetIPv6(t, "br100", true)
+	r.wantNeighbors(both...)
+	wantState(kernel.SuppressionReady)
+
+	cfg := oneVNI()
+	cfg.VNIs[0].Suppression = false
+	require.NoError(t, r.k.Configure(cfg))
+	wantState(kernel.SuppressionOff)
+	assert.False(t, r.link("vxlan100").Port.NeighSuppress)
 }

@@ -2,6 +2,7 @@ package kerneltest
 
 import (
 	"net/netip"
+	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -22,6 +23,7 @@ type World interface {
 	// AddPort makes an Ethernet link whose other end is a host; it is up.
 	AddPort(t testing.TB, name string, mtu int)
 	SetAddress(t testing.TB, device string, ip netip.Addr, on bool)
+	SetIPv6(t testing.TB, device string, on bool)
 	// Frame lets the host behind a port send a frame.
 	Frame(t testing.TB, port string, mac evpn.MAC)
 	// FDB and Neighbors print like bridge(8) and ip(8), without what no test is about.
@@ -56,6 +58,9 @@ func (w FakeWorld) AddPort(_ testing.TB, name string, mtu int) { w.AddDevice(nam
 func (w FakeWorld) SetAddress(_ testing.TB, device string, ip netip.Addr, on bool) {
 	w.Fake.SetAddress(device, ip, on)
 }
+
+// SetIPv6 turns IPv6 on a link on or off.
+func (w FakeWorld) SetIPv6(_ testing.TB, device string, on bool) { w.Fake.SetIPv6(device, on) }
 
 // Frame is a frame from a host.
 func (w FakeWorld) Frame(_ testing.TB, port string, mac evpn.MAC) { w.Fake.Frame(port, mac) }
@@ -109,6 +114,17 @@ func (w RealWorld) SetAddress(t testing.TB, device string, ip netip.Addr, on boo
 		args = append(args, "nodad")
 	}
 	w.IP(t, args...)
+}
+
+// SetIPv6 writes the sysctl disable_ipv6 of a link.
+func (w RealWorld) SetIPv6(t testing.TB, device string, on bool) {
+	value := "1"
+	if on {
+		value = "0"
+	}
+	require.NoError(t, w.Do(func() error {
+		return os.WriteFile("/proc/sys/net/ipv6/conf/"+device+"/disable_ipv6", []byte(value), 0)
+	}))
 }
 
 // Frame sends a broadcast of an experimental EtherType from the far end of the pair.

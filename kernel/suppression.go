@@ -1,0 +1,68 @@
+package kernel
+
+import "fmt"
+
+// The states of ARP and ND suppression of a VNI.
+const (
+	SuppressionReady    = "ready"
+	SuppressionNotReady = "not ready"
+	SuppressionOff      = "off" // not configured
+)
+
+// judgeSuppression lists what keeps the bridge from answering ARP and ND for remote
+// hosts, each with what to do about it (net/bridge/br_arp_nd_proxy.c, Linux 6.18;
+// lab/suppression_kernel_lab_test.go holds these facts).
+func (p *plan) judgeSuppression(d, br *Link) {
+	if !p.cfg.Suppression {
+		return
+	}
+	if !p.state.up {
+		p.lack("the VNI is down: %s", p.state.reason)
+		return
+	}
+	if d.VXLAN.Learning {
+		p.lack("device %s learns MACs from the tunnel: ip link set %s type vxlan nolearning", d.Name, d.Name)
+	}
+	if d.Port.Learning {
+		p.lack("bridge port %s learns MACs from the tunnel: bridge link set dev %s learning off", d.Name, d.Name)
+	}
+	if !d.Port.NeighSuppress {
+		p.lack("bridge port %s has neigh_suppress off: bridge link set dev %s neigh_suppress on (Linux 4.15 or later)", d.Name, d.Name)
+	}
+	if br.Bridge.VLANFiltering {
+		// The neighbour rows are looked up on the bridge's VLAN device then.
+		p.lack("bridge %s filters VLANs: ip link set %s type bridge vlan_filtering 0", br.Name, br.Name)
+	}
+	switch {
+	case br.IPv6:
+	case br.MTU < ipv6MinimumMTU:
+		p.lack("bridge %s has no IPv6, so that ND is not answered: its MTU of %d must be %d or more", br.Name, br.MTU, ipv6MinimumMTU)
+	default:
+		p.lack("bridge %s has no IPv6, so that ND is not answered: sysctl -w net.ipv6.conf.%s.disable_ipv6=0", br.Name, br.Name)
+	}
+	for _, l := range p.s.ports[br.Index] {
+		if l.Index != d.Index && l.Port.NeighSuppress {
+			p.lack("port %s has neigh_suppress on, so that its hosts get no answers: bridge link set dev %s neigh_suppress off", l.Name, l.Name)
+		}
+	}
+}
+
+// ipv6MinimumMTU is RFC 8200 section 5; below it Linux has no IPv6 on a link.
+const ipv6MinimumMTU = 1280
+
+func (p *plan) lack(format string, args ...any) {
+	p.state.missing = append(p.state.missing, fmt.Sprintf(format, args...))
+}
+
+// suppression gives state and lacks for [VNIStatus]. mu is held.
+func (in *instance) suppression() (state string, missing []string) {
+	missing = append([]string{}, in.state.missing...)
+	switch {
+	case !in.cfg.Suppression:
+		return SuppressionOff, missing
+	case len(missing) > 0:
+		return SuppressionNotReady, missing
+	default:
+		return SuppressionReady, missing
+	}
+}

@@ -154,10 +154,11 @@ func ipv4Daemon() *fakeDaemon {
 	f.vnis = []api.VNI{{
 		VNI: 100, Device: "vxlan100", Bridge: "br100", VTEPAddress: ip("10.0.0.1"), MTUBytes: 1450, RD: "10.0.0.1:1",
 		ImportRT: []evpn.ImportTarget{{AnyAdmin: true, Number: 100}}, ExportRT: targets("65000:100"), Flooding: evpn.FloodIngress,
-		Suppression: true, MaxMACs: 1000, LocalMACs: 1, RemoteMACs: 2, VTEPs: 1, State: "up", Problems: []string{},
+		Suppression: true, SuppressionState: "ready", SuppressionMissing: []string{}, MaxMACs: 1000, LocalMACs: 1, RemoteMACs: 2, VTEPs: 1, State: "up", Problems: []string{},
 	}, {
 		VNI: 200, Device: "vxlan200", Bridge: "br200", VTEPAddress: ip("10.0.0.1"), RD: "10.0.0.1:2",
 		ImportRT: []evpn.ImportTarget{{AnyAdmin: true, Number: 200}}, ExportRT: targets("65000:200"), Flooding: evpn.FloodOff,
+		Suppression: true, SuppressionState: "not ready", SuppressionMissing: []string{"the VNI is down: interface br200 does not exist and manage = false"},
 		State: "down", Problems: []string{"interface br200 does not exist and manage = false"},
 	}}
 	f.vteps = []api.VTEP{{Address: ip("10.0.0.2"), VNIs: []evpn.VNI{100, 101, 102, 200}, MACs: 2}}

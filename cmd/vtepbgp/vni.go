@@ -61,12 +61,23 @@ func upDown(state string) cell {
 	return cell{state, bad}
 }
 
+func readiness(state string) cell {
+	switch state {
+	case "ready":
+		return cell{state, good}
+	case "not ready":
+		return cell{state, bad}
+	default:
+		return cell{state, plain}
+	}
+}
+
 func vniTable(vnis []api.VNI) *table {
 	t := newTable(column{name: "VNI", right: true}, column{name: "STATE"}, column{name: "DEVICE"}, column{name: "BRIDGE"},
 		column{name: "LOCAL", right: true}, column{name: "REMOTE", right: true}, column{name: "VTEPS", right: true},
-		column{name: "FLOODING"}, column{name: "RD", kind: moving}, column{name: "PROBLEMS", kind: remark})
+		column{name: "FLOODING"}, column{name: "SUPPRESSION"}, column{name: "RD", kind: moving}, column{name: "PROBLEMS", kind: remark})
 	for _, v := range vnis {
-		t.row(v.VNI, upDown(v.State), v.Device, v.Bridge, v.LocalMACs, v.RemoteMACs, v.VTEPs, v.Flooding, v.RD,
+		t.row(v.VNI, upDown(v.State), v.Device, v.Bridge, v.LocalMACs, v.RemoteMACs, v.VTEPs, v.Flooding, readiness(v.SuppressionState), v.RD,
 			cell{joinShown(v.Problems, "; "), bad})
 	}
 	return t
@@ -84,7 +95,10 @@ func vniPairs(v api.VNI) *pairs {
 	p.add("Export targets", joinShown(v.ExportRT, ", "))
 	p.add("Import targets", joinShown(v.ImportRT, ", "))
 	p.add("Flooding", v.Flooding)
-	p.add("ARP suppression", yesNo(v.Suppression))
+	p.add("ARP/ND suppression", readiness(v.SuppressionState))
+	for _, what := range v.SuppressionMissing {
+		p.add("Missing for it", cell{what, bad})
+	}
 	macs := fmt.Sprintf("%d local, %d remote", v.LocalMACs, v.RemoteMACs)
 	if v.MaxMACs > 0 {
 		macs += fmt.Sprintf(" of at most %d", v.MaxMACs)

@@ -63,7 +63,8 @@ func (b *backend) VNIs(_ context.Context, f api.VNIFilter) ([]api.VNI, error) {
 	return []api.VNI{{
 		VNI: 100, Device: "vxlan100", Bridge: "br100", VTEPAddress: netip.MustParseAddr("10.0.0.1"), MTUBytes: 1450,
 		RD: "10.0.0.1:1", ImportRT: []evpn.ImportTarget{{AnyAdmin: true, Number: 100}}, ExportRT: []evpn.RouteTarget{auto},
-		Flooding: evpn.FloodIngress, Suppression: true, LocalMACs: 1, RemoteMACs: 2, VTEPs: 1, State: "up", Problems: []string{},
+		Flooding: evpn.FloodIngress, Suppression: true,
+		SuppressionState: "not ready", SuppressionMissing: []string{"bridge br100 has no IPv6"}, LocalMACs: 1, RemoteMACs: 2, VTEPs: 1, State: "up", Problems: []string{},
 	}}, nil
 }
 

@@ -121,12 +121,16 @@ type VNI struct {
 	ExportRT    []evpn.RouteTarget  `json:"export_rt"`
 	Flooding    evpn.FloodMode      `json:"flooding"`
 	Suppression bool                `json:"arp_suppression"`
-	MaxMACs     int                 `json:"max_macs"`
-	LocalMACs   int                 `json:"local_macs"`
-	RemoteMACs  int                 `json:"remote_macs"`
-	VTEPs       int                 `json:"vteps"`
-	State       string              `json:"state"` // "up" | "down"
-	Problems    []string            `json:"problems"`
+	// "ready", "not ready" or "off", and what is missing for "ready".
+	SuppressionState   string   `json:"suppression"`
+	SuppressionMissing []string `json:"suppression_missing"`
+
+	MaxMACs    int      `json:"max_macs"`
+	LocalMACs  int      `json:"local_macs"`
+	RemoteMACs int      `json:"remote_macs"`
+	VTEPs      int      `json:"vteps"`
+	State      string   `json:"state"` // "up" | "down"
+	Problems   []string `json:"problems"`
 }
 
 // MAC is one MAC of a VNI.

@@ -155,7 +155,8 @@ func (d *daemon) VNIs(ctx context.Context, f api.VNIFilter) ([]api.VNI, error) {
 		v := api.VNI{
 			VNI: i.VNI, Device: k.Device, Bridge: k.Bridge, VTEPAddress: vtep, MTUBytes: k.MTU,
 			RD: i.RD.String(), ImportRT: notNil(i.Import), ExportRT: notNil(i.Export),
-			Flooding: i.Flooding, Suppression: i.Suppression, MaxMACs: i.MaxMACs,
+			Flooding: i.Flooding, Suppression: i.Suppression,
+			SuppressionState: k.SuppressionState, SuppressionMissing: notNil(k.SuppressionMissing), MaxMACs: i.MaxMACs,
 			LocalMACs: i.LocalMACs, RemoteMACs: i.RemoteMACs, VTEPs: i.VTEPs, State: "down",
 			Problems: notNil(slices.Clone(k.Problems)),
 		}

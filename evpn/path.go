@@ -32,30 +32,45 @@ type path struct {
 // rest of the list chooses between copies (RFC 4271 §9.1), and ends in something
 // that no two paths share, so the order in which they came does not matter.
 func (p *path) compare(q *path) int {
+	_, c := p.decide(q)
+	return c
+}
+
+// decide is compare with the rule that made the difference.
+func (p *path) decide(q *path) (Criterion, int) {
 	a, b := p.set.attrs, q.set.attrs
 	if a != b {
-		if c := cmp.Or(
-			cmpBool(b.Mobility.Sticky, a.Mobility.Sticky),
-			cmp.Compare(b.Mobility.Sequence, a.Mobility.Sequence),
-			a.NextHop.Compare(b.NextHop),
-		); c != 0 {
-			return c
+		if c := cmpBool(b.Mobility.Sticky, a.Mobility.Sticky); c != 0 {
+			return BySticky, c
+		}
+		if c := cmp.Compare(b.Mobility.Sequence, a.Mobility.Sequence); c != 0 {
+			return BySequence, c
+		}
+		if c := a.NextHop.Compare(b.NextHop); c != 0 {
+			return ByNextHop, c
 		}
 	}
 	if c := cmpBool(p.stale, q.stale); c != 0 {
-		return c
+		return ByStale, c
 	}
 	if a != b {
-		if c := cmp.Or(
-			cmp.Compare(b.LocalPref, a.LocalPref),
-			cmp.Compare(a.ASPathLen, b.ASPathLen),
-			cmp.Compare(a.Origin, b.Origin),
-			cmp.Compare(a.MED, b.MED),
-		); c != 0 {
-			return c
+		if c := cmp.Compare(b.LocalPref, a.LocalPref); c != 0 {
+			return ByLocalPref, c
+		}
+		if c := cmp.Compare(a.ASPathLen, b.ASPathLen); c != 0 {
+			return ByASPath, c
+		}
+		if c := cmp.Compare(a.Origin, b.Origin); c != 0 {
+			return ByOrigin, c
+		}
+		if c := cmp.Compare(a.MED, b.MED); c != 0 {
+			return ByMED, c
 		}
 	}
-	return cmp.Or(p.nb.addr.Compare(q.nb.addr), p.Key.Compare(q.Key))
+	if c := p.nb.addr.Compare(q.nb.addr); c != 0 {
+		return ByNeighbor, c
+	}
+	return ByKey, p.Key.Compare(q.Key)
 }
 
 // outdated reports that p is stale while another neighbour has a fresh copy of the same

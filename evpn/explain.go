@@ -1,0 +1,354 @@
+package evpn
+
+import (
+	"net/netip"
+	"slices"
+	"strconv"
+	"time"
+)
+
+// Explanation is all that is known of one MAC, or one IP, of a VNI, and why it is as
+// it is. It is data: what to say of it in words is for those who print it.
+type Explanation struct {
+	VNI        VNI
+	Up         bool
+	DownReason string // of the VNI
+
+	MAC    MAC        // asked for, or of the host that has the IP; zero when nobody has
+	IP     netip.Addr // asked for; zero when a MAC was
+	Origin Origin     // who has it; empty = nobody
+	VTEP   netip.Addr // where, when remote or static
+
+	Local      *LocalFact // what the kernel reports here
+	Static     *StaticMAC // what the configuration says
+	Freeze     *Freeze    // duplicate detection holds it
+	Moves      []time.Time
+	Limit      MACLimit    // max_macs of the VNI
+	Candidates []Candidate // every route that names it, best first
+	Own        []Route     // routes of ours for it
+	Rows       []Row       // kernel rows for it that follow from all this
+}
+
+// LocalFact is a host on an access port.
+type LocalFact struct {
+	MAC      MAC
+	Port     string // empty when only an IP binding is known
+	Sequence uint32
+	Sticky   bool
+	Gateway  bool
+	// Announced says that the claim stands. One that does not waits for the VNI, or is
+	// held back by a static entry or a freeze.
+	Announced bool
+	IPs       []LocalIP // sorted
+}
+
+// LocalIP is an IP of a local host.
+type LocalIP struct {
+	IP        netip.Addr
+	Source    string // of [LocalIPLearned]
+	Router    bool
+	Announced bool
+}
+
+// Freeze is a MAC or IP that moved too often (RFC 7432 §15.1).
+type Freeze struct {
+	At    time.Time
+	VTEP  netip.Addr // frozen to; zero = as local
+	Until time.Time  // zero = until cleared by hand
+}
+
+// MACLimit is the state of max_macs in a VNI.
+type MACLimit struct {
+	Max  int // 0 = none
+	Used int
+	Over bool // this MAC found no place
+}
+
+// Candidate is one route that names what was asked for.
+type Candidate struct {
+	RouteInfo
+	Verdict           Verdict
+	Reachable         bool   // the next hop, as far as the underlay knows
+	UnreachableReason string // of the underlay
+}
+
+// Verdict says what became of a route. Reason is that of [RouteInfo], empty for one
+// that is used. When it lost a comparison, By is the rule that decided it, with what
+// the route and its opponent have there.
+type Verdict struct {
+	Reason Reason
+	By     Criterion
+	Mine   string
+	Theirs string
+}
+
+// Criterion is a rule of the election, in the order in which they are asked.
+type Criterion string
+
+// The rules of the election.
+const (
+	ByGateway   Criterion = "gateway"          // RFC 7432 §10.1: our anycast gateway
+	ByLongLived Criterion = "long_lived_stale" // RFC 9494 §4.3: least preferred
+	BySticky    Criterion = "sticky"           // RFC 7432 §15.2
+	BySequence  Criterion = "sequence"         // RFC 7432 §15
+	ByNextHop   Criterion = "next_hop"         // RFC 7432 §15: lowest address
+	ByOutdated  Criterion = "outdated"         // another neighbour has a fresh copy
+	ByStale     Criterion = "stale"            // RFC 4724 §4.2
+	ByLocalPref Criterion = "local_pref"       // from here on RFC 4271 §9.1
+	ByASPath    Criterion = "as_path_length"
+	ByOrigin    Criterion = "origin"
+	ByMED       Criterion = "med"
+	ByNeighbor  Criterion = "neighbor" // lowest address
+	ByKey       Criterion = "route"    // canonical order of routes
+)
+
+// Explain says all about a MAC of a VNI. False when the VNI is not configured, or
+// nothing at all is known of the MAC. It looks at every route that was received.
+func (c *Core) Explain(vni VNI, mac MAC) (Explanation, bool) {
+	v := c.configured(vni)
+	if v == nil {
+		return Explanation{}, false
+	}
+	x := v.explanation()
+	x.MAC = mac
+	m := v.macs[mac]
+	if m != nil {
+		c.explainMAC(&x, m)
+	}
+	x.Candidates = c.candidates(v, func(k RouteKey) bool { return k.MAC == mac })
+	known := m != nil || len(x.Candidates) > 0
+	return x, known
+}
+
+// ExplainIP does the same for an IP.
+func (c *Core) ExplainIP(vni VNI, ip netip.Addr) (Explanation, bool) {
+	v := c.configured(vni)
+	ip, ok := hostIP(ip)
+	if v == nil || !ok {
+		return Explanation{}, false
+	}
+	x := v.explanation()
+	x.IP = ip
+	e := v.ips[ip]
+	if e != nil {
+		c.explainIP(&x, e)
+	}
+	x.Candidates = c.candidates(v, func(k RouteKey) bool { return k.IP == ip })
+	return x, e != nil || len(x.Candidates) > 0
+}
+
+func (v *instance) explanation() Explanation {
+	return Explanation{
+		VNI: v.vni, Up: v.up, DownReason: v.downReason,
+		Limit: MACLimit{Max: v.cfg.MaxMACs, Used: v.admitted},
+	}
+}
+
+func (c *Core) explainMAC(x *Explanation, m *macEntry) {
+	v := m.vni
+	x.Local, x.Static = m.localFact(), m.static
+	if m.log != nil {
+		x.Moves, x.Freeze = slices.Clone(m.log.moves), c.freeze(m.log)
+	}
+	x.Limit.Over = m.owner == ownOver
+	if o := c.wantMAC(m, false); o != nil {
+		x.Own = append(x.Own, v.ownRoute(macKey(o, m.mac), o))
+	}
+	for e := m.ips; e != nil; e = e.nextOfMAC {
+		if o := c.wantIP(e, false); o != nil {
+			x.Own = append(x.Own, v.ownRoute(e.key(o, m.mac), o))
+		}
+	}
+	sortRoutes(x.Own)
+	x.Origin = m.owner.origin()
+	if val, ok := m.wantRow(m.owner, m.best); ok {
+		x.VTEP = val.VTEP
+		x.Rows = append(x.Rows, Row{RowKey: RowKey{Kind: MACRow, VNI: v.vni, MAC: m.mac}, RowValue: val})
+	}
+	x.Rows = append(x.Rows, m.neighborRows()...)
+}
+
+// neighborRows lists the neighbour rows that say m.
+func (m *macEntry) neighborRows() []Row {
+	seen := map[*ipEntry]bool{}
+	var rows []Row
+	see := func(e *ipEntry) {
+		if e == nil || seen[e] {
+			return
+		}
+		seen[e] = true
+		if val, ok := e.wantRow(); ok && val.MAC == m.mac {
+			rows = append(rows, Row{RowKey: RowKey{Kind: NeighborRow, VNI: m.vni.vni, IP: e.ip}, RowValue: val})
+		}
+	}
+	for p := m.head; p != nil; p = p.next {
+		if p.namesIP() {
+			see(m.vni.ips[p.Key.IP])
+		}
+	}
+	if m.static != nil {
+		for _, s := range m.vni.cfg.StaticMACs {
+			if s.MAC == m.mac {
+				see(m.vni.ips[s.IP])
+			}
+		}
+	}
+	slices.SortFunc(rows, func(a, b Row) int { return a.Compare(b.RowKey) })
+	return rows
+}
+
+func (c *Core) explainIP(x *Explanation, e *ipEntry) {
+	v := e.vni
+	if e.bound != nil {
+		x.Local = e.bound.localFact()
+		if x.Local == nil {
+			x.Local = &LocalFact{MAC: e.bound.mac}
+		}
+		x.Local.IPs = []LocalIP{e.localIP()}
+	}
+	if e.static != nil {
+		s := *e.static.static
+		s.IP = e.ip
+		x.Static = &s
+	}
+	if o := c.wantIP(e, false); o != nil {
+		x.MAC, x.Origin = e.bound.mac, OriginLocal
+		x.Own = append(x.Own, v.ownRoute(e.key(o, e.bound.mac), o))
+	}
+	if val, ok := e.wantRow(); ok {
+		x.MAC = val.MAC
+		m := v.macs[val.MAC]
+		x.Origin = m.owner.origin()
+		if to, ok := m.wantRow(m.owner, m.best); ok {
+			x.VTEP = to.VTEP
+		}
+		x.Rows = append(x.Rows, Row{RowKey: RowKey{Kind: NeighborRow, VNI: v.vni, IP: e.ip}, RowValue: val})
+	}
+}
+
+func (m *macEntry) localFact() *LocalFact {
+	l := m.local
+	if l == nil {
+		return nil
+	}
+	f := &LocalFact{MAC: m.mac, Port: l.port.Value(), Sequence: l.sequence, Sticky: l.sticky, Announced: m.owner == ownLocal}
+	for e := m.ips; e != nil; e = e.nextOfMAC {
+		f.IPs = append(f.IPs, e.localIP())
+	}
+	slices.SortFunc(f.IPs, func(a, b LocalIP) int { return a.IP.Compare(b.IP) })
+	return f
+}
+
+func (e *ipEntry) localIP() LocalIP {
+	return LocalIP{IP: e.ip, Router: e.router, Announced: e.announced()}
+}
+
+func (c *Core) freeze(l *moveLog) *Freeze {
+	if l.frozenAt.IsZero() {
+		return nil
+	}
+	return &Freeze{At: l.frozenAt, VTEP: l.frozenTo, Until: l.next}
+}
+
+func (o owner) origin() Origin {
+	switch o {
+	case ownLocal:
+		return OriginLocal
+	case ownRemote:
+		return OriginRemote
+	case ownStatic:
+		return OriginStatic
+	default:
+		return ""
+	}
+}
+
+// candidates lists the type-2 routes whose key is wanted and that concern v: they are
+// imported there, or their label says that they were meant for it.
+func (c *Core) candidates(v *instance, wanted func(RouteKey) bool) []Candidate {
+	var paths []*path
+	for _, nb := range c.neighbors {
+		for k, p := range nb.paths {
+			if k.Type == MACIPRoute && wanted(k) && (p.VNI() == v.vni || slices.Contains(p.set.imports, v)) {
+				paths = append(paths, p)
+			}
+		}
+	}
+	// What counts comes first, in the order of the election.
+	slices.SortFunc(paths, func(a, b *path) int {
+		if d := cmpBool(!a.linked, !b.linked); d != 0 {
+			return d
+		}
+		if d := cmpBool(a.outdated(), b.outdated()); d != 0 {
+			return d
+		}
+		return a.compare(b)
+	})
+	list := make([]Candidate, 0, len(paths))
+	for _, p := range paths {
+		list = append(list, Candidate{RouteInfo: p.info(), Verdict: c.verdict(p), Reachable: true})
+	}
+	return list
+}
+
+// verdict says why p is used or not.
+func (c *Core) verdict(p *path) Verdict {
+	d := Verdict{Reason: p.reason()}
+	switch d.Reason {
+	case LosesElection:
+		best := p.mac.best
+		if p.outdated() {
+			d.By = ByOutdated
+		} else if best != nil {
+			d.By, _ = p.decide(best)
+			d.Mine, d.Theirs = p.operand(d.By), best.operand(d.By)
+		}
+	case LosesToLocal:
+		if l := p.mac.local; l != nil {
+			d.By, d.Mine, d.Theirs = c.decideLocal(p, l)
+		}
+	}
+	return d
+}
+
+// decideLocal tells by what rule an announced local MAC beats p.
+func (c *Core) decideLocal(p *path, l *localMAC) (Criterion, string, string) {
+	a := p.set.attrs
+	switch {
+	case l.sticky:
+		return BySticky, p.operand(BySticky), "true"
+	case a.Mobility.Sequence != l.sequence:
+		return BySequence, p.operand(BySequence), strconv.FormatUint(uint64(l.sequence), 10)
+	default:
+		return ByNextHop, p.operand(ByNextHop), c.cfg.VTEP.String()
+	}
+}
+
+// operand gives what a rule looks at.
+func (p *path) operand(by Criterion) string {
+	a := p.set.attrs
+	switch by {
+	case BySticky:
+		return strconv.FormatBool(a.Mobility.Sticky)
+	case BySequence:
+		return strconv.FormatUint(uint64(a.Mobility.Sequence), 10)
+	case ByNextHop:
+		return a.NextHop.String()
+	case ByStale:
+		return strconv.FormatBool(p.stale)
+	case ByLocalPref:
+		return strconv.FormatUint(uint64(a.LocalPref), 10)
+	case ByASPath:
+		return strconv.FormatUint(uint64(a.ASPathLen), 10)
+	case ByOrigin:
+		return strconv.FormatUint(uint64(a.Origin), 10)
+	case ByMED:
+		return strconv.FormatUint(uint64(a.MED), 10)
+	case ByNeighbor:
+		return p.nb.addr.String()
+	case ByKey:
+		return p.Key.String()
+	default:
+		return ""
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 
 	"github.com/vtepbgp/vtepbgp/evpn"
+	"github.com/vtepbgp/vtepbgp/kernel/snoop"
 )
 
 // Backend is a kernel, real or in memory, as far as this package needs one. It
@@ -27,6 +28,8 @@ type Backend interface {
 
 	// Subscribe opens a stream of what changes from now on.
 	Subscribe() (Subscription, error)
+	// OpenWire gives access to whole frames.
+	OpenWire() (snoop.Wire, error)
 	Close() error
 }
 

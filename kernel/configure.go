@@ -200,6 +200,7 @@ func (k *Kernel) refreshLocked() error {
 		k.commit(s, st, plans, trouble)
 		k.due.lastLinks, k.due.linksCost = time.Now(), time.Since(began)
 		k.mu.Unlock()
+		k.followPorts()
 		signal(k.wake)
 		return nil
 	}
@@ -245,7 +246,7 @@ func (k *Kernel) commit(s *snapshot, st site, plans []*plan, trouble map[evpn.VN
 	for i := range s.links {
 		l := &s.links[i]
 		if in := k.byBridge[l.Master]; in != nil && l.Index != in.device {
-			k.ports[l.Index] = l.Name
+			k.ports[l.Index] = accessPort{l.Name, in}
 		}
 	}
 	k.comparePorts(s, oldPorts)
@@ -331,7 +332,7 @@ func (k *Kernel) strip(in *instance, device, bridge bool) {
 // comparePorts handles MACs of ports that left, and those that waited for the name
 // of a port that joined. An unknown port is no sign of anything: the look at links
 // may be older than the event that named it. mu is held.
-func (k *Kernel) comparePorts(s *snapshot, old map[int32]string) {
+func (k *Kernel) comparePorts(s *snapshot, old map[int32]accessPort) {
 	if maps.Equal(old, k.ports) {
 		return
 	}
@@ -346,7 +347,7 @@ func (k *Kernel) comparePorts(s *snapshot, old map[int32]string) {
 			if l := s.index[e.port]; (was && !is) || (l != nil && l.Index == in.device) {
 				e.port, e.localSticky = 0, false
 				e.flags &^= flagYield
-			} else if was && old[e.port] != k.ports[e.port] {
+			} else if was && old[e.port].name != k.ports[e.port].name {
 				e.reported = -1 // renamed: tell again
 			}
 			k.storeMAC(in, mac, e, before)

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/vtepbgp/vtepbgp/evpn"
+	"github.com/vtepbgp/vtepbgp/kernel/snoop"
 )
 
 // Kernel reconciles the rows and links of one network namespace with intent. See
@@ -37,7 +38,8 @@ type Kernel struct {
 	instances map[evpn.VNI]*instance
 	byDevice  map[int32]*instance
 	byBridge  map[int32]*instance
-	ports     map[int32]string // access ports of our bridges by index
+	ports     map[int32]accessPort // of our bridges, by index
+	wire      snoop.Wire           // to the access ports; nil when there is none
 	pending   pending
 	failures  map[evpn.RowKey]*failure
 	fights    map[evpn.RowKey]*fight
@@ -68,7 +70,7 @@ func New(b Backend, log *logrus.Entry, opts ...Option) *Kernel {
 		instances: map[evpn.VNI]*instance{},
 		byDevice:  map[int32]*instance{},
 		byBridge:  map[int32]*instance{},
-		ports:     map[int32]string{},
+		ports:     map[int32]accessPort{},
 		failures:  map[evpn.RowKey]*failure{},
 		fights:    map[evpn.RowKey]*fight{},
 		stats:     newStats(),
@@ -121,6 +123,7 @@ func (k *Kernel) Run(ctx context.Context, sink func(evpn.Event)) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return k.loop(ctx) })
 	g.Go(func() error { k.report(ctx, sink); return nil })
+	g.Go(func() error { k.listen(ctx); return nil })
 	if err := g.Wait(); err != nil && !errors.Is(err, context.Canceled) {
 		return err
 	}

@@ -6,6 +6,8 @@ import (
 
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"github.com/vtepbgp/vtepbgp/kernel/snoop"
 )
 
 // NetlinkOptions are the knobs of the real kernel. The zero value is right for
@@ -70,6 +72,11 @@ func (n *Netlink) Close() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// OpenWire opens packet sockets.
+func (n *Netlink) OpenWire() (snoop.Wire, error) {
+	return snoop.NewTaps(func(f func() error) error { return inNamespace(n.opts.Namespace, f) })
 }
 
 // Links lists all interfaces.

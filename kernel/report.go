@@ -113,7 +113,7 @@ func (k *Kernel) reportMAC(events []evpn.Event, key macKey) []evpn.Event {
 		return events
 	}
 	e.flags &^= flagReport
-	name, named := k.ports[e.port]
+	port, named := k.ports[e.port]
 	switch {
 	case e.port == e.reported && e.localSticky == e.reportedSticky:
 	case e.port == 0:
@@ -121,7 +121,7 @@ func (k *Kernel) reportMAC(events []evpn.Event, key macKey) []evpn.Event {
 		in.localMACs--
 		e.reported, e.reportedSticky = 0, false
 	case named: // else the port has just joined, and its name comes with the next look at links
-		events = append(events, evpn.LocalMACLearned{VNI: in.vni, MAC: key.mac, Port: name, Sticky: e.localSticky})
+		events = append(events, evpn.LocalMACLearned{VNI: in.vni, MAC: key.mac, Port: port.name, Sticky: e.localSticky})
 		in.localMACs += count(e.reported == 0)
 		e.reported, e.reportedSticky = e.port, e.localSticky
 	}

@@ -98,6 +98,8 @@ type Stats struct {
 	Repairs       uint64 // rows put back after somebody else changed them
 	Pending       int    // rows waiting to be written
 	Failing       int    // rows that the kernel refuses, to be tried again
+
+	Heard map[string]uint64 // packets on access ports by kind
 }
 
 // WriteStats counts results of one kind of write.
@@ -108,7 +110,7 @@ type WriteStats struct {
 }
 
 func newStats() Stats {
-	return Stats{Writes: map[string]*WriteStats{"set": {}, "delete": {}}, Resyncs: map[string]uint64{}}
+	return Stats{Writes: map[string]*WriteStats{"set": {}, "delete": {}}, Resyncs: map[string]uint64{}, Heard: map[string]uint64{}}
 }
 
 // Stats gives a copy of the counters.
@@ -122,6 +124,7 @@ func (k *Kernel) Stats() Stats {
 		s.Writes[op] = &c
 	}
 	s.Resyncs = maps.Clone(k.stats.Resyncs)
+	s.Heard = maps.Clone(k.stats.Heard)
 	s.Pending = k.pending.len()
 	s.Failing = len(k.failures)
 	return s

@@ -22,7 +22,9 @@ type Fake struct {
 	neighbors map[int32]map[netip.Addr]*kernel.Neighbor
 	next      int32
 	subs      []*fakeSubscription
-	buffer    int // events that a subscription holds
+	wires     []*fakeWire
+	sent      map[string][][]byte // out of a port, not taken by its host yet
+	buffer    int                 // events that a subscription holds
 
 	writes   int // ops so far
 	failAt   int // the op that fails; 0 = none
@@ -48,6 +50,7 @@ func NewFake() *Fake {
 	f := &Fake{
 		links: map[int32]*kernel.Link{}, fdb: map[int32]map[evpn.MAC]*bridgeRow{},
 		tunnels: map[int32]map[evpn.MAC]*tunnelRow{}, neighbors: map[int32]map[netip.Addr]*kernel.Neighbor{},
+		sent:   map[string][][]byte{},
 		buffer: 1 << 20,
 	}
 	f.add(kernel.Link{Name: "lo", MTU: 65536, Up: true, Loop: true})

@@ -76,7 +76,7 @@ bench-go: ## Go benchmarks of the packages
 
 .PHONY: golden
 golden: ## Rewrite golden files and docs/{config,cli,metrics}.md; review the diff
-	$(GO) test ./config ./evpn ./cmd/vtepbgp/... -update
+	$(GO) test ./config ./evpn/... ./cmd/vtepbgp/... -update
 
 .PHONY: lint
 lint: ## golangci-lint (built from source at its pinned version on first use)

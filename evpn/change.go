@@ -80,6 +80,11 @@ type Changes struct {
 	Notes    []Note
 }
 
+// Empty reports that nothing follows.
+func (c Changes) Empty() bool {
+	return len(c.Announce)+len(c.Withdraw)+len(c.Rows)+len(c.NextHops)+len(c.Notes) == 0
+}
+
 // NextHopChange says that the way to a remote VTEP is of interest, or no longer.
 // VTEPs are named by routes and by the configuration, whether or not rows exist.
 type NextHopChange struct {

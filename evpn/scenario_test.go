@@ -3,8 +3,10 @@ package evpn_test
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -21,8 +23,9 @@ import (
 var update = flag.Bool("update", false, "rewrite the golden files of the scenarios")
 
 // TestScenarios plays every folder of testdata/scenarios: about.txt says which rule it
-// proves, events.txt is the story (see scenarioWords for the language), and
-// transcript.golden is what the core answered.
+// proves, events.txt is the story (see scenarioWords for the language), or
+// recording.jsonl what happened somewhere (`vtepbgp replay --scenario` writes such a
+// folder), and transcript.golden is what the core answered.
 func TestScenarios(t *testing.T) {
 	dirs, err := filepath.Glob("testdata/scenarios/*")
 	require.NoError(t, err)
@@ -32,10 +35,14 @@ func TestScenarios(t *testing.T) {
 			about, err := os.ReadFile(filepath.Join(dir, "about.txt"))
 			require.NoError(t, err)
 			assert.Contains(t, string(about), "RFC", "about.txt names what it proves")
-			story, err := os.ReadFile(filepath.Join(dir, "events.txt"))
-			require.NoError(t, err)
 			s := newScenario(t)
-			require.NoError(t, s.play(story))
+			story, err := os.ReadFile(filepath.Join(dir, "events.txt"))
+			if errors.Is(err, fs.ErrNotExist) {
+				s.playRecording(filepath.Join(dir, "recording.jsonl"))
+			} else {
+				require.NoError(t, err)
+				require.NoError(t, s.play(story))
+			}
 			golden := filepath.Join(dir, "transcript.golden")
 			if *update {
 				require.NoError(t, os.WriteFile(golden, s.out.Bytes(), 0o644))
@@ -80,6 +87,18 @@ func newScenario(t *testing.T) *scenario {
 	s := &scenario{t: t, now: start, sum: newLedger(), cfg: evpn.Config{Duplicate: evpn.DefaultDuplicate}}
 	s.transcript = journal.NewTranscript(&s.out, start)
 	return s
+}
+
+// playRecording plays what was recorded, and checks the sum of changes as it goes.
+func (s *scenario) playRecording(name string) {
+	f, err := os.Open(name)
+	require.NoError(s.t, err)
+	defer func() { _ = f.Close() }() // was only read
+	r, err := journal.NewReader(f)
+	require.NoError(s.t, err)
+	p := journal.NewReplay(r)
+	s.core = p.Core()
+	require.NoError(s.t, p.Transcribe(&s.out, false, s.check))
 }
 
 func (s *scenario) play(story []byte) error {
@@ -276,6 +295,10 @@ func (s *scenario) handle(ev evpn.Event) { s.core.Handle(ev, s.now) }
 func (s *scenario) drain() {
 	ch := s.core.Drain(s.now)
 	s.transcript.Changes(ch)
+	s.check(ch)
+}
+
+func (s *scenario) check(ch evpn.Changes) {
 	s.sum.apply(s.t, ch)
 	assert.Equal(s.t, s.core.Desired(), s.sum.desired(), "sum of changes is the desired state")
 }

@@ -18,6 +18,7 @@ const module = "github.com/vtepbgp/vtepbgp/"
 var forbidden = []struct{ pkg, reach, why string }{
 	{"evpn", module, "the core depends on nothing of ours"},
 	{"evpn", "net/http", "the core does no I/O"},
+	{"evpn/journal", "net/http", "the journal uses the reader or writer that it is given"},
 	{"config", "github.com/osrg/gobgp/", "only speaker speaks GoBGP"},
 	{"config", "github.com/vishvananda/", "only kernel speaks netlink"},
 	{"config", "github.com/spf13/cobra", "configuration knows no command line"},

@@ -1,0 +1,7 @@
+package journal
+
+// For the tests.
+var (
+	EventTypes = eventTypes
+	Snake      = snake
+)

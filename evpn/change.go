@@ -66,8 +66,8 @@ type Row struct {
 // RowChange sets a row to a value, or removes it.
 type RowChange struct {
 	Row
-	Remove  bool
-	Replace bool // the row was there with another value
+	Remove bool
+	Was    RowValue // what the row said before; zero when it was not there
 }
 
 // Changes is what follows from the events since the last [Core.Drain]: the net

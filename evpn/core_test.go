@@ -59,6 +59,6 @@ func TestTwoCores(t *testing.T) {
 	require.Len(t, ch.Withdraw, 1)
 	b.Handle(evpn.RoutesReceived{Neighbor: vtep1, Withdrawn: ch.Withdraw}, start)
 	assert.Equal(t, []evpn.RowChange{
-		{Row: evpn.Row{RowKey: evpn.RowKey{Kind: evpn.MACRow, VNI: 100, MAC: mac1}}, Remove: true},
+		{Row: evpn.Row{RowKey: evpn.RowKey{Kind: evpn.MACRow, VNI: 100, MAC: mac1}}, Remove: true, Was: evpn.RowValue{VTEP: vtep1}},
 	}, b.Drain(start).Rows)
 }

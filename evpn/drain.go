@@ -174,8 +174,12 @@ func (c *Core) drainMAC(v *instance, m *macEntry, ch *Changes) {
 	if ok == had && (!ok || (m.row.addr == want.VTEP && m.sticky == want.Sticky)) {
 		return
 	}
+	var was RowValue
+	if had {
+		was = RowValue{VTEP: m.row.addr, Sticky: m.sticky}
+	}
 	key := RowKey{Kind: MACRow, VNI: v.vni, MAC: m.mac}
-	ch.Rows = append(ch.Rows, RowChange{Row: Row{RowKey: key, RowValue: want}, Remove: !ok, Replace: ok && had})
+	ch.Rows = append(ch.Rows, RowChange{Row: Row{RowKey: key, RowValue: want}, Remove: !ok, Was: was})
 	old := m.row
 	m.row, m.sticky = nil, want.Sticky
 	if ok {
@@ -200,7 +204,7 @@ func (c *Core) drainIP(v *instance, e *ipEntry, ch *Changes) {
 		return
 	}
 	key := RowKey{Kind: NeighborRow, VNI: v.vni, IP: e.ip}
-	ch.Rows = append(ch.Rows, RowChange{Row: Row{RowKey: key, RowValue: want}, Remove: !ok, Replace: ok && e.hasRow})
+	ch.Rows = append(ch.Rows, RowChange{Row: Row{RowKey: key, RowValue: want}, Remove: !ok, Was: e.row})
 	e.row, e.hasRow = want, ok
 }
 

@@ -48,12 +48,12 @@ func (l *ledger) apply(t assert.TestingT, ch evpn.Changes) {
 			assert.Negative(t, ch.Rows[i-1].Compare(r.RowKey), "rows are sorted and unique")
 		}
 		old, had := l.rows[r.RowKey]
+		assert.Equal(t, old.RowValue, r.Was, "says what was there: %s", journal.RowText(r.Row))
 		if r.Remove {
 			assert.True(t, had, "removed without being there: %s", journal.RowText(r.Row))
 			delete(l.rows, r.RowKey)
 			continue
 		}
-		assert.Equal(t, had, r.Replace, "replaces what was there: %s", journal.RowText(r.Row))
 		assert.False(t, had && old == r.Row, "set again without change: %s", journal.RowText(r.Row))
 		l.rows[r.RowKey] = r.Row
 	}

@@ -1,0 +1,150 @@
+package snoop
+
+import (
+	"net/netip"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/vtepbgp/vtepbgp/evpn"
+)
+
+// Deed is what became of a packet that a suppressing bridge keeps to itself.
+type Deed uint8
+
+// What becomes of a packet.
+const (
+	Leave     Deed = iota // the bridge has done all there is to do
+	Answered              // on its port, in the name of a remote host
+	Carried               // unchanged into the tunnel
+	Limited               // neither: its port asks too much
+	Unflooded             // neither: the VNI floods to nobody
+	deeds
+)
+
+var deedNames = [deeds]string{"left", "answered", "carried", "limited", "not_flooded"}
+
+func (d Deed) String() string { return deedNames[d] }
+
+// Owner is who has an address somewhere else, as EVPN says.
+type Owner struct {
+	MAC    evpn.MAC
+	Router bool
+}
+
+// Segment is a suppressing bridge as seen from one of its ports.
+type Segment struct {
+	Port   int32
+	Tunnel int32 // the VXLAN device; frames sent out of it go to the VNI's flood list
+	Floods bool  // that list has somebody on it
+	// Remote gives the owner of an address that the bridge answers for.
+	Remote func(netip.Addr) (Owner, bool)
+}
+
+// A port may announce and probe so much; a thousand guests that resume at once fit.
+const (
+	proxyRate  = 200 // packets a second
+	proxyBurst = 1000
+)
+
+// Proxy does what a suppressing bridge leaves undone. Requests for remote hosts the
+// bridge answers, those for unknown ones it floods; but what hosts announce (RFC 5227
+// §2.3, RFC 4861 §7.2.6) and what they ask before they take an address (RFC 5227 §2.1,
+// RFC 4862 §5.4) it keeps from the tunnel without an answer (br_arp_nd_proxy.c in
+// net/bridge; TestKernelSuppression in lab holds it to that). Without more, caches
+// elsewhere would stay wrong and a duplicate address unnoticed.
+//
+// It is pure: the time is an argument, frames to send are handed out. It is not safe
+// for concurrent use.
+type Proxy struct {
+	limits map[int32]*rate.Limiter
+	stats  ProxyStats
+}
+
+// ProxyStats counts packets by what they were and what became of them.
+type ProxyStats [kinds][deeds]uint64
+
+// NewProxy gives a Proxy that has seen nothing.
+func NewProxy() *Proxy { return &Proxy{limits: map[int32]*rate.Limiter{}} }
+
+// Follow forgets ports other than these.
+func (x *Proxy) Follow(ports map[int32]bool) {
+	for p := range x.limits {
+		if !ports[p] {
+			delete(x.limits, p)
+		}
+	}
+}
+
+// Stats gives the counters.
+func (x *Proxy) Stats() ProxyStats { return x.stats }
+
+// Handle takes a frame that came in by a port, and what [Parse] made of it. It gives
+// the frame to send, and the link; none when there is nothing to do.
+func (x *Proxy) Handle(now time.Time, s Segment, frame []byte, p *Packet, why Reason) (link int32, out []byte) {
+	deed, owner := judge(p, why, s.Remote)
+	switch {
+	case deed == Leave:
+		return 0, nil
+	case deed == Carried && !s.Floods:
+		deed = Unflooded
+	case !x.limit(s.Port).AllowN(now, 1):
+		deed = Limited
+	}
+	x.stats[p.Kind][deed]++
+	switch deed {
+	case Answered:
+		return s.Port, answer(p, owner)
+	case Carried:
+		return s.Tunnel, frame
+	default:
+		return 0, nil
+	}
+}
+
+func (x *Proxy) limit(port int32) *rate.Limiter {
+	l := x.limits[port]
+	if l == nil {
+		l = rate.NewLimiter(proxyRate, proxyBurst)
+		x.limits[port] = l
+	}
+	return l
+}
+
+// judge decides. A question about a known remote address is answered, unless the host
+// that asks is the owner itself, which has moved here; any other is carried, so that
+// an owner that never spoke can answer, and so is every announcement.
+func judge(p *Packet, why Reason, remote func(netip.Addr) (Owner, bool)) (Deed, Owner) {
+	if !p.Dest.IsGroup() || !(why == "" || why == BadIP && p.linkLocal4()) {
+		return Leave, Owner{} // unicast passes the bridge; what is malformed helps nobody
+	}
+	switch p.Kind {
+	case ARPProbe, NSProbe:
+		if o, known := remote(p.IP); known && o.MAC != p.Source {
+			return Answered, o
+		}
+		return Carried, Owner{}
+	case ARPGratuitous, NAUnsolicited:
+		return Carried, Owner{}
+	default:
+		return Leave, Owner{}
+	}
+}
+
+// linkLocal4 addresses are not announced, so that conflicts must show in the packets
+// themselves (RFC 3927 §2.5).
+func (p *Packet) linkLocal4() bool { return p.IP.Is4() && p.IP.IsLinkLocalUnicast() }
+
+// allNodes hears the answer to a host that has no address yet.
+var allNodes = Station{MAC: evpn.MAC{0x33, 0x33, 0, 0, 0, 1}, IP: netip.MustParseAddr("ff02::1")}
+
+// answer is what the owner itself would say to a probe (RFC 826; RFC 4861 §7.2.4:
+// to all nodes, not solicited). It overrides caches as the owner's own would, and as
+// the bridge's answers do: the owner's MAC is no proxy's.
+func answer(p *Packet, o Owner) []byte {
+	owner := Station{MAC: o.MAC, IP: p.IP}
+	if p.Kind == ARPProbe {
+		return ARPReplyFrame(owner, Station{MAC: p.Source, IP: p.Sender})
+	}
+	return NAFrame(owner, allNodes, p.IP, Flags{Router: o.Router, Override: true})
+}

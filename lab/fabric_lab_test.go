@@ -4,8 +4,12 @@ package lab_test
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/stretchr/testify/require"
 )
 
 // A fabric is the smallest network in which every EVPN story can be told:
@@ -20,6 +24,7 @@ import (
 type fabric struct {
 	*running
 	kind map[string]string // of the players
+	dir  string            // with the configuration files, NAME.toml
 }
 
 const (
@@ -41,8 +46,8 @@ func newFabric(t testing.TB, rr, va, vb string) *fabric {
 // stage says what a fabric is made of.
 type stage struct {
 	kind map[string]string // of each player; one that is not named does not exist
-	// roamers puts a second host behind each VTEP, on eth3: r1, r2, r3, all with the same
-	// MAC and no address, so that one of them at a time can play a host that moves.
+	// roamers puts a second host behind each VTEP, on eth3: r1, r2, r3. One of them at a
+	// time plays a host that moves, with roamerMAC.
 	roamers bool
 	// config is added to the configuration of a vtepbgp player.
 	config map[string]string
@@ -73,7 +78,7 @@ func (st stage) build(t testing.TB) *fabric {
 			fmt.Fprintf(&links, "    - {endpoints: [\"%s:eth2\", \"h%s:eth1\"], mtu: 1500}\n", p.name, p.host)
 		}
 		if p.host != "" && st.roamers {
-			fmt.Fprintf(&nodes, "    r%s: {exec: [ip link set eth1 address %s]}\n", p.host, roamerMAC)
+			fmt.Fprintf(&nodes, "    r%s: {}\n", p.host)
 			fmt.Fprintf(&links, "    - {endpoints: [\"%s:eth3\", \"r%s:eth1\"], mtu: 1500}\n", p.name, p.host)
 		}
 		switch kind {
@@ -109,8 +114,22 @@ topology:
         - ip link add br0 type bridge
         - ip link set br0 up
 ` + bridge.String() + nodes.String() + "  links:\n" + links.String()
-	f.running = up(t, parseAs(t, folder(t, files), y), bin)
+	file := folder(t, files)
+	f.dir = filepath.Dir(file)
+	f.running = up(t, parseAs(t, file, y), bin)
 	return f
+}
+
+// reconfigure changes the configuration file of a vtepbgp player in place and reloads it.
+func (f *fabric) reconfigure(node, old, new string) {
+	f.t.Helper()
+	file := filepath.Join(f.dir, node+".toml")
+	text, err := os.ReadFile(file)
+	require.NoError(f.t, err)
+	require.Contains(f.t, string(text), old)
+	changed := strings.Replace(string(text), old, new, 1)
+	require.NoError(f.t, os.WriteFile(file, []byte(changed), 0o644))
+	f.do(node, "vtepbgp", "reload")
 }
 
 func fabricTOML(node, addr string, ports ...string) string {

@@ -60,7 +60,7 @@ func TestInterop(t *testing.T) {
 func (f *fabric) in(t *testing.T) *fabric {
 	r := *f.running
 	r.t = t
-	return &fabric{running: &r, kind: f.kind}
+	return &fabric{running: &r, kind: f.kind, dir: f.dir}
 }
 
 // Type-3 routes both ways make the flood lists.

@@ -28,7 +28,7 @@ type shownMAC struct {
 
 func (f *fabric) shownMAC(node, mac string) (shownMAC, error) {
 	var macs []shownMAC
-	if err := f.json(&macs, node, "vtepbgp", "mac", "show", "--vni", "100", mac, "-o", "json"); err != nil {
+	if err := f.json(&macs, node, "vtepbgp", "mac", "show", "--vni", "100", "--mac", mac, "-o", "json"); err != nil {
 		return shownMAC{}, err
 	}
 	if len(macs) != 1 {

@@ -146,6 +146,7 @@ route_reflector_client = true
 	// Short, so that a test sees the end of a restart that never came.
 	return `[bgp]
 asn = 65000
+router_id = "` + addr + `"
 graceful_restart_time = "5s"
 [vtep]
 address = "` + addr + `"

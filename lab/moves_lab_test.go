@@ -176,8 +176,10 @@ func stickyStays(t *testing.T, f *fabric) {
 	}
 	eventually(t, convergence, "sticky elsewhere", rows)
 	f.roam(other, roamerIP)
-	f.do(other.roamer, "ping", "-q", "-c", "3", "-i", "0.05", "-W", "0.1", "-b", "192.168.100.255")
-	holds(t, 2*time.Second, "sticky rows", rows)
+	holds(t, 2*time.Second, "sticky rows", func() error {
+		f.announce(other.roamer, roamerMAC, roamerIP)
+		return rows()
+	})
 	f.do(home.vtep, "bridge", "fdb", "del", roamerMAC, "dev", "eth3", "master")
 	f.roam(home, roamerIP)
 	for _, o := range s[1:] {

@@ -147,9 +147,7 @@ func (d *daemon) start(ctx context.Context, files *claimed) (err error) {
 		return context.Cause(ctx)
 	}
 	d.parts.start("prune timer", d.pruneTimer)
-	if d.cfg.VTEP.Interface != "" {
-		d.parts.start("vtep address", d.watchVTEP)
-	}
+	d.parts.start("vtep address", d.watchVTEP)
 	if addr := d.cfg.API.MetricsListen; addr != "" {
 		l, err := net.Listen("tcp", addr)
 		if err != nil {

@@ -49,7 +49,8 @@ func (d *daemon) followVTEP(ctx context.Context) error {
 	})
 }
 
-// watchVTEP follows the address of vtep.interface.
+// watchVTEP follows the address of vtep.interface. It runs with a fixed vtep.address
+// too: a reload may change the one to the other.
 func (d *daemon) watchVTEP(ctx context.Context) error {
 	t := time.NewTicker(vtepPoll)
 	defer t.Stop()

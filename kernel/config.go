@@ -27,6 +27,8 @@ type VNI struct {
 	// ND for the neighbours that it knows.
 	Suppression  bool
 	AdvertiseSVI bool // report the bridge's own MAC and addresses as local
+	// AnycastGateway, with AdvertiseSVI, reports them as a gateway that every VTEP has.
+	AnycastGateway bool
 }
 
 // DefaultUDPPort is the VXLAN port of RFC 7348 §8.

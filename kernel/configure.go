@@ -271,7 +271,7 @@ func (k *Kernel) place(in *instance, p *plan) (moved bool) {
 		in.remote = makeVTEP(p.device.VXLAN.Remote)
 		k.byDevice[device] = in
 	}
-	in.sviMAC, in.sviIPs = evpn.MAC{}, nil
+	in.sviMAC, in.sviIPs, in.sviGateway = evpn.MAC{}, nil, in.cfg.AnycastGateway
 	if p.bridge != nil {
 		bridge = p.bridge.Index
 		k.byBridge[bridge] = in

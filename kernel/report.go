@@ -93,16 +93,16 @@ func reportSVI(events []evpn.Event, in *instance) []evpn.Event {
 		if !t.sviMAC.IsZero() {
 			events = append(events, evpn.LocalMACGone{VNI: in.vni, MAC: t.sviMAC})
 		}
-		if !in.sviMAC.IsZero() {
-			events = append(events, evpn.LocalMACLearned{VNI: in.vni, MAC: in.sviMAC, Port: in.cfg.Bridge})
-		}
+	}
+	if !in.sviMAC.IsZero() && (t.sviMAC != in.sviMAC || t.sviGateway != in.sviGateway) {
+		events = append(events, evpn.LocalMACLearned{VNI: in.vni, MAC: in.sviMAC, Port: in.cfg.Bridge, Gateway: in.sviGateway})
 	}
 	for _, ip := range in.sviIPs {
 		if !slices.Contains(old, ip) {
 			events = append(events, evpn.LocalIPLearned{VNI: in.vni, IP: ip, MAC: in.sviMAC})
 		}
 	}
-	t.sviMAC, t.sviIPs = in.sviMAC, slices.Clone(in.sviIPs)
+	t.sviMAC, t.sviIPs, t.sviGateway = in.sviMAC, slices.Clone(in.sviIPs), in.sviGateway
 	return events
 }
 
@@ -160,9 +160,10 @@ func (k *Kernel) queueState(in *instance) {
 
 // told is what the core was told of a VNI.
 type told struct {
-	state  bool
-	up     bool
-	reason string
-	sviMAC evpn.MAC
-	sviIPs []netip.Addr
+	state      bool
+	up         bool
+	reason     string
+	sviMAC     evpn.MAC
+	sviIPs     []netip.Addr
+	sviGateway bool
 }

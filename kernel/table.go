@@ -138,6 +138,7 @@ type instance struct {
 	device, bridge int32 // link indexes; 0 = not there (or of no use)
 	remote         vtep  // default remote of the device, whose zero-MAC row is not ours
 	sviMAC         evpn.MAC
+	sviGateway     bool
 	sviIPs         []netip.Addr
 
 	state       deviceState

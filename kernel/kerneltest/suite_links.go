@@ -187,6 +187,11 @@ func bridgeInterface(t *testing.T, f Factory) {
 	r.wantEvents(evpn.LocalIPLearned{VNI: 100, IP: gateway, MAC: mac})
 	w.SetAddress(t, "br100", gateway, false)
 	r.wantEvents(evpn.LocalIPGone{VNI: 100, IP: gateway, MAC: mac})
+
+	cfg = oneVNI()
+	cfg.VNIs[0].AdvertiseSVI, cfg.VNIs[0].AnycastGateway = true, true
+	require.NoError(t, r.k.Configure(cfg))
+	r.wantEvents(evpn.LocalMACLearned{VNI: 100, MAC: mac, Port: "br100", Gateway: true})
 }
 
 // suppression says when hosts get no answers, and why, also when the reason is a sysctl.

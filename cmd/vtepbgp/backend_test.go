@@ -222,7 +222,7 @@ func wideDaemon() *fakeDaemon {
 	}
 	for i := range f.routes {
 		r := &f.routes[i]
-		r.RD, r.NextHop, r.Sticky, r.Sequence = "255.255.255.255:65535", long("2222"), true, 77
+		r.RD, r.NextHop, r.Sticky, r.Sequence, r.DefaultGateway = "255.255.255.255:65535", long("2222"), true, 77, i == 0
 		if r.Neighbor.IsValid() {
 			r.Neighbor = long("6661")
 		}

@@ -95,6 +95,9 @@ func addRoute(t *table, r api.Route) {
 	if r.Sticky {
 		notes = append(notes, "sticky")
 	}
+	if r.DefaultGateway {
+		notes = append(notes, "default gateway")
+	}
 	if r.Sequence > 0 {
 		notes = append(notes, fmt.Sprintf("sequence %d", r.Sequence))
 	}

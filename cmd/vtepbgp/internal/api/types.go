@@ -192,6 +192,7 @@ type Route struct {
 	Encapsulation  []uint16           `json:"encapsulation"`
 	Sequence       uint32             `json:"sequence"`
 	Sticky         bool               `json:"sticky"`
+	DefaultGateway bool               `json:"default_gateway"`
 	Neighbor       netip.Addr         `json:"neighbor"`
 	Local          bool               `json:"local"`
 	Best           bool               `json:"best"`

@@ -344,7 +344,7 @@ func route(r evpn.RouteInfo) api.Route {
 	}
 	if t := r.Attrs; t != nil {
 		a.NextHop, a.RouteTargets, a.Encapsulation = t.NextHop, notNil(t.RouteTargets), notNil(t.Encaps)
-		a.Sequence, a.Sticky = t.Mobility.Sequence, t.Mobility.Sticky
+		a.Sequence, a.Sticky, a.DefaultGateway = t.Mobility.Sequence, t.Mobility.Sticky, t.DefaultGateway
 	}
 	return a
 }

@@ -17,9 +17,10 @@ import (
 //	h1 ── va ──┐            ┌── vb ── h2        underlay 10.0.0.0/24: va .1, vb .2, vc .3, rr .254
 //	           ├── switch ──┤                   VNI 100: h1 .1, h2 .2, h3 .3 of 192.168.100.0/24
 //	           └──── rr ────┘ (└── vc ── h3)
+//	               (rr2)                       rr2 .253
 //
-// Who plays va, vb, rr, and where the story needs a third VTEP, vc, is up to the test: vtepbgp,
-// FRR, or (rr only) gobgpd. With FRR in all parts the same tests show what FRR does, and so
+// Who plays va, vb, rr, and where the story needs a third VTEP, vc, or a second reflector, rr2, is up to the
+// test: vtepbgp, FRR, or (rr only) gobgpd. With FRR in all parts the same tests show what FRR does, and so
 // what we are to be compared with.
 type fabric struct {
 	*running
@@ -35,7 +36,7 @@ const (
 
 // players are the nodes of a fabric besides switch and hosts; hosts are numbered as they are.
 var players = []struct{ name, addr, host string }{
-	{"va", "10.0.0.1", "1"}, {"vb", "10.0.0.2", "2"}, {"vc", "10.0.0.3", "3"}, {"rr", "10.0.0.254", ""},
+	{"va", "10.0.0.1", "1"}, {"vb", "10.0.0.2", "2"}, {"vc", "10.0.0.3", "3"}, {"rr", "10.0.0.254", ""}, {"rr2", "10.0.0.253", ""},
 }
 
 func newFabric(t testing.TB, rr, va, vb string) *fabric {
@@ -51,6 +52,17 @@ type stage struct {
 	roamers bool
 	// config is added to the configuration of a vtepbgp player.
 	config map[string]string
+	// bgp and neighbor are lines for the tables of that name of all vtepbgp players, frr for FRR's
+	// router bgp.
+	bgp, neighbor, frr string
+}
+
+// reflectors are the addresses that a VTEP peers with.
+func (st stage) reflectors() []string {
+	if st.kind["rr2"] != "" {
+		return []string{"10.0.0.254", "10.0.0.253"}
+	}
+	return []string{"10.0.0.254"}
 }
 
 const roamerMAC = "02:00:00:00:aa:aa"
@@ -84,14 +96,21 @@ func (st stage) build(t testing.TB) *fabric {
 		switch kind {
 		case kindVTEPBGP:
 			bin = binary(t)
-			files[p.name+".toml"] = fabricTOML(p.name, p.addr, ports...) + st.config[p.name]
+			if p.host == "" {
+				files[p.name+".toml"] = st.reflectorTOML(p.addr) + st.config[p.name]
+			} else {
+				files[p.name+".toml"] = st.fabricTOML(p.addr, ports...) + st.config[p.name]
+			}
 			fmt.Fprintf(&nodes, "    %s:\n      image: vtepbgp\n      binds: [%s.toml:/etc/vtepbgp/vtepbgp.toml:ro]\n      exec:\n", p.name, p.name)
 			fmt.Fprintf(&nodes, "        - ip addr add %s/24 dev eth1\n", p.addr)
 		case kindFRR:
-			files[p.name+".conf"] = fabricFRR(p.name, p.addr)
+			files[p.name+".conf"] = st.fabricFRR(p.name, p.addr)
+			if p.host == "" {
+				files[p.name+".conf"] = st.reflectorFRR(p.name, p.addr)
+			}
 			files["daemons"] = frrDaemons
 			fmt.Fprintf(&nodes, "    %s:\n      image: frr\n      binds: [daemons:/etc/frr/daemons:ro, %s.conf:/etc/frr/frr.conf:ro]\n      exec:\n", p.name, p.name)
-			nodes.WriteString(frrConfigured[p.name == "rr"])
+			nodes.WriteString(frrConfigured[p.host == ""])
 			fmt.Fprintf(&nodes, "        - ip addr add %s/24 dev eth1\n", p.addr)
 			if p.host != "" {
 				nodes.WriteString(frrOverlay(p.addr, ports...))
@@ -132,32 +151,31 @@ func (f *fabric) reconfigure(node, old, new string) {
 	f.do(node, "vtepbgp", "reload")
 }
 
-func fabricTOML(node, addr string, ports ...string) string {
-	if node == "rr" {
-		return `[bgp]
+func (st stage) reflectorTOML(addr string) string {
+	return `[bgp]
 asn = 65000
 router_id = "` + addr + `"
+` + st.bgp + `
 [[neighbor]]
 prefix = "10.0.0.0/24"
 asn = 65000
 route_reflector_client = true
-`
+` + st.neighbor
+}
+
+func (st stage) fabricTOML(addr string, ports ...string) string {
+	var b strings.Builder
+	b.WriteString("[bgp]\nasn = 65000\nrouter_id = \"" + addr + "\"\n")
+	if !strings.Contains(st.bgp, "graceful_restart_time") {
+		// Short, so that a test sees the end of a restart that never came.
+		b.WriteString("graceful_restart_time = \"5s\"\n")
 	}
-	// Short, so that a test sees the end of a restart that never came.
-	return `[bgp]
-asn = 65000
-router_id = "` + addr + `"
-graceful_restart_time = "5s"
-[vtep]
-address = "` + addr + `"
-[[neighbor]]
-address = "10.0.0.254"
-asn = 65000
-connect_retry = "1s"
-[[vni]]
-id = 100
-ports = ["` + strings.Join(ports, `", "`) + `"]
-`
+	b.WriteString(st.bgp + "[vtep]\naddress = \"" + addr + "\"\n")
+	for _, r := range st.reflectors() {
+		b.WriteString("[[neighbor]]\naddress = \"" + r + "\"\nasn = 65000\nconnect_retry = \"1s\"\n" + st.neighbor)
+	}
+	b.WriteString("[[vni]]\nid = 100\nports = [\"" + strings.Join(ports, `", "`) + "\"]\n")
+	return b.String()
 }
 
 const frrDaemons = `bgpd=yes
@@ -167,13 +185,12 @@ bgpd_options="   -A 127.0.0.1"
 staticd_options="-A 127.0.0.1"
 `
 
-func fabricFRR(node, addr string) string {
-	if node == "rr" {
-		return `hostname rr
+func (st stage) reflectorFRR(node, addr string) string {
+	return "hostname " + node + `
 router bgp 65000
  bgp router-id ` + addr + `
  no bgp default ipv4-unicast
- neighbor vteps peer-group
+` + st.frr + ` neighbor vteps peer-group
  neighbor vteps remote-as 65000
  bgp listen range 10.0.0.0/24 peer-group vteps
  address-family l2vpn evpn
@@ -181,18 +198,20 @@ router bgp 65000
   neighbor vteps route-reflector-client
  exit-address-family
 `
+}
+
+func (st stage) fabricFRR(node, addr string) string {
+	var b strings.Builder
+	b.WriteString("hostname " + node + "\nrouter bgp 65000\n bgp router-id " + addr + "\n no bgp default ipv4-unicast\n" + st.frr)
+	for _, r := range st.reflectors() {
+		b.WriteString(" neighbor " + r + " remote-as 65000\n neighbor " + r + " timers connect 1\n")
 	}
-	return "hostname " + node + `
-router bgp 65000
- bgp router-id ` + addr + `
- no bgp default ipv4-unicast
- neighbor 10.0.0.254 remote-as 65000
- neighbor 10.0.0.254 timers connect 1
- address-family l2vpn evpn
-  neighbor 10.0.0.254 activate
-  advertise-all-vni
- exit-address-family
-`
+	b.WriteString(" address-family l2vpn evpn\n")
+	for _, r := range st.reflectors() {
+		b.WriteString("  neighbor " + r + " activate\n")
+	}
+	b.WriteString("  advertise-all-vni\n exit-address-family\n")
+	return b.String()
 }
 
 // frrConfigured waits until FRR has read its whole configuration. Rarely, a start

@@ -103,11 +103,11 @@ func exaFabric(t *testing.T, va string, routes []oddRoute) *fabric {
 	files := map[string]string{"exa.conf": exaConfig(routes), "run.py": string(launcher)}
 	node, bin := "", ""
 	if va == kindFRR {
-		files["daemons"], files["va.conf"] = frrDaemons, fabricFRR("va", "10.0.0.1")
+		files["daemons"], files["va.conf"] = frrDaemons, stage{}.fabricFRR("va", "10.0.0.1")
 		node = "image: frr\n      binds: [daemons:/etc/frr/daemons:ro, va.conf:/etc/frr/frr.conf:ro]\n      exec:\n" + frrConfigured[false] + "        - ip addr add 10.0.0.1/24 dev eth1\n" + frrOverlay("10.0.0.1", "eth2")
 	} else {
 		bin = binary(t)
-		files["va.toml"] = fabricTOML("va", "10.0.0.1", "eth2")
+		files["va.toml"] = stage{}.fabricTOML("10.0.0.1", "eth2")
 		node = "image: vtepbgp\n      binds: [va.toml:/etc/vtepbgp/vtepbgp.toml:ro]\n      exec:\n        - ip addr add 10.0.0.1/24 dev eth1\n"
 	}
 	f := &fabric{kind: map[string]string{"va": va}}

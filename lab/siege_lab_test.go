@@ -7,7 +7,6 @@ import (
 	"maps"
 	"net"
 	"net/netip"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -165,43 +164,14 @@ func (s *siege) expect(routes ...evpn.Route) {
 	}
 }
 
-// namespace opens the network namespace of a node.
-func (s *siege) namespace(node string) netns.NsHandle {
-	s.t.Helper()
-	nodes, err := s.Nodes()
-	require.NoError(s.t, err)
-	for _, n := range nodes {
-		if n.Name == node {
-			ns, err := netns.GetFromPid(n.HolderPID)
-			require.NoError(s.t, err)
-			s.t.Cleanup(func() { ns.Close() })
-			return ns
-		}
-	}
-	s.t.Fatalf("no node %s", node)
-	return -1
-}
-
-// dialIn connects from a namespace: a socket belongs to that of the thread which makes it.
+// dialIn connects from a namespace.
 func dialIn(ns netns.NsHandle) (conn net.Conn, err error) {
-	runtime.LockOSThread()
-	home, err := netns.Get()
-	if err != nil {
-		return nil, fmt.Errorf("get own namespace: %w", err)
-	}
-	defer home.Close()
-	if err := netns.Set(ns); err != nil {
-		return nil, fmt.Errorf("join the node: %w", err)
-	}
-	defer func() {
-		if back := netns.Set(home); back != nil {
-			err = fmt.Errorf("come home: %w", back)
-			return // with the thread locked: nobody else may run on it
-		}
-		runtime.UnlockOSThread()
-	}()
-	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: siegePeer.AsSlice()}, Timeout: time.Second}
-	return d.Dial("tcp", siegeTarget.String())
+	err = within(ns, func() error {
+		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: siegePeer.AsSlice()}, Timeout: time.Second}
+		conn, err = d.Dial("tcp", siegeTarget.String())
+		return err
+	})
+	return conn, err
 }
 
 // dial opens a connection as the peer.

@@ -39,9 +39,7 @@ func Between(a, b Host) (*Meter, error) {
 		m.streams = append(m.streams, startStream(ends, s.every))
 	}
 	if len(errs) > 0 {
-		for _, s := range m.streams {
-			s.end()
-		}
+		m.stop()
 		return nil, errors.Join(errs...)
 	}
 	return m, nil
@@ -56,11 +54,18 @@ func (m *Meter) Begin() {
 
 // End stops the streams and counts.
 func (m *Meter) End() Report {
-	results := make([]Result, len(m.streams))
-	for i, s := range m.streams {
-		results[i] = s.end()
+	r := m.stop()
+	return Report{r[0], r[1], r[2], r[3]}
+}
+
+func (m *Meter) stop() (results []Result) {
+	for _, s := range m.streams {
+		s.finish()
 	}
-	return Report{results[0], results[1], results[2], results[3]}
+	for _, s := range m.streams {
+		results = append(results, s.end())
+	}
+	return results
 }
 
 func (r Report) all() []Result {

@@ -30,7 +30,8 @@ type stream struct {
 	ends  endpoint
 	every time.Duration
 	quit  chan struct{}
-	idle  sync.WaitGroup
+
+	sending, receiving sync.WaitGroup
 
 	mu      sync.Mutex
 	packets []packet // by number
@@ -50,8 +51,8 @@ const lastWait = time.Second
 func startStream(ends endpoint, every time.Duration) *stream {
 	s := &stream{ends: ends, every: every, quit: make(chan struct{}), highest: -1}
 	start := time.Now()
-	s.idle.Go(func() { s.sendAll(start) })
-	s.idle.Go(func() { s.receiveAll(start) })
+	s.sending.Go(func() { s.sendAll(start) })
+	s.receiving.Go(func() { s.receiveAll(start) })
 	return s
 }
 
@@ -127,14 +128,21 @@ func (s *stream) complete() bool {
 	return true
 }
 
-// end stops sending, waits for what is on its way, and counts.
-func (s *stream) end() Result {
+// finish stops sending.
+func (s *stream) finish() {
 	close(s.quit)
+	s.sending.Wait()
+}
+
+// end waits for what is on its way after [stream.finish], and counts.
+func (s *stream) end() Result {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
 	for deadline := time.Now().Add(lastWait); !s.complete() && time.Now().Before(deadline); {
-		time.Sleep(10 * time.Millisecond)
+		<-tick.C
 	}
 	s.ends.close()
-	s.idle.Wait()
+	s.receiving.Wait()
 	return s.result()
 }
 

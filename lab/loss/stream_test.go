@@ -47,6 +47,7 @@ func measure(t *testing.T, before, during time.Duration, harm func(seq uint32) (
 		s.begin()
 		time.Sleep(during)
 		synctest.Wait()
+		s.finish()
 		r = s.end()
 	})
 	return r

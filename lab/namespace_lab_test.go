@@ -1,0 +1,49 @@
+//go:build lab
+
+package lab_test
+
+import (
+	"fmt"
+	"runtime"
+
+	"github.com/stretchr/testify/require"
+	"github.com/vishvananda/netns"
+)
+
+// namespace opens the network namespace of a node.
+func (r *running) namespace(node string) netns.NsHandle {
+	r.t.Helper()
+	nodes, err := r.Nodes()
+	require.NoError(r.t, err)
+	for _, n := range nodes {
+		if n.Name == node {
+			ns, err := netns.GetFromPid(n.HolderPID)
+			require.NoError(r.t, err)
+			r.t.Cleanup(func() { ns.Close() })
+			return ns
+		}
+	}
+	r.t.Fatalf("no node %s", node)
+	return -1
+}
+
+// within runs f in a namespace: a socket belongs to that of the thread which makes it.
+func within(ns netns.NsHandle, f func() error) (err error) {
+	runtime.LockOSThread()
+	home, err := netns.Get()
+	if err != nil {
+		return fmt.Errorf("get own namespace: %w", err)
+	}
+	defer home.Close()
+	if err := netns.Set(ns); err != nil {
+		return fmt.Errorf("join the node: %w", err)
+	}
+	defer func() {
+		if back := netns.Set(home); back != nil {
+			err = fmt.Errorf("come home: %w", back)
+			return // with the thread locked: nobody else may run on it
+		}
+		runtime.UnlockOSThread()
+	}()
+	return f()
+}

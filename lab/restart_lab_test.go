@@ -1,0 +1,205 @@
+//go:build lab
+
+package lab_test
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/vtepbgp/vtepbgp/lab/loss"
+)
+
+// over measures what h1 and h2 lose while act runs and until all is as before: sessions, rows, and a second
+// of calm. Rows of MACs in keep must not go from va meanwhile, not even for a moment.
+func (f *fabric) over(t *testing.T, act func(f *fabric)) (report loss.Report, gone map[string]bool) {
+	t.Helper()
+	f = f.in(t)
+	h1, h2 := f.macOf("h1"), f.macOf("h2")
+	whole := func() error {
+		for _, check := range []func() error{
+			f.wantFDB("va", h2, remoteRows(h2, "10.0.0.2")), f.wantFDB("vb", h1, remoteRows(h1, "10.0.0.1")),
+			f.wantFDB("va", zeroMAC, floodRows("10.0.0.2")), f.wantFDB("vb", zeroMAC, floodRows("10.0.0.1")),
+		} {
+			if err := check(); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	eventually(t, convergence, "ping", func() error { return f.ping("h1", "192.168.100.2", 1) })
+	f.sessionsUp()
+	eventually(t, convergence, "rows", whole)
+	m, err := loss.Between(f.host("h1", "192.168.100.1"), f.host("h2", "192.168.100.2"))
+	require.NoError(t, err)
+	calm := func() { holds(t, time.Second, "rows stay", whole) }
+	calm()
+	gone1, gone2 := watchLosses(t, f.namespace("va")), watchLosses(t, f.namespace("vb"))
+	m.Begin()
+	act(f)
+	f.sessionsUp()
+	eventually(t, convergence, "rows again", whole)
+	calm()
+	report = m.End()
+	t.Logf("from h1 to h2 and back:\n%s", report)
+	gone = map[string]bool{}
+	for node, l := range map[string]*losses{"va": gone1, "vb": gone2} {
+		l.mu.Lock()
+		require.NoError(t, l.err)
+		gone[node] = l.macs[zeroMAC] || l.macs[h1] && node == "vb" || l.macs[h2] && node == "va"
+		l.mu.Unlock()
+	}
+	return report, gone
+}
+
+func (f *fabric) host(node, addr string) loss.Host {
+	ns := f.namespace(node)
+	return loss.Host{Address: netip.MustParseAddr(addr), Within: func(run func() error) error { return within(ns, run) }}
+}
+
+// stop signals a node's daemon and waits for its end.
+func (f *fabric) stop(node string, sig unix.Signal) {
+	f.t.Helper()
+	if f.kind[node] == kindFRR && sig == unix.SIGKILL {
+		f.sh(node, "kill -9 $(pidof watchfrr) $(pidof bgpd) $(pidof zebra) $(pidof staticd)")
+	} else {
+		require.NoError(f.t, f.Signal(node, sig))
+	}
+	f.ended(node)
+}
+
+func (f *fabric) ended(node string) {
+	f.t.Helper()
+	eventually(f.t, 20*time.Second, node+" ends", func() error {
+		if pid := f.pid(node); pid != 0 {
+			return fmt.Errorf("process %d lives", pid)
+		}
+		return nil
+	})
+}
+
+func (f *fabric) start(nodes ...string) {
+	f.t.Helper()
+	for _, n := range nodes {
+		require.NoError(f.t, f.Start(f.t.Context(), n))
+	}
+}
+
+// away lets time pass in which something is down.
+func away(f *fabric, d time.Duration) {
+	f.t.Helper()
+	holds(f.t, d, "time passes", func() error { return nil })
+}
+
+const crashPause = 2 * time.Second
+
+func upgrade(nodes ...string) func(*fabric) {
+	return func(f *fabric) {
+		for _, n := range nodes {
+			f.stop(n, unix.SIGTERM)
+			f.start(n)
+		}
+	}
+}
+
+func crash(nodes ...string) func(*fabric) {
+	return func(f *fabric) {
+		for _, n := range nodes {
+			f.stop(n, unix.SIGKILL)
+		}
+		away(f, crashPause)
+		f.start(nodes...)
+	}
+}
+
+// TestRestart loses no packet where the reflector helps (RFC 4724), and shows what is lost where it does
+// not: FRR 8.4 keeps no EVPN routes over a restart (its FOREACH_AFI_SAFI_NSF ends before that family).
+func TestRestart(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name  string
+		stage stage
+		// helped says that some reflector keeps a VTEP's routes while it is away.
+		helped bool
+	}{
+		{"vtepbgp reflects", stage{kind: map[string]string{"rr": kindVTEPBGP}}, true},
+		{"FRR reflects", stage{kind: map[string]string{"rr": kindFRR}}, false},
+		{"two reflectors, one of each", stage{kind: map[string]string{"rr": kindFRR, "rr2": kindVTEPBGP}}, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			c.stage.kind["va"], c.stage.kind["vb"] = kindVTEPBGP, kindVTEPBGP
+			f := c.stage.build(t)
+			for _, r := range []struct {
+				name string
+				act  func(*fabric)
+			}{
+				{"upgrade", upgrade("va")},
+				{"crash", crash("va")},
+				{"both VTEPs crash", crash("va", "vb")},
+			} {
+				t.Run(r.name, func(t *testing.T) {
+					report, gone := f.over(t, r.act)
+					assert.False(t, gone["va"], "rows that BGP confirms stay untouched")
+					if c.helped {
+						assert.Zero(t, report.Lost())
+						assert.False(t, gone["vb"])
+					}
+				})
+			}
+		})
+	}
+}
+
+// TestReflectorLoss takes reflectors away: one of two, by crash and by silence, is not felt.
+func TestReflectorLoss(t *testing.T) {
+	t.Parallel()
+	silence := func(f *fabric) {
+		f.do("switch", "ip", "link", "set", "eth5", "down")
+		eventually(t, convergence, "va gives rr2 up", f.sessionState("va", "10.0.0.253", false))
+		eventually(t, convergence, "vb gives rr2 up", f.sessionState("vb", "10.0.0.253", false))
+		f.do("switch", "ip", "link", "set", "eth5", "up")
+	}
+	for _, kinds := range [][2]string{{kindVTEPBGP, kindVTEPBGP}, {kindFRR, kindFRR}, {kindVTEPBGP, kindFRR}} {
+		t.Run(kinds[0]+" and "+kinds[1], func(t *testing.T) {
+			f := stage{
+				kind: map[string]string{"rr": kinds[0], "rr2": kinds[1], "va": kindVTEPBGP, "vb": kindVTEPBGP},
+				bgp:  "hold_time = \"3s\"\n",
+			}.build(t)
+			for _, r := range []struct {
+				name string
+				act  func(*fabric)
+			}{
+				{"one crashes", crash("rr2")},
+				{"the other stops", upgrade("rr")},
+				{"one falls silent", silence},
+			} {
+				t.Run(r.name, func(t *testing.T) {
+					report, gone := f.over(t, r.act)
+					assert.Zero(t, report.Lost())
+					assert.Equal(t, map[string]bool{"va": false, "vb": false}, gone)
+				})
+			}
+		})
+	}
+}
+
+// sessionState wants a session with a neighbour up or down.
+func (f *fabric) sessionState(node, neighbor string, up bool) func() error {
+	return func() error {
+		var all []siegeNeighbor
+		if err := f.json(&all, node, "vtepbgp", "neighbor", "show", "-o", "json"); err != nil {
+			return err
+		}
+		i := slices.IndexFunc(all, func(n siegeNeighbor) bool { return n.Address == neighbor })
+		if i < 0 || (all[i].State == "established") != up {
+			return fmt.Errorf("neighbours of %s: %+v", node, all)
+		}
+		return nil
+	}
+}

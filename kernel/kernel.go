@@ -103,10 +103,11 @@ func signal(c chan struct{}) {
 
 // due says what the loop has to do, and when. Zero times are never.
 type due struct {
-	links time.Time // read links and addresses again
-	dump  time.Time // read all rows again
-	why   string    // reason of the dump, for the counter
-	retry time.Time // look at failed rows
+	links time.Time       // read links and addresses again
+	dump  time.Time       // read all rows again
+	why   string          // reason of the dump, for the counter
+	asked []chan struct{} // closed when the dump is done
+	retry time.Time       // look at failed rows
 
 	lastLinks    time.Time
 	linksCost    time.Duration

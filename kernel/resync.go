@@ -22,8 +22,8 @@ func (k *Kernel) resync(sub Subscription) error {
 	defer k.deviceMu.Unlock()
 
 	k.mu.Lock()
-	why := k.due.why
-	k.due.why, k.due.dump = "", time.Time{}
+	why, asked := k.due.why, k.due.asked
+	k.due.why, k.due.dump, k.due.asked = "", time.Time{}, nil
 	repairs := k.disturbed()
 	k.eachFlags(func(f *rowFlags) { *f &^= flagSeen | flagSeenPort })
 	k.mu.Unlock()
@@ -36,6 +36,7 @@ func (k *Kernel) resync(sub Subscription) error {
 			k.mu.Lock()
 			k.due.lastDump = time.Now()
 			k.wantDump(why, max(dumpGapFirst, k.due.dumpBackoff))
+			k.due.asked = append(k.due.asked, asked...)
 			later.replay(k)
 			k.mu.Unlock()
 			return later.err
@@ -61,6 +62,9 @@ func (k *Kernel) resync(sub Subscription) error {
 	}
 	later.replay(k)
 	k.reports.complete = k.reports.complete || k.ready
+	for _, c := range asked {
+		close(c)
+	}
 	return later.err
 }
 

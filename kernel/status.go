@@ -86,7 +86,7 @@ type Stats struct {
 	// Writes by "set" and "delete".
 	Writes map[string]*WriteStats
 	// Resyncs are full reads by reason: "start", "config", "lost", "closed",
-	// "write", "periodic".
+	// "write", "periodic", "repair".
 	Resyncs map[string]uint64
 	// ResyncChanges are rows that a read for another reason than start or
 	// configuration found changed without an event.

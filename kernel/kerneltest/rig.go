@@ -57,9 +57,14 @@ func underlay(t testing.TB, f Factory) World {
 
 // start runs a Kernel with cfg and waits for its first picture.
 func start(t testing.TB, w World, cfg kernel.Config, eventBuffer int) *rig {
+	return startOn(t, w, w.Backend(t, eventBuffer), cfg)
+}
+
+// startOn is start over a backend of the test's own.
+func startOn(t testing.TB, w World, b kernel.Backend, cfg kernel.Config) *rig {
 	log := logrus.New()
 	log.SetOutput(io.Discard)
-	r := &rig{World: w, t: t, raw: w.Backend(t, 0), k: kernel.New(w.Backend(t, eventBuffer), logrus.NewEntry(log))}
+	r := &rig{World: w, t: t, raw: w.Backend(t, 0), k: kernel.New(b, logrus.NewEntry(log))}
 	require.NoError(t, r.k.Configure(cfg))
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

@@ -33,6 +33,13 @@ func Run(t *testing.T, f Factory) {
 		{"lost events", lostEvents},
 		{"many rows", manyRows},
 		{"walk", walk},
+		{"drift: rows", driftRows},
+		{"drift: links", driftLinks},
+		{"drift: links of an operator", driftOfOperator},
+		{"drift: rows found at start", driftUnconfirmed},
+		{"drift: a row that the kernel refuses", driftRefused},
+		{"drift: none while things change", driftChurn},
+		{"inspect", inspect},
 	}
 	for _, p := range parts {
 		t.Run(p.name, func(t *testing.T) { p.run(t, f) })

@@ -106,3 +106,54 @@ func (c *Core) MAC(vni VNI, mac MAC) (MACInfo, bool) {
 	}
 	return MACInfo{}, false
 }
+
+// RowKeys names the rows that may be in [Core.Desired], of one VNI (0 = all), in no order.
+func (c *Core) RowKeys(vni VNI, yield func(RowKey) bool) {
+	for _, v := range c.vnis {
+		if (vni == 0 || v.vni == vni) && !v.removed && !v.rowKeys(yield) {
+			return
+		}
+	}
+}
+
+func (v *instance) rowKeys(yield func(RowKey) bool) bool {
+	for a := range v.floods {
+		if !yield(RowKey{Kind: FloodRow, VNI: v.vni, IP: a}) {
+			return false
+		}
+	}
+	for m := range v.macs {
+		if !yield(RowKey{Kind: MACRow, VNI: v.vni, MAC: m}) {
+			return false
+		}
+	}
+	for a := range v.ips {
+		if !yield(RowKey{Kind: NeighborRow, VNI: v.vni, IP: a}) {
+			return false
+		}
+	}
+	return true
+}
+
+// Row gives one row of [Core.Desired], decided anew from the tables as there; false
+// when none is wanted.
+func (c *Core) Row(k RowKey) (RowValue, bool) {
+	v := c.configured(k.VNI)
+	if v == nil {
+		return RowValue{}, false
+	}
+	switch k.Kind {
+	case FloodRow:
+		f := v.floods[k.IP]
+		return RowValue{}, f != nil && f.wanted()
+	case MACRow:
+		if m := v.macs[k.MAC]; m != nil {
+			return m.desiredRow()
+		}
+	case NeighborRow:
+		if e := v.ips[k.IP]; e != nil {
+			return e.wantRow()
+		}
+	}
+	return RowValue{}, false
+}

@@ -65,6 +65,19 @@ func TestBrowseEqualsList(t *testing.T) {
 	assert.Len(t, wantMACs, 41)
 	assert.Equal(t, wantMACs, gotMACs)
 
+	var wantRows, gotRows []evpn.Row
+	wantRows = c.Desired().Rows
+	c.RowKeys(100, func(k evpn.RowKey) bool {
+		if val, ok := c.Row(k); ok {
+			gotRows = append(gotRows, evpn.Row{RowKey: k, RowValue: val})
+		}
+		return true
+	})
+	slices.SortFunc(gotRows, func(a, b evpn.Row) int { return a.Compare(b.RowKey) })
+	assert.Len(t, wantRows, 21)
+	assert.Equal(t, wantRows, gotRows)
+	c.RowKeys(200, func(k evpn.RowKey) bool { assert.Fail(t, "row of another VNI", k); return false })
+
 	c.Handle(evpn.VNIState{VNI: 100}, now)
 	c.Handle(evpn.NeighborRemoved{Neighbor: a("10.0.0.254")}, now)
 	c.Drain(now)

@@ -40,13 +40,18 @@ func (c *Core) desiredMAC(v *instance, m *macEntry, d *Desired) {
 	if o := c.wantMAC(m, false); o != nil {
 		d.Routes = append(d.Routes, v.ownRoute(macKey(o, m.mac), o))
 	}
-	who, best := m.judge()
-	if who == ownRemote && v.cfg.MaxMACs > 0 && !m.admitted {
-		return
-	}
-	if val, ok := m.wantRow(who, best); ok {
+	if val, ok := m.desiredRow(); ok {
 		d.Rows = append(d.Rows, Row{RowKey: RowKey{Kind: MACRow, VNI: v.vni, MAC: m.mac}, RowValue: val})
 	}
+}
+
+// desiredRow decides anew what row m should have.
+func (m *macEntry) desiredRow() (RowValue, bool) {
+	who, best := m.judge()
+	if who == ownRemote && m.vni.cfg.MaxMACs > 0 && !m.admitted {
+		return RowValue{}, false
+	}
+	return m.wantRow(who, best)
 }
 
 func (v *instance) sortedMACs() []*macEntry {

@@ -3,6 +3,7 @@ package evpn_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -218,7 +219,20 @@ func TestChangesAddUp(t *testing.T) {
 		once.apply(t, never.Drain(now))
 		require.Equal(t, often.Desired(), once.desired())
 		require.Equal(t, sum, once)
+		require.Equal(t, often.Desired().Rows, rowByRow(often))
 	})
+}
+
+// rowByRow reads the intended rows in pieces.
+func rowByRow(c *evpn.Core) (rows []evpn.Row) {
+	c.RowKeys(0, func(k evpn.RowKey) bool {
+		if val, ok := c.Row(k); ok {
+			rows = append(rows, evpn.Row{RowKey: k, RowValue: val})
+		}
+		return true
+	})
+	slices.SortFunc(rows, func(a, b evpn.Row) int { return a.Compare(b.RowKey) })
+	return rows
 }
 
 // TestOrderDoesNotMatter: the same announcements in any order, split over UPDATEs in any

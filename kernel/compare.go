@@ -280,8 +280,8 @@ func (p *picture) linkName(index int32) string {
 	if l := p.links.index[index]; l != nil {
 		return l.Name
 	}
-	if name := p.ports[index]; name != "" {
-		return name
+	if port, known := p.ports[index]; known {
+		return port.name
 	}
 	return "?"
 }

@@ -20,7 +20,7 @@ type picture struct {
 	views    []*view // by VNI
 	byDevice map[int32]*view
 	byBridge map[int32]*view
-	ports    map[int32]string // access ports as the mirror has them
+	ports    map[int32]accessPort // access ports as the mirror has them
 	prune    bool
 	failures map[evpn.RowKey]error
 }

@@ -17,7 +17,8 @@ import (
 )
 
 // muffled is a kernel whose events can be kept from its user, as a bug in the
-// handling of events would: nothing but a fresh look finds the damage.
+// handling of events would: nothing but a fresh look finds the damage. Meanwhile it
+// refuses changes of links, so that a look at links for another reason repairs nothing.
 type muffled struct {
 	kernel.Backend
 	deaf atomic.Bool
@@ -39,6 +40,20 @@ func (s muffledSubscription) Drain(limit int, yield func(kernel.Notification)) (
 			yield(n)
 		}
 	})
+}
+
+func (m *muffled) AddLink(s kernel.LinkSpec) error {
+	if m.deaf.Load() {
+		return unix.EPERM
+	}
+	return m.Backend.AddLink(s)
+}
+
+func (m *muffled) SetLink(index int32, s kernel.LinkSettings) error {
+	if m.deaf.Load() {
+		return unix.EPERM
+	}
+	return m.Backend.SetLink(index, s)
 }
 
 // silently does something that r's Kernel hears nothing of until it is repaired.

@@ -152,7 +152,7 @@ func (c *Core) Row(k RowKey) (RowValue, bool) {
 		}
 	case NeighborRow:
 		if e := v.ips[k.IP]; e != nil {
-			return e.wantRow()
+			return e.wantRow(c.judgeIP(e))
 		}
 	}
 	return RowValue{}, false

@@ -108,6 +108,8 @@ const (
 	NoteDuplicate        NoteKind = "mac_duplicate"      // frozen (RFC 7432 §15.1)
 	NoteDuplicateCleared NoteKind = "mac_duplicate_over" // thawed by timer or by hand
 	NoteStickyConflict   NoteKind = "mac_sticky_conflict"
+	NoteGatewayConflict  NoteKind = "mac_gateway_conflict" // our gateway MAC, as a host elsewhere
+	NoteIPMoved          NoteKind = "ip_moved"             // to another MAC (RFC 9721 §6)
 	NoteRouteIgnored     NoteKind = "route_ignored"
 	NoteVNIUp            NoteKind = "vni_up"
 	NoteVNIDown          NoteKind = "vni_down"
@@ -125,6 +127,7 @@ type Note struct {
 	Kind     NoteKind
 	VNI      VNI
 	MAC      MAC
+	IP       netip.Addr
 	VTEP     netip.Addr
 	Neighbor netip.Addr
 	Reason   Reason

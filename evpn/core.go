@@ -32,6 +32,7 @@ type Core struct {
 	touchedFloods   []*floodEntry
 	refillVNIs      []*instance
 	refillNeighbors []*neighbor
+	fadingVTEPs     []*vtep
 
 	// What the next Drain looks at.
 	pending      []*instance
@@ -57,6 +58,7 @@ func New(cfg Config) *Core {
 // they are.
 func (c *Core) Handle(ev Event, now time.Time) {
 	c.advance(now)
+	c.settle() // what time did comes before the event
 	switch ev := ev.(type) {
 	case ConfigReplaced:
 		c.configure(ev.Config)
@@ -78,6 +80,8 @@ func (c *Core) Handle(ev Event, now time.Time) {
 		c.neighborDown(ev)
 	case NeighborRemoved:
 		c.neighborRemoved(ev)
+	case NextHopState:
+		c.nextHopState(ev)
 	case EndOfRIB:
 		c.endOfRIB(ev)
 	case DuplicateCleared:
@@ -121,6 +125,7 @@ func (c *Core) settle() {
 	c.refillVNIs = recycle(c.refillVNIs)
 	c.touchedIPs = recycle(c.touchedIPs)
 	c.touchedFloods = recycle(c.touchedFloods)
+	c.forgetUnnamed()
 }
 
 // recycle empties a work list but lets go of one that a burst made large.
@@ -135,16 +140,13 @@ func recycle[T any](s []*T) []*T {
 
 // NextWake is when the core next wants a [Tick]; zero when it waits for nothing.
 func (c *Core) NextWake() time.Time {
-	var wake time.Time
-	if len(c.timers) > 0 {
-		wake = c.timers[0].at
-	}
+	wake := c.nextTimer()
 	if c.restarting == 0 {
 		return wake
 	}
 	for _, nb := range c.neighbors {
-		if !nb.deadline.IsZero() && (wake.IsZero() || nb.deadline.Before(wake)) {
-			wake = nb.deadline
+		if at := nb.wake(); !at.IsZero() && (wake.IsZero() || at.Before(wake)) {
+			wake = at
 		}
 	}
 	return wake

@@ -24,15 +24,17 @@ func (c *Core) Desired() Desired {
 			c.desiredMAC(v, m, &d)
 		}
 		for _, e := range v.sortedIPs() {
-			if o := c.wantIP(e, false); o != nil {
+			who, best := c.judgeIP(e)
+			if o := c.wantIP(e, who, false); o != nil {
 				d.Routes = append(d.Routes, v.ownRoute(e.key(o, e.bound.mac), o))
 			}
-			if val, ok := e.wantRow(); ok {
+			if val, ok := e.wantRow(who, best); ok {
 				d.Rows = append(d.Rows, Row{RowKey: RowKey{Kind: NeighborRow, VNI: v.vni, IP: e.ip}, RowValue: val})
 			}
 		}
 	}
 	sortRoutes(d.Routes)
+	d.NextHops = c.desiredNextHops()
 	return d
 }
 
@@ -111,7 +113,7 @@ func ownInfo(r Route) RouteInfo {
 }
 
 func (p *path) info() RouteInfo {
-	i := RouteInfo{Route: p.Route, Neighbor: p.nb.addr, Stale: p.stale, LongLivedStale: p.Attrs.LLGRStale, Reason: p.reason()}
+	i := RouteInfo{Route: p.route(), Neighbor: p.nb.addr, Stale: p.stale, LongLivedStale: p.leastPreferred(), Reason: p.reason()}
 	for _, v := range p.set.imports {
 		i.VNIs = append(i.VNIs, v.vni)
 	}
@@ -128,6 +130,8 @@ func (p *path) reason() Reason {
 		return OverNeighborLimit
 	case !p.vni.up:
 		return VNIDown
+	case p.via.lost:
+		return NextHopUnreachable
 	case p.Key.Type == IMETRoute:
 		if p.vni.cfg.Flooding == FloodOff {
 			return FloodingOff
@@ -138,6 +142,8 @@ func (p *path) reason() Reason {
 	switch {
 	case m.owner == ownLocal && m.frozen(), m.frozen() && p.set.attrs.NextHop != m.log.frozenTo:
 		return DuplicateFrozen
+	case m.owner == ownLocal && m.local.gateway:
+		return GatewayIsLocal
 	case m.owner == ownLocal:
 		return LosesToLocal
 	case m.owner == ownStatic:
@@ -212,7 +218,8 @@ func (c *Core) macInfo(m *macEntry) (MACInfo, bool) {
 	case ownRemote:
 		a := m.best.set.attrs
 		i.Origin, i.VTEP, i.Stale = OriginRemote, a.NextHop, m.best.stale
-		i.Sequence, i.Sticky, i.LongLivedStale = a.Mobility.Sequence, a.Mobility.Sticky, a.LLGRStale
+		i.Unreachable = m.best.via.unreachable
+		i.Sequence, i.Sticky, i.LongLivedStale = a.Mobility.Sequence, a.Mobility.Sticky, m.best.leastPreferred()
 		for p := m.head; p != nil; p = p.next {
 			if p.namesIP() && p.set.attrs.NextHop == a.NextHop {
 				i.IPs = append(i.IPs, p.Key.IP)
@@ -220,6 +227,7 @@ func (c *Core) macInfo(m *macEntry) (MACInfo, bool) {
 		}
 	case ownStatic:
 		i.Origin, i.VTEP, i.Sticky = OriginStatic, m.static.VTEP, true
+		i.Unreachable = m.static.via.unreachable
 		for _, s := range m.vni.cfg.StaticMACs {
 			if s.MAC == m.mac && s.IP.IsValid() {
 				i.IPs = append(i.IPs, s.IP)
@@ -238,11 +246,7 @@ func (c *Core) macInfo(m *macEntry) (MACInfo, bool) {
 	i.IPs = slices.Compact(i.IPs)
 	if m.log != nil {
 		i.Duplicate, i.Frozen = m.frozen(), m.log.frozenAt
-		for _, t := range m.log.moves {
-			if i.Duplicate || t.After(c.now.Add(-c.cfg.Duplicate.Window)) {
-				i.Moves++
-			}
-		}
+		i.Moves = m.log.count(c.now.Add(-c.cfg.Duplicate.Window))
 	}
 	return i, true
 }
@@ -268,12 +272,19 @@ func (c *Core) VNIs() []VNIInfo {
 // VTEPs lists the remote VTEPs in order of address.
 func (c *Core) VTEPs() []VTEPInfo {
 	found := map[netip.Addr]*VTEPInfo{}
-	see := func(a netip.Addr, vni VNI) *VTEPInfo {
+	info := func(a netip.Addr) *VTEPInfo {
 		i := found[a]
 		if i == nil {
 			i = &VTEPInfo{Address: a, Reachable: true}
+			if t := c.vteps[a]; t != nil {
+				i.Reachable, i.Reason = !t.unreachable, t.reason
+			}
 			found[a] = i
 		}
+		return i
+	}
+	see := func(a netip.Addr, vni VNI) *VTEPInfo {
+		i := info(a)
 		if n := len(i.VNIs); n == 0 || i.VNIs[n-1] != vni {
 			i.VNIs = append(i.VNIs, vni)
 		}
@@ -289,6 +300,11 @@ func (c *Core) VTEPs() []VTEPInfo {
 			if val, ok := m.wantRow(m.owner, m.best); ok {
 				see(val.VTEP, v.vni).MACs++
 			}
+		}
+	}
+	for a, t := range c.vteps {
+		if t.unreachable { // shown also where its rows are gone for that
+			info(a)
 		}
 	}
 	list := make([]VTEPInfo, 0, len(found))

@@ -3,7 +3,6 @@ package evpn
 import (
 	"cmp"
 	"fmt"
-	"net/netip"
 	"slices"
 	"time"
 )
@@ -11,39 +10,6 @@ import (
 // maxIgnoredNotes bounds the notes about ignored routes that one Drain gives; the
 // rest are counted in one more note. `route show` has them all.
 const maxIgnoredNotes = 100
-
-// vtep is a remote VTEP that some emitted row names.
-type vtep struct {
-	addr    netip.Addr
-	rows    int
-	known   bool // as of the last Drain
-	touched bool
-}
-
-func (c *Core) holdVTEP(a netip.Addr) *vtep {
-	t := c.vteps[a]
-	if t == nil {
-		t = &vtep{addr: a}
-		c.vteps[a] = t
-	}
-	t.rows++
-	c.touchVTEP(t)
-	return t
-}
-
-func (c *Core) releaseVTEP(t *vtep) {
-	if t != nil {
-		t.rows--
-		c.touchVTEP(t)
-	}
-}
-
-func (c *Core) touchVTEP(t *vtep) {
-	if !t.touched {
-		t.touched = true
-		c.touchedVTEPs = append(c.touchedVTEPs, t)
-	}
-}
 
 // Drain gives the net effect of the events since the last Drain. Time passes to
 // now first, so what timers do by then is in it.
@@ -56,21 +22,7 @@ func (c *Core) Drain(now time.Time) Changes {
 		c.drainVNI(v, &ch)
 	}
 	c.pending = recycle(c.pending)
-	for _, t := range c.touchedVTEPs {
-		t.touched = false
-		if known := t.rows > 0; known != t.known {
-			t.known = known
-			kind := NoteVTEPUp
-			if !known {
-				kind = NoteVTEPDown
-			}
-			c.notes = append(c.notes, Note{Kind: kind, VTEP: t.addr})
-		}
-		if t.rows == 0 {
-			delete(c.vteps, t.addr)
-		}
-	}
-	c.touchedVTEPs = recycle(c.touchedVTEPs)
+	c.trackNextHops(&ch)
 
 	sortRoutes(ch.Announce)
 	if !slices.IsSortedFunc(ch.Withdraw, RouteKey.Compare) {
@@ -157,7 +109,7 @@ func (c *Core) drainFlood(v *instance, f *floodEntry, ch *Changes) {
 	key := RowKey{Kind: FloodRow, VNI: v.vni, IP: f.addr}
 	ch.Rows = append(ch.Rows, RowChange{Row: Row{RowKey: key}, Remove: !want})
 	if want {
-		f.row = c.holdVTEP(f.addr)
+		f.row = c.holdVTEP(f.via)
 	} else {
 		c.releaseVTEP(f.row)
 		f.row = nil
@@ -183,13 +135,13 @@ func (c *Core) drainMAC(v *instance, m *macEntry, ch *Changes) {
 	old := m.row
 	m.row, m.sticky = nil, want.Sticky
 	if ok {
-		m.row = c.holdVTEP(want.VTEP)
+		m.row = c.holdVTEP(m.via())
 	}
 	c.releaseVTEP(old)
 }
 
 func (c *Core) drainIP(v *instance, e *ipEntry, ch *Changes) {
-	if want := c.wantIP(e, true); want != nil || e.own != nil {
+	if want := c.wantIP(e, e.owner, true); want != nil || e.own != nil {
 		oldMAC, newMAC := e.ownMAC, MAC{}
 		if e.bound != nil {
 			newMAC = e.bound.mac
@@ -199,13 +151,14 @@ func (c *Core) drainIP(v *instance, e *ipEntry, ch *Changes) {
 			func(o *ownAttrs) RouteKey { return e.key(o, newMAC) })
 		e.ownMAC = newMAC
 	}
-	want, ok := e.wantRow()
-	if ok == e.hasRow && (!ok || e.row == want) {
+	want, ok := e.wantRow(c.judgeIP(e))
+	if ok == e.hasRow && (!ok || e.rowMAC == want.MAC && e.rowRouter == want.Router) {
 		return
 	}
 	key := RowKey{Kind: NeighborRow, VNI: v.vni, IP: e.ip}
-	ch.Rows = append(ch.Rows, RowChange{Row: Row{RowKey: key, RowValue: want}, Remove: !ok, Was: e.row})
-	e.row, e.hasRow = want, ok
+	was := RowValue{MAC: e.rowMAC, Router: e.rowRouter}
+	ch.Rows = append(ch.Rows, RowChange{Row: Row{RowKey: key, RowValue: want}, Remove: !ok, Was: was})
+	e.rowMAC, e.rowRouter, e.hasRow = want.MAC, want.Router, ok
 }
 
 func sortRoutes(rs []Route) {
@@ -234,7 +187,7 @@ func withoutAnnounced(withdrawn []RouteKey, announced []Route) []RouteKey {
 func trimNotes(notes []Note) []Note {
 	slices.SortStableFunc(notes, func(a, b Note) int {
 		return cmp.Or(
-			cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.VNI, b.VNI), a.MAC.Compare(b.MAC),
+			cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.VNI, b.VNI), a.MAC.Compare(b.MAC), a.IP.Compare(b.IP),
 			a.VTEP.Compare(b.VTEP), a.Neighbor.Compare(b.Neighbor), cmp.Compare(a.Reason, b.Reason),
 			cmp.Compare(a.Detail, b.Detail),
 		)

@@ -146,7 +146,10 @@ func (v *instance) explanation() Explanation {
 
 func (c *Core) explainMAC(x *Explanation, m *macEntry) {
 	v := m.vni
-	x.Local, x.Static = m.localFact(), m.static
+	x.Local = m.localFact()
+	if m.static != nil {
+		x.Static = m.static.StaticMAC
+	}
 	if m.log != nil {
 		x.Moves, x.Freeze = slices.Clone(m.log.moves), c.freeze(m.log)
 	}
@@ -155,7 +158,7 @@ func (c *Core) explainMAC(x *Explanation, m *macEntry) {
 		x.Own = append(x.Own, v.ownRoute(macKey(o, m.mac), o))
 	}
 	for e := m.ips; e != nil; e = e.nextOfMAC {
-		if o := c.wantIP(e, false); o != nil {
+		if o := c.wantIP(e, e.owner, false); o != nil {
 			x.Own = append(x.Own, v.ownRoute(e.key(o, m.mac), o))
 		}
 	}
@@ -165,11 +168,11 @@ func (c *Core) explainMAC(x *Explanation, m *macEntry) {
 		x.VTEP = val.VTEP
 		x.Rows = append(x.Rows, Row{RowKey: RowKey{Kind: MACRow, VNI: v.vni, MAC: m.mac}, RowValue: val})
 	}
-	x.Rows = append(x.Rows, m.neighborRows()...)
+	x.Rows = append(x.Rows, c.neighborRows(m)...)
 }
 
 // neighborRows lists the neighbour rows that say m.
-func (m *macEntry) neighborRows() []Row {
+func (c *Core) neighborRows(m *macEntry) []Row {
 	seen := map[*ipEntry]bool{}
 	var rows []Row
 	see := func(e *ipEntry) {
@@ -177,7 +180,7 @@ func (m *macEntry) neighborRows() []Row {
 			return
 		}
 		seen[e] = true
-		if val, ok := e.wantRow(); ok && val.MAC == m.mac {
+		if val, ok := e.wantRow(c.judgeIP(e)); ok && val.MAC == m.mac {
 			rows = append(rows, Row{RowKey: RowKey{Kind: NeighborRow, VNI: m.vni.vni, IP: e.ip}, RowValue: val})
 		}
 	}
@@ -207,15 +210,15 @@ func (c *Core) explainIP(x *Explanation, e *ipEntry) {
 		x.Local.IPs = []LocalIP{e.localIP()}
 	}
 	if e.static != nil {
-		s := *e.static.static
+		s := *e.static.static.StaticMAC
 		s.IP = e.ip
 		x.Static = &s
 	}
-	if o := c.wantIP(e, false); o != nil {
+	if o := c.wantIP(e, e.owner, false); o != nil {
 		x.MAC, x.Origin = e.bound.mac, OriginLocal
 		x.Own = append(x.Own, v.ownRoute(e.key(o, e.bound.mac), o))
 	}
-	if val, ok := e.wantRow(); ok {
+	if val, ok := e.wantRow(c.judgeIP(e)); ok {
 		x.MAC = val.MAC
 		m := v.macs[val.MAC]
 		x.Origin = m.owner.origin()
@@ -231,7 +234,7 @@ func (m *macEntry) localFact() *LocalFact {
 	if l == nil {
 		return nil
 	}
-	f := &LocalFact{MAC: m.mac, Port: l.port.Value(), Sequence: l.sequence, Sticky: l.sticky, Announced: m.owner == ownLocal}
+	f := &LocalFact{MAC: m.mac, Port: l.port.Value(), Sequence: l.sequence, Sticky: l.sticky, Gateway: l.gateway, Announced: m.owner == ownLocal}
 	for e := m.ips; e != nil; e = e.nextOfMAC {
 		f.IPs = append(f.IPs, e.localIP())
 	}
@@ -240,7 +243,7 @@ func (m *macEntry) localFact() *LocalFact {
 }
 
 func (e *ipEntry) localIP() LocalIP {
-	return LocalIP{IP: e.ip, Router: e.router, Announced: e.announced()}
+	return LocalIP{IP: e.ip, Source: e.source.Value(), Router: e.router, Announced: e.announced()}
 }
 
 func (c *Core) freeze(l *moveLog) *Freeze {
@@ -286,7 +289,11 @@ func (c *Core) candidates(v *instance, wanted func(RouteKey) bool) []Candidate {
 	})
 	list := make([]Candidate, 0, len(paths))
 	for _, p := range paths {
-		list = append(list, Candidate{RouteInfo: p.info(), Verdict: c.verdict(p), Reachable: true})
+		x := Candidate{RouteInfo: p.info(), Verdict: c.verdict(p), Reachable: true}
+		if t := c.vteps[p.endpoint()]; t != nil {
+			x.Reachable, x.UnreachableReason = !t.unreachable, t.reason
+		}
+		list = append(list, x)
 	}
 	return list
 }
@@ -328,6 +335,8 @@ func (c *Core) decideLocal(p *path, l *localMAC) (Criterion, string, string) {
 func (p *path) operand(by Criterion) string {
 	a := p.set.attrs
 	switch by {
+	case ByLongLived:
+		return strconv.FormatBool(p.leastPreferred())
 	case BySticky:
 		return strconv.FormatBool(a.Mobility.Sticky)
 	case BySequence:

@@ -69,6 +69,11 @@ func (c *Core) configure(cfg Config) {
 			reindex = true
 		}
 	}
+	if old.Unreachable != cfg.Unreachable {
+		for _, t := range c.vteps {
+			c.applyPolicy(t)
+		}
+	}
 	if reindex {
 		c.attrs.index(c.vnis, cfg.VTEP)
 		for _, nb := range c.neighbors {
@@ -113,13 +118,15 @@ func (c *Core) configureVNI(v *instance, vc VNIConfig, vtepChanged bool) {
 
 func (c *Core) configureStatics(v *instance, was, vc VNIConfig) {
 	for _, a := range was.StaticVTEPs {
-		if f := v.floods[a]; f != nil {
+		if f := v.floods[a]; f != nil && f.static {
 			f.static = false
+			c.unname(f.via)
 			c.touchFlood(f)
 		}
 	}
 	for _, s := range was.StaticMACs {
-		if m := v.macs[s.MAC]; m != nil {
+		if m := v.macs[s.MAC]; m != nil && m.static != nil {
+			c.unname(m.static.via)
 			m.static = nil
 			c.touchMAC(m)
 		}
@@ -132,8 +139,11 @@ func (c *Core) configureStatics(v *instance, was, vc VNIConfig) {
 		if vtepFault(a, c.cfg.VTEP) != fit {
 			continue
 		}
-		f := v.floodEntry(a)
-		f.static = true
+		f := c.floodEntry(v, c.vtep(a))
+		if !f.static {
+			f.static = true
+			c.name(f.via)
+		}
 		c.touchFlood(f)
 	}
 	for i := range vc.StaticMACs {
@@ -143,7 +153,8 @@ func (c *Core) configureStatics(v *instance, was, vc VNIConfig) {
 		}
 		m := v.macEntry(s.MAC)
 		if m.static == nil { // further entries of a MAC only add IPs
-			m.static = s
+			m.static = &staticMAC{StaticMAC: s, via: c.vtep(s.VTEP)}
+			c.name(m.static.via)
 		}
 		c.touchMAC(m)
 		if s.IP.IsValid() {
@@ -161,6 +172,7 @@ func (c *Core) removeVNI(v *instance) {
 		m.log = nil
 	}
 	for _, e := range v.ips {
+		e.log = nil
 		e.unbind()
 	}
 	c.configureStatics(v, v.cfg, VNIConfig{})
@@ -236,6 +248,7 @@ func (c *Core) sortedVNIs() []*instance {
 type floodEntry struct {
 	vni     *instance
 	addr    netip.Addr
+	via     *vtep // with that address
 	head    *path
 	row     *vtep // emitted
 	static  bool
@@ -243,18 +256,19 @@ type floodEntry struct {
 	dirty   bool
 }
 
-func (v *instance) floodEntry(a netip.Addr) *floodEntry {
-	f := v.floods[a]
+func (c *Core) floodEntry(v *instance, t *vtep) *floodEntry {
+	f := v.floods[t.addr]
 	if f == nil {
-		f = &floodEntry{vni: v, addr: a}
-		v.floods[a] = f
+		f = &floodEntry{vni: v, addr: t.addr}
+		v.floods[t.addr] = f
 	}
+	f.via = t
 	return f
 }
 
 func (f *floodEntry) wanted() bool {
 	v := f.vni
-	return v.up && v.cfg.Flooding != FloodOff && (f.static || f.head != nil)
+	return v.up && v.cfg.Flooding != FloodOff && (f.static || f.head != nil) && !f.via.lost
 }
 
 func (f *floodEntry) unused() bool { return f.head == nil && !f.static && f.row == nil }

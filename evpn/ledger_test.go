@@ -13,10 +13,11 @@ import (
 type ledger struct {
 	routes map[evpn.RouteKey]evpn.Route
 	rows   map[evpn.RowKey]evpn.Row
+	hops   map[addr]bool
 }
 
 func newLedger() *ledger {
-	return &ledger{routes: map[evpn.RouteKey]evpn.Route{}, rows: map[evpn.RowKey]evpn.Row{}}
+	return &ledger{routes: map[evpn.RouteKey]evpn.Route{}, rows: map[evpn.RowKey]evpn.Row{}, hops: map[addr]bool{}}
 }
 
 // apply takes changes, and holds them to what [evpn.Changes] promises: sorted, one
@@ -57,6 +58,17 @@ func (l *ledger) apply(t assert.TestingT, ch evpn.Changes) {
 		assert.False(t, had && old == r.Row, "set again without change: %s", journal.RowText(r.Row))
 		l.rows[r.RowKey] = r.Row
 	}
+	for i, h := range ch.NextHops {
+		if i > 0 {
+			assert.Negative(t, ch.NextHops[i-1].VTEP.Compare(h.VTEP), "next hops are sorted and unique")
+		}
+		if h.Remove {
+			assert.True(t, l.hops[h.VTEP], "no longer tracked without being tracked: %s", h.VTEP)
+			delete(l.hops, h.VTEP)
+			continue
+		}
+		l.hops[h.VTEP] = true // may be asked for again: what the kernel said of it was forgotten
+	}
 }
 
 // desired gives the sum in the form of [evpn.Core.Desired].
@@ -68,6 +80,10 @@ func (l *ledger) desired() evpn.Desired {
 	for _, r := range l.rows {
 		d.Rows = append(d.Rows, r)
 	}
+	for a := range l.hops {
+		d.NextHops = append(d.NextHops, a)
+	}
+	slices.SortFunc(d.NextHops, addr.Compare)
 	slices.SortFunc(d.Routes, func(a, b evpn.Route) int { return a.Key.Compare(b.Key) })
 	slices.SortFunc(d.Rows, func(a, b evpn.Row) int { return a.Compare(b.RowKey) })
 	return d

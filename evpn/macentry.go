@@ -24,7 +24,7 @@ type macEntry struct {
 	head     *path // remote claims
 	best     *path // the winner while owner is ownRemote
 	local    *localMAC
-	static   *StaticMAC
+	static   *staticMAC
 	ips      *ipEntry // local bindings
 	log      *moveLog
 	row      *vtep     // emitted kernel row: where to
@@ -33,7 +33,13 @@ type macEntry struct {
 	dirty    bool
 	admitted bool
 	waiting  bool
-	conflict bool // sticky conflict was noted
+	conflict bool // was noted
+}
+
+// staticMAC is a MAC that the configuration pins to a VTEP.
+type staticMAC struct {
+	*StaticMAC
+	via *vtep
 }
 
 // localMAC is what the kernel reports of a MAC on an access port.
@@ -41,6 +47,7 @@ type localMAC struct {
 	port     unique.Handle[string]
 	sequence uint32
 	sticky   bool
+	gateway  bool // our anycast gateway
 	active   bool // announced; false while the VNI is down or the MAC is held back
 }
 
@@ -69,11 +76,12 @@ func (c *Core) localMACLearned(ev LocalMACLearned) {
 	}
 	m := v.macEntry(ev.MAC)
 	port := unique.Make(ev.Port)
+	sticky := ev.Sticky && !ev.Gateway
 	switch l := m.local; {
 	case l == nil:
-		m.local = &localMAC{port: port, sticky: ev.Sticky}
-	case l.sticky != ev.Sticky:
-		*l = localMAC{port: port, sticky: ev.Sticky} // a new claim
+		m.local = &localMAC{port: port, sticky: sticky, gateway: ev.Gateway}
+	case l.sticky != sticky || l.gateway != ev.Gateway:
+		*l = localMAC{port: port, sticky: sticky, gateway: ev.Gateway} // a new claim
 	default:
 		l.port = port
 		if l.active {
@@ -92,6 +100,9 @@ func (c *Core) localMACGone(ev LocalMACGone) {
 		m.local = nil
 		if m.owner == ownLocal {
 			m.setOwner(nobody) // a route that takes over now is no move
+			for e := m.ips; e != nil; e = e.nextOfMAC {
+				e.leave()
+			}
 		}
 		c.touchMAC(m)
 	}
@@ -132,15 +143,25 @@ func (c *Core) settleMAC(m *macEntry) {
 		c.touchIP(e)
 	}
 	if was != now {
-		for p := m.head; p != nil; p = p.next {
-			if p.namesIP() {
-				c.touchIP(m.vni.ips[p.Key.IP])
-			}
-		}
+		c.touchRemoteIPs(m)
 		if m.static != nil || was == ownStatic {
 			c.touchStaticIPs(m)
 		}
 	}
+}
+
+// touchRemoteIPs has the IPs settled that routes give m: they are rows only while m is one.
+func (c *Core) touchRemoteIPs(m *macEntry) {
+	for p := m.head; p != nil; p = p.next {
+		if p.namesIP() {
+			c.touchIP(m.vni.ips[p.Key.IP])
+		}
+	}
+}
+
+// installed reports that m has a row.
+func (m *macEntry) installed() bool {
+	return m.owner == ownRemote || m.owner == ownStatic && !m.static.via.lost
 }
 
 func (m *macEntry) setOwner(o owner) {
@@ -180,7 +201,7 @@ func (m *macEntry) elect() *path {
 	frozen := m.frozen()
 	var best *path
 	for p := m.head; p != nil; p = p.next {
-		if p.outdated() || (frozen && p.set.attrs.NextHop != m.log.frozenTo) {
+		if p.via.lost || p.outdated() || (frozen && p.set.attrs.NextHop != m.log.frozenTo) {
 			continue
 		}
 		if best == nil || p.compare(best) < 0 {
@@ -197,8 +218,20 @@ func (m *macEntry) wantRow(o owner, best *path) (RowValue, bool) {
 		return RowValue{VTEP: best.set.attrs.NextHop, Sticky: best.set.attrs.Mobility.Sticky}, true
 	case ownStatic:
 		// Pinned by the operator, so traffic must not move it either.
-		return RowValue{VTEP: m.static.VTEP, Sticky: true}, true
+		return RowValue{VTEP: m.static.VTEP, Sticky: true}, !m.static.via.lost
 	default:
 		return RowValue{}, false
+	}
+}
+
+// via is the VTEP of the row that follows from owner and best; nil when there is none.
+func (m *macEntry) via() *vtep {
+	switch m.owner {
+	case ownRemote:
+		return m.best.via
+	case ownStatic:
+		return m.static.via
+	default:
+		return nil
 	}
 }

@@ -17,7 +17,9 @@ type neighbor struct {
 	stale    int                      // paths marked stale
 
 	staleTime time.Duration // of the last graceful end
-	deadline  time.Time     // when stale paths go; zero when there are none
+	longLived time.Duration // the same, for after that
+	deadline  time.Time     // when stale paths expire; zero when there are none
+	end       time.Time     // when expired paths go; zero when stale ones go at once
 
 	limit      int // 0 = none
 	admitted   int
@@ -35,22 +37,40 @@ func (c *Core) neighbor(addr netip.Addr) *neighbor {
 	return nb
 }
 
+// The end of a session with grace, and what becomes of the routes:
+//
+//	fresh --down--> stale --deadline--> expired --end--> gone
+//	  ^               |      (RFC 4724)    |     (RFC 9494)
+//	  +-- announced --+--------------------+   what is not, goes with End-of-RIB
+//
+// Expired routes are long-lived stale: the least preferred of all. Without RFC 9494
+// the deadline is the end.
+
 // neighborUp starts a session. What an earlier session left is stale by now, and
 // waits for End-of-RIB only when the neighbour says that it kept its forwarding
-// state (RFC 4724 §4.2).
+// state (RFC 4724 §4.2; RFC 9494 §4.2 for what has expired).
 func (c *Core) neighborUp(ev NeighborUp) {
 	nb := c.neighbor(ev.Neighbor)
 	if nb.up {
 		// A session that replaces one whose end was not reported.
-		c.neighborDown(NeighborDown{Neighbor: ev.Neighbor, Graceful: ev.KeptForwarding, StaleTime: nb.staleTime})
+		c.neighborDown(NeighborDown{
+			Neighbor: ev.Neighbor, Graceful: ev.KeptForwarding, StaleTime: nb.staleTime, LongLived: nb.longLived,
+		})
 	}
 	nb.up, nb.everUp = true, true
-	switch {
-	case nb.stale == 0:
-	case ev.KeptForwarding:
+	if nb.stale == 0 {
+		return
+	}
+	if !ev.KeptForwarding || !ev.KeptLongLived {
+		c.dropStale(nb, func(p *path) bool {
+			if p.expired {
+				return !ev.KeptLongLived
+			}
+			return !ev.KeptForwarding
+		})
+	}
+	if nb.stale > 0 && !nb.deadline.IsZero() {
 		c.setDeadline(nb, c.now.Add(nb.staleTime))
-	default:
-		c.dropStale(nb)
 	}
 }
 
@@ -61,21 +81,34 @@ func (c *Core) neighborDown(ev NeighborDown) {
 	}
 	nb.up = false
 	stale := c.staleTime(ev.StaleTime)
-	if !ev.Graceful || stale <= 0 {
+	if !ev.Graceful || (stale <= 0 && ev.LongLived <= 0) {
 		c.dropAll(nb)
 		return
 	}
-	// RFC 4724 §4.2: what was stale already must not live through a second restart.
-	c.dropStale(nb)
+	nb.staleTime, nb.longLived = max(stale, 0), max(ev.LongLived, 0)
+	if nb.longLived == 0 {
+		// RFC 4724 §4.2: what was stale already must not live through a second restart.
+		c.dropStale(nb, func(*path) bool { return true })
+	} else {
+		// RFC 9494 §4.2: it must, but has had its time as a good route, and the time that
+		// is left to it does not start anew before the neighbour is complete again.
+		c.expire(nb)
+	}
 	for _, p := range nb.paths {
-		p.stale = true
-		c.touchChains(p)
+		if !p.stale {
+			p.stale = true
+			c.touchChains(p)
+		}
 	}
 	nb.stale = len(nb.paths)
-	nb.staleTime = stale
-	if nb.stale > 0 {
-		c.setDeadline(nb, c.now.Add(stale))
+	if nb.stale == 0 {
+		return
 	}
+	if nb.longLived > 0 && nb.end.IsZero() {
+		nb.end = c.now.Add(nb.staleTime).Add(nb.longLived)
+	}
+	c.setDeadline(nb, c.now.Add(nb.staleTime))
+	c.sweepNeighbor(nb) // there may be no time at all
 }
 
 // staleTime is the shorter of what the session and the configuration allow.
@@ -98,7 +131,7 @@ func (c *Core) neighborRemoved(ev NeighborRemoved) {
 
 func (c *Core) endOfRIB(ev EndOfRIB) {
 	nb := c.neighbor(ev.Neighbor)
-	c.dropStale(nb)
+	c.dropStale(nb, func(*path) bool { return true })
 	nb.everUp, nb.complete = true, true
 	c.checkSynced()
 }
@@ -120,45 +153,88 @@ func (c *Core) checkSynced() {
 	}
 }
 
-// setDeadline says when the stale routes of nb go, and keeps count of the neighbours
+// setDeadline says when the stale routes of nb expire, and keeps count of the neighbours
 // that have any, so that no event looks at all neighbours in vain.
 func (c *Core) setDeadline(nb *neighbor, at time.Time) {
-	if !nb.deadline.IsZero() {
+	was := nb.wake()
+	nb.deadline = at
+	c.countRestarting(nb, was)
+}
+
+func (c *Core) countRestarting(nb *neighbor, was time.Time) {
+	if !was.IsZero() {
 		c.restarting--
 	}
-	nb.deadline = at
-	if !at.IsZero() {
+	if !nb.wake().IsZero() {
 		c.restarting++
 	}
 }
 
-// sweepStale drops the routes of neighbours that did not come back in time.
+// wake is when something happens to the stale routes of nb; zero when there are none.
+func (nb *neighbor) wake() time.Time {
+	if nb.end.IsZero() || (!nb.deadline.IsZero() && nb.deadline.Before(nb.end)) {
+		return nb.deadline
+	}
+	return nb.end
+}
+
+// sweepStale looks at the neighbours that did not come back in time.
 func (c *Core) sweepStale() {
 	if c.restarting == 0 {
 		return
 	}
 	for _, nb := range c.neighbors {
-		if !nb.deadline.IsZero() && !nb.deadline.After(c.now) {
-			c.dropStale(nb)
-		}
+		c.sweepNeighbor(nb)
 	}
 }
 
-func (c *Core) dropStale(nb *neighbor) {
+func (c *Core) sweepNeighbor(nb *neighbor) {
+	due := func(t time.Time) bool { return !t.IsZero() && !t.After(c.now) }
+	if due(nb.end) || (due(nb.deadline) && nb.end.IsZero()) {
+		c.dropStale(nb, func(*path) bool { return true })
+		return
+	}
+	if due(nb.deadline) {
+		c.expire(nb)
+	}
+}
+
+// expire makes the stale routes of nb long-lived stale, but for those whose originator
+// does not want that (RFC 9494 §4.2).
+func (c *Core) expire(nb *neighbor) {
 	c.setDeadline(nb, time.Time{})
 	if nb.stale == 0 {
 		return
 	}
-	if nb.stale == len(nb.paths) {
-		c.dropAll(nb)
-		return
-	}
-	for k, p := range nb.paths {
-		if p.stale {
-			delete(nb.paths, k)
-			c.forget(p)
+	c.dropStale(nb, func(p *path) bool { return !p.expired && p.set.attrs.NoLLGR })
+	for _, p := range nb.paths {
+		if p.stale && !p.expired {
+			p.expired = true
+			c.touchChains(p)
 		}
 	}
+}
+
+// dropStale drops the stale routes of which gone is true.
+func (c *Core) dropStale(nb *neighbor, gone func(*path) bool) {
+	if nb.stale > 0 {
+		for k, p := range nb.paths {
+			if p.stale && gone(p) {
+				delete(nb.paths, k)
+				c.forget(p)
+			}
+		}
+	}
+	if nb.stale == 0 {
+		c.endStale(nb)
+	}
+}
+
+// endStale stops the timers of nb.
+func (c *Core) endStale(nb *neighbor) {
+	was := nb.wake()
+	nb.deadline, nb.end = time.Time{}, time.Time{}
+	c.countRestarting(nb, was)
 }
 
 func (c *Core) dropAll(nb *neighbor) {
@@ -166,7 +242,7 @@ func (c *Core) dropAll(nb *neighbor) {
 		c.forget(p)
 	}
 	nb.paths = map[RouteKey]*path{}
-	c.setDeadline(nb, time.Time{})
+	c.endStale(nb)
 }
 
 // AcceptedRoutes counts the routes of a neighbour that some VNI imports, that are

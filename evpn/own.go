@@ -7,6 +7,7 @@ import "slices"
 type ownKey struct {
 	mobility Mobility
 	router   bool
+	gateway  bool
 	imet     bool
 }
 
@@ -24,12 +25,13 @@ func (c *Core) attrsFor(v *instance, key ownKey, keep bool) *ownAttrs {
 		return o
 	}
 	o := &ownAttrs{key: key, rd: v.cfg.RD, attrs: &Attrs{
-		NextHop:      c.cfg.VTEP,
-		RouteTargets: slices.Clone(v.cfg.Export),
-		Encaps:       []uint16{EncapVXLAN},
-		Mobility:     key.mobility,
-		Router:       key.router,
-		LocalPref:    100,
+		NextHop:        c.cfg.VTEP,
+		RouteTargets:   slices.Clone(v.cfg.Export),
+		Encaps:         []uint16{EncapVXLAN},
+		Mobility:       key.mobility,
+		Router:         key.router,
+		DefaultGateway: key.gateway,
+		LocalPref:      100,
 	}}
 	if key.imet {
 		o.attrs.PMSI = &PMSITunnel{Type: PMSIIngressReplication, Label: uint32(v.vni), Endpoint: c.cfg.VTEP}
@@ -75,16 +77,17 @@ func (c *Core) wantMAC(m *macEntry, keep bool) *ownAttrs {
 	if o, _ := m.judge(); o != ownLocal {
 		return nil
 	}
-	return c.attrsFor(m.vni, ownKey{mobility: m.local.mobility()}, keep)
+	return c.attrsFor(m.vni, ownKey{mobility: m.local.mobility(), gateway: m.local.gateway}, keep)
 }
 
 // wantIP gives the attributes of the MAC+IP route. It shares the sequence of its MAC
-// (RFC 7432 §15).
-func (c *Core) wantIP(e *ipEntry, keep bool) *ownAttrs {
-	if !e.announced() {
+// (RFC 9721 §5.1), and what else can be said of that.
+func (c *Core) wantIP(e *ipEntry, o owner, keep bool) *ownAttrs {
+	if o != ownLocal {
 		return nil
 	}
-	return c.attrsFor(e.vni, ownKey{mobility: e.bound.local.mobility(), router: e.router}, keep)
+	l := e.bound.local
+	return c.attrsFor(e.vni, ownKey{mobility: l.mobility(), router: e.router, gateway: l.gateway}, keep)
 }
 
 func imetKey(o *ownAttrs) RouteKey {

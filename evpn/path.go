@@ -1,6 +1,9 @@
 package evpn
 
-import "cmp"
+import (
+	"cmp"
+	"net/netip"
+)
 
 // path is one route as one neighbour sent it. It is never changed once linked but
 // for its marks: a route that changes is a new path.
@@ -9,28 +12,53 @@ import "cmp"
 // (VNI, MAC) of a type-2 and besides the (VNI, IP) when it has one, or the
 // (VNI, VTEP) of a type-3. The links are part of the path, so that the usual case,
 // one route for one MAC, needs no list beside it.
+//
+// Its fields are those of a [Route], laid out so that the marks fill the gaps: there
+// can be a hundred thousand.
 type path struct {
-	Route
+	Key            RouteKey
+	ESI            ESI
+	fault          fault
+	linked         bool
+	Label          uint32
+	Label2         uint32
+	stale, expired bool // neighbour restarts (RFC 4724 §4.2); for long (RFC 9494 §4.2)
+	admitted       bool // has one of the neighbour's limited places
+	waiting        bool // wants one
+
 	set *attrSet
 	nb  *neighbor
 	vni *instance // that uses it: imports it and is named by its label
 	mac *macEntry // type-2, while linked
+	via *vtep     // that it names, while linked
 
-	next, prev     *path // chain of the MAC or of the VTEP
-	ipNext, ipPrev *path // chain of the IP
-
-	fault    fault
-	linked   bool
-	stale    bool // neighbour restarts (RFC 4724 §4.2)
-	admitted bool // has one of the neighbour's limited places
-	waiting  bool // wants one
+	next, prev       *path // chain of the MAC or of the flood entry
+	ipNext, ipPrev   *path // chain of the IP
+	viaNext, viaPrev *path // chain of the VTEP
 }
 
-// compare orders paths for one MAC or IP, best first. Mobility comes before all
-// that BGP has to say (RFC 7432 §15: sticky, then sequence, then lowest VTEP
-// address), because these are routes of different RDs which BGP never compares. The
-// rest of the list chooses between copies (RFC 4271 §9.1), and ends in something
-// that no two paths share, so the order in which they came does not matter.
+func (p *path) route() Route {
+	return Route{Key: p.Key, ESI: p.ESI, Label: p.Label, Label2: p.Label2, Attrs: p.set.attrs}
+}
+
+// VNI is the network that the label names.
+func (p *path) VNI() VNI { return p.route().VNI() }
+
+// endpoint is the VTEP that the route names: where a type-3 wants its BUM frames, and
+// where the host of a type-2 is.
+func (p *path) endpoint() netip.Addr {
+	if p.Key.Type == IMETRoute {
+		return p.set.endpoint
+	}
+	return p.set.attrs.NextHop
+}
+
+// compare orders paths for one MAC or IP, best first. Long-lived stale ones come last
+// (RFC 9494 §4.3: least preferred), because what they say of mobility is old news.
+// Mobility comes before all that BGP has to say (RFC 7432 §15: sticky, then sequence,
+// then lowest VTEP address), because these are routes of different RDs which BGP never
+// compares. The rest of the list chooses between copies (RFC 4271 §9.1), and ends in
+// something that no two paths share, so the order in which they came does not matter.
 func (p *path) compare(q *path) int {
 	_, c := p.decide(q)
 	return c
@@ -38,6 +66,9 @@ func (p *path) compare(q *path) int {
 
 // decide is compare with the rule that made the difference.
 func (p *path) decide(q *path) (Criterion, int) {
+	if c := cmpBool(p.leastPreferred(), q.leastPreferred()); c != 0 {
+		return ByLongLived, c
+	}
 	a, b := p.set.attrs, q.set.attrs
 	if a != b {
 		if c := cmpBool(b.Mobility.Sticky, a.Mobility.Sticky); c != 0 {
@@ -72,6 +103,10 @@ func (p *path) decide(q *path) (Criterion, int) {
 	}
 	return ByKey, p.Key.Compare(q.Key)
 }
+
+// leastPreferred reports a long-lived stale route: one of a neighbour that is away for
+// long, or that whoever sent it had marked so (RFC 9494 §4.3).
+func (p *path) leastPreferred() bool { return p.expired || p.set.attrs.LLGRStale }
 
 // outdated reports that p is stale while another neighbour has a fresh copy of the same
 // route: that one tells what its originator says now, so p has no say at all.
@@ -132,8 +167,7 @@ func (c *Core) announce(nb *neighbor, r *Route, set *attrSet) {
 		c.refresh(old)
 		return
 	}
-	p := &path{Route: *r, set: set, nb: nb}
-	p.Attrs = set.attrs
+	p := &path{Key: r.Key, ESI: r.ESI, Label: r.Label, Label2: r.Label2, set: set, nb: nb}
 	set.refs++
 	was := fit
 	if old != nil {
@@ -152,7 +186,7 @@ func (c *Core) refresh(p *path) {
 	if !p.stale {
 		return
 	}
-	p.stale = false
+	p.stale, p.expired = false, false
 	p.nb.stale--
 	c.touchChains(p)
 }
@@ -245,8 +279,9 @@ func (p *path) judge() (*instance, fault) {
 func (c *Core) link(p *path) {
 	p.linked = true
 	p.nb.accepted++
+	c.enlist(p, p.endpoint())
 	if p.Key.Type == IMETRoute {
-		f := p.vni.floodEntry(p.set.endpoint)
+		f := c.floodEntry(p.vni, p.via)
 		p.pushTo(&f.head)
 		c.touchFlood(f)
 		return
@@ -289,6 +324,7 @@ func (c *Core) unlink(p *path) {
 	c.touchChains(p)
 	p.linked = false
 	p.nb.accepted--
+	c.unlist(p)
 	if p.Key.Type == IMETRoute {
 		p.takeFrom(&p.vni.floods[p.set.endpoint].head)
 		return

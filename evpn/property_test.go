@@ -52,6 +52,7 @@ func (g gen) route(vni evpn.VNI) evpn.Route {
 		NextHop: g.vtep(), RouteTargets: []evpn.RouteTarget{rt}, Encaps: []uint16{evpn.EncapVXLAN},
 		Mobility:  evpn.Mobility{Sequence: uint32(g.IntN(4)), Sticky: g.chance(5)},
 		LocalPref: uint32(100 + g.IntN(2)), MED: uint32(g.IntN(2)), Router: g.chance(20),
+		LLGRStale: g.chance(5), NoLLGR: g.chance(10), DefaultGateway: g.chance(5),
 	}
 	if g.chance(5) {
 		r.Attrs.Encaps = nil
@@ -103,6 +104,9 @@ func (g gen) config() evpn.Config {
 		}
 		seen[cfg.VNIs[i].RD] = true
 	}
+	if g.chance(50) {
+		cfg.Unreachable = evpn.UnreachableRemove
+	}
 	if g.chance(30) {
 		cfg.NeighborLimits[g.neighbor()] = 1 + g.IntN(10)
 	}
@@ -113,11 +117,11 @@ func (g gen) config() evpn.Config {
 }
 
 func (g gen) event() evpn.Event {
-	switch g.IntN(24) {
+	switch g.IntN(25) {
 	case 0:
 		return evpn.VNIState{VNI: g.vni(), Up: g.chance(75)}
 	case 1, 2, 3, 4:
-		return evpn.LocalMACLearned{VNI: g.vni(), MAC: g.mac(), Port: "veth1", Sticky: g.chance(10)}
+		return evpn.LocalMACLearned{VNI: g.vni(), MAC: g.mac(), Port: "veth1", Sticky: g.chance(10), Gateway: g.chance(5)}
 	case 5, 6:
 		return evpn.LocalMACGone{VNI: g.vni(), MAC: g.mac()}
 	case 7, 8:
@@ -125,9 +129,12 @@ func (g gen) event() evpn.Event {
 	case 9:
 		return evpn.LocalIPGone{VNI: g.vni(), IP: g.ip(), MAC: g.mac()}
 	case 10:
-		return evpn.NeighborUp{Neighbor: g.neighbor(), EndOfRIB: true, KeptForwarding: g.chance(60)}
+		return evpn.NeighborUp{Neighbor: g.neighbor(), EndOfRIB: true, KeptForwarding: g.chance(60), KeptLongLived: g.chance(60)}
 	case 11:
-		return evpn.NeighborDown{Neighbor: g.neighbor(), Graceful: g.chance(60), StaleTime: 20 * time.Second}
+		return evpn.NeighborDown{
+			Neighbor: g.neighbor(), Graceful: g.chance(60), StaleTime: time.Duration(g.IntN(2)) * 20 * time.Second,
+			LongLived: time.Duration(g.IntN(2)) * 40 * time.Second,
+		}
 	case 12:
 		return evpn.EndOfRIB{Neighbor: g.neighbor()}
 	case 13:
@@ -140,6 +147,8 @@ func (g gen) event() evpn.Event {
 			return evpn.ConfigReplaced{Config: g.config()}
 		}
 		return evpn.Tick{}
+	case 15:
+		return evpn.NextHopState{VTEP: g.vtep(), Reachable: g.chance(50), Reason: "no route"}
 	default:
 		ev := evpn.RoutesReceived{Neighbor: g.neighbor()}
 		seen := map[evpn.RouteKey]bool{}
@@ -176,6 +185,7 @@ func dump(c *evpn.Core) string {
 	for _, r := range c.Desired().Routes {
 		out += "own " + journal.RouteText(r) + "\n"
 	}
+	out += fmt.Sprintln(c.Desired().NextHops)
 	for _, r := range c.Desired().Rows {
 		out += "row " + journal.RowText(r) + "\n"
 	}

@@ -117,19 +117,21 @@ func (s *scenario) play(story []byte) error {
 // scenarioWords is the language: one event a line, '#' starts a comment.
 //
 //	vtep A | duplicate MOVES WINDOW RECOVERY | stale-time D | neighbor-limit NB N
+//	unreachable keep|remove
 //	vni N [rd RD] [export RT]... [import TARGET]... [flooding M] [max-macs N]
 //	    [static-vtep A]... [static-mac MAC VTEP IP|-]... [no-suppression]
 //	no-vni N                       these change the configuration that ...
 //	apply                          ... hands over
 //	up VNI | down VNI [REASON...]
-//	local-mac VNI MAC PORT [sticky] | local-mac-gone VNI MAC
-//	local-ip VNI IP MAC [router]    | local-ip-gone VNI IP MAC
+//	local-mac VNI MAC PORT [sticky] [gateway] | local-mac-gone VNI MAC
+//	local-ip VNI IP MAC [router] [SOURCE]     | local-ip-gone VNI IP MAC
 //	route NB mac RD MAC [IP] OPTION... | route NB imet RD IP OPTION...
 //	route NB prefix RD PREFIX OPTION...
 //	    OPTION: vni N, nh A, rt RT, seq N, sticky, router, esi N, tag N, lp N, aslen N,
-//	    origin N, med N, encap N|none, pmsi N|none, endpoint A
+//	    origin N, med N, encap N|none, pmsi N|none, endpoint A, gateway, llgr-stale, no-llgr
 //	withdraw NB mac|imet RD MAC|IP [IP]
-//	neighbor-up NB [kept] | neighbor-down NB [graceful D] | neighbor-removed NB | eor NB
+//	neighbor-up NB [kept] [kept-long] | neighbor-down NB [graceful D [long D]]
+//	neighbor-removed NB | eor NB | reachable A | unreachable-vtep A [REASON...]
 //	clear-duplicate VNI [MAC]
 //	at D                           the clock, since the start
 //	tick | drain | show            show prints the whole state and every route's reason
@@ -138,7 +140,8 @@ var scenarioWords = map[string]func(s *scenario, a *args){
 	"duplicate": func(s *scenario, a *args) {
 		s.cfg.Duplicate = evpn.DuplicateConfig{Moves: a.number(), Window: a.duration(), Recovery: a.duration()}
 	},
-	"stale-time": func(s *scenario, a *args) { s.cfg.StaleTime = a.duration() },
+	"unreachable": func(s *scenario, a *args) { s.cfg.Unreachable = evpn.UnreachablePolicy(a.word()) },
+	"stale-time":  func(s *scenario, a *args) { s.cfg.StaleTime = a.duration() },
 	"neighbor-limit": func(s *scenario, a *args) {
 		limits := map[addr]int{}
 		for k, v := range s.cfg.NeighborLimits {
@@ -163,11 +166,15 @@ var scenarioWords = map[string]func(s *scenario, a *args){
 		s.handle(ev)
 	},
 	"local-mac": func(s *scenario, a *args) {
-		s.handle(evpn.LocalMACLearned{VNI: a.vni(), MAC: a.mac(), Port: a.word(), Sticky: a.option("sticky")})
+		s.handle(evpn.LocalMACLearned{VNI: a.vni(), MAC: a.mac(), Port: a.word(), Sticky: a.option("sticky"), Gateway: a.option("gateway")})
 	},
 	"local-mac-gone": func(s *scenario, a *args) { s.handle(evpn.LocalMACGone{VNI: a.vni(), MAC: a.mac()}) },
 	"local-ip": func(s *scenario, a *args) {
-		s.handle(evpn.LocalIPLearned{VNI: a.vni(), IP: a.addr(), MAC: a.mac(), Router: a.option("router")})
+		ev := evpn.LocalIPLearned{VNI: a.vni(), IP: a.addr(), MAC: a.mac(), Router: a.option("router")}
+		if a.more() {
+			ev.Source = a.word()
+		}
+		s.handle(ev)
 	},
 	"local-ip-gone": func(s *scenario, a *args) {
 		s.handle(evpn.LocalIPGone{VNI: a.vni(), IP: a.addr(), MAC: a.mac()})
@@ -181,17 +188,24 @@ var scenarioWords = map[string]func(s *scenario, a *args){
 		s.handle(evpn.RoutesReceived{Neighbor: nb, Withdrawn: []evpn.RouteKey{a.key()}})
 	},
 	"neighbor-up": func(s *scenario, a *args) {
-		s.handle(evpn.NeighborUp{Neighbor: a.addr(), EndOfRIB: true, KeptForwarding: a.option("kept")})
+		s.handle(evpn.NeighborUp{Neighbor: a.addr(), EndOfRIB: true, KeptForwarding: a.option("kept"), KeptLongLived: a.option("kept-long")})
 	},
 	"neighbor-down": func(s *scenario, a *args) {
 		ev := evpn.NeighborDown{Neighbor: a.addr()}
 		if ev.Graceful = a.option("graceful"); ev.Graceful {
 			ev.StaleTime = a.duration()
 		}
+		if a.option("long") {
+			ev.LongLived = a.duration()
+		}
 		s.handle(ev)
 	},
 	"neighbor-removed": func(s *scenario, a *args) { s.handle(evpn.NeighborRemoved{Neighbor: a.addr()}) },
 	"eor":              func(s *scenario, a *args) { s.handle(evpn.EndOfRIB{Neighbor: a.addr()}) },
+	"reachable":        func(s *scenario, a *args) { s.handle(evpn.NextHopState{VTEP: a.addr(), Reachable: true}) },
+	"unreachable-vtep": func(s *scenario, a *args) {
+		s.handle(evpn.NextHopState{VTEP: a.addr(), Reason: strings.Join(a.rest(), " ")})
+	},
 	"clear-duplicate": func(s *scenario, a *args) {
 		ev := evpn.DuplicateCleared{VNI: a.vni()}
 		if a.more() {
@@ -236,7 +250,7 @@ func (s *scenario) line(f []string) (err error) {
 // configWords only prepare a configuration. The first word that is none of them
 // makes the core.
 var configWords = map[string]bool{
-	"vtep": true, "duplicate": true, "stale-time": true, "neighbor-limit": true, "vni": true, "no-vni": true,
+	"vtep": true, "unreachable": true, "duplicate": true, "stale-time": true, "neighbor-limit": true, "vni": true, "no-vni": true,
 }
 
 func (s *scenario) vni(a *args) {

@@ -99,6 +99,12 @@ func (a *args) route() evpn.Route {
 			at.Mobility.Sticky = true
 		case "router":
 			at.Router = true
+		case "gateway":
+			at.DefaultGateway = true
+		case "llgr-stale":
+			at.LLGRStale = true
+		case "no-llgr":
+			at.NoLLGR = true
 		case "esi":
 			r.ESI[9] = byte(a.number())
 		case "tag":

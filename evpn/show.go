@@ -29,7 +29,8 @@ type MACInfo struct {
 	Stale     bool // from a neighbour that restarts
 	// LongLivedStale says that it is there for want of anything better (RFC 9494).
 	LongLivedStale bool
-	Moves          int // inside the detection window
+	Unreachable    bool // the underlay has no way to VTEP
+	Moves          int  // inside the detection window
 	Frozen         time.Time
 }
 

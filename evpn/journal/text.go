@@ -15,7 +15,8 @@ func RouteText(r evpn.Route) string {
 	}
 	m := r.Attrs.Mobility
 	return words(r.Key.String(), "vni", r.VNI().String(), "nh", r.Attrs.NextHop.String(), strings.Join(rts, " "),
-		when(m.Sequence != 0, fmt.Sprintf("seq %d", m.Sequence)), when(m.Sticky, "sticky"), when(r.Attrs.Router, "router"))
+		when(m.Sequence != 0, fmt.Sprintf("seq %d", m.Sequence)), when(m.Sticky, "sticky"), when(r.Attrs.Router, "router"),
+		when(r.Attrs.DefaultGateway, "gateway"), when(r.Attrs.LLGRStale, "llgr-stale"), when(r.Attrs.NoLLGR, "no-llgr"))
 }
 
 // RowText puts a kernel row into one line.
@@ -45,6 +46,9 @@ func NoteText(n evpn.Note) string {
 	if !n.MAC.IsZero() {
 		w = append(w, "mac "+n.MAC.String())
 	}
+	if n.IP.IsValid() {
+		w = append(w, "ip "+n.IP.String())
+	}
 	if n.VTEP.IsValid() {
 		w = append(w, "vtep "+n.VTEP.String())
 	}
@@ -66,7 +70,8 @@ func RouteInfoText(i evpn.RouteInfo) string {
 	if !i.Best {
 		verdict = fmt.Sprintf("ignored %q", i.Reason)
 	}
-	return words(i.Neighbor.String(), RouteText(i.Route), fmt.Sprintf("imported %v", i.VNIs), when(i.Stale, "stale"), verdict)
+	return words(i.Neighbor.String(), RouteText(i.Route), fmt.Sprintf("imported %v", i.VNIs), when(i.Stale, "stale"),
+		when(i.LongLivedStale, "long-lived"), verdict)
 }
 
 // MACInfoText puts a MAC into one line.
@@ -82,7 +87,8 @@ func MACInfoText(i evpn.MACInfo) string {
 		w = append(w, fmt.Sprintf("ips %v", i.IPs))
 	}
 	return words(words(w...), when(i.Sequence != 0, fmt.Sprintf("seq %d", i.Sequence)), when(i.Sticky, "sticky"),
-		when(i.Stale, "stale"), when(i.Moves != 0, fmt.Sprintf("moves %d", i.Moves)), when(i.Duplicate, "duplicate"))
+		when(i.Stale, "stale"), when(i.LongLivedStale, "long-lived"), when(i.Unreachable, "unreachable"),
+		when(i.Moves != 0, fmt.Sprintf("moves %d", i.Moves)), when(i.Duplicate, "duplicate"))
 }
 
 // words joins what is not empty.

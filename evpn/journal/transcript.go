@@ -37,6 +37,13 @@ func (t *Transcript) Changes(ch evpn.Changes) {
 		}
 		fmt.Fprintf(t.w, "%s %s\n", verb, RowText(r.Row))
 	}
+	for _, h := range ch.NextHops {
+		verb := "track"
+		if h.Remove {
+			verb = "untrack"
+		}
+		fmt.Fprintf(t.w, "%s %s\n", verb, h.VTEP)
+	}
 	for _, n := range ch.Notes {
 		fmt.Fprintf(t.w, "note %s\n", NoteText(n))
 	}
@@ -52,6 +59,9 @@ func (t *Transcript) Show(c *evpn.Core) {
 	}
 	for _, r := range d.Rows {
 		fmt.Fprintf(t.w, "row %s\n", RowText(r))
+	}
+	for _, a := range d.NextHops {
+		fmt.Fprintf(t.w, "track %s\n", a)
 	}
 	c.Routes(func(i evpn.RouteInfo) bool {
 		if i.Neighbor.IsValid() {

@@ -5,6 +5,7 @@ const (
 	fieldPart     = "part"
 	fieldVNI      = "vni"
 	fieldMAC      = "mac"
+	fieldIP       = "ip"
 	fieldVTEP     = "vtep"
 	fieldNeighbor = "neighbor"
 	fieldReason   = "reason"

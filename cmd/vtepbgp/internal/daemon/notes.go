@@ -42,6 +42,14 @@ func describe(k evpn.NoteKind) (logrus.Level, string) {
 		return logrus.InfoLevel, "mac is no longer frozen"
 	case evpn.NoteStickyConflict:
 		return logrus.WarnLevel, "sticky mac seen elsewhere"
+	case evpn.NoteGatewayConflict:
+		return logrus.WarnLevel, "mac of our anycast gateway seen elsewhere"
+	case evpn.NoteIPMoved:
+		return logrus.DebugLevel, "ip moved to another mac"
+	case evpn.NoteVTEPUnreachable:
+		return logrus.WarnLevel, "vtep is unreachable"
+	case evpn.NoteVTEPReachable:
+		return logrus.InfoLevel, "vtep is reachable again"
 	case evpn.NoteRouteIgnored:
 		return logrus.DebugLevel, "route ignored"
 	case evpn.NoteVNIUp:
@@ -96,6 +104,9 @@ func noteFields(note evpn.Note) logrus.Fields {
 	}
 	if !note.MAC.IsZero() {
 		f[fieldMAC] = note.MAC
+	}
+	if note.IP.IsValid() {
+		f[fieldIP] = note.IP
 	}
 	if note.VTEP.IsValid() {
 		f[fieldVTEP] = note.VTEP

@@ -166,3 +166,53 @@ func (k *Kernel) Installed(key evpn.RowKey) bool {
 	}
 	return false
 }
+
+// Wanted gives what was last asked for of a row; false when it is not wanted.
+func (k *Kernel) Wanted(key evpn.RowKey) (evpn.RowValue, bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	in := k.instances[key.VNI]
+	if in == nil {
+		return evpn.RowValue{}, false
+	}
+	switch key.Kind {
+	case evpn.FloodRow:
+		return evpn.RowValue{}, in.floods[makeVTEP(key.IP)].wanted
+	case evpn.MACRow:
+		if e := in.macs[key.MAC]; e.wanted() {
+			return evpn.RowValue{VTEP: e.want.Value(), Sticky: e.wantSticky}, true
+		}
+	case evpn.NeighborRow:
+		if e := in.neighbors[key.IP]; e.wanted() {
+			return evpn.RowValue{MAC: e.want, Router: e.wantRouter}, true
+		}
+	}
+	return evpn.RowValue{}, false
+}
+
+// WantedKeys names the rows that are wanted, of one VNI (0 = all), in no order.
+func (k *Kernel) WantedKeys(vni evpn.VNI) (keys []evpn.RowKey) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, in := range k.instances {
+		if vni != 0 && in.vni != vni {
+			continue
+		}
+		for to, e := range in.floods {
+			if e.wanted {
+				keys = append(keys, evpn.RowKey{Kind: evpn.FloodRow, VNI: in.vni, IP: to.Value()})
+			}
+		}
+		for mac, e := range in.macs {
+			if e.wanted() {
+				keys = append(keys, evpn.RowKey{Kind: evpn.MACRow, VNI: in.vni, MAC: mac})
+			}
+		}
+		for ip, e := range in.neighbors {
+			if e.wanted() {
+				keys = append(keys, evpn.RowKey{Kind: evpn.NeighborRow, VNI: in.vni, IP: ip})
+			}
+		}
+	}
+	return keys
+}

@@ -21,6 +21,7 @@ type fakeDaemon struct {
 	flood     []api.Flood
 	macs      []api.MAC
 	routes    []api.Route
+	drift     []api.Drift
 	reload    api.ReloadResult
 	refuse    error
 	told      []string
@@ -75,6 +76,28 @@ func (f *fakeDaemon) Routes(_ context.Context, q api.RouteFilter, yield func(api
 	return nil
 }
 
+func (f *fakeDaemon) Drift(_ context.Context, q api.VNIFilter, yield func(api.Drift) error) error {
+	for _, d := range f.drift {
+		if q.VNI != 0 && d.VNI != q.VNI {
+			continue
+		}
+		if err := yield(d); err != nil {
+			return err
+		}
+	}
+	return f.refuse
+}
+
+// RepairDrift repairs all but what has an error.
+func (f *fakeDaemon) RepairDrift(ctx context.Context, q api.VNIFilter, yield func(api.Drift) error) error {
+	f.told = append(f.told, fmt.Sprintf("repair vni=%d", q.VNI))
+	return f.Drift(ctx, q, func(d api.Drift) error {
+		d.Repaired = d.Drift && d.Error == ""
+		d.Drift = d.Drift && !d.Repaired
+		return yield(d)
+	})
+}
+
 func (f *fakeDaemon) Reload(context.Context) (api.ReloadResult, error) {
 	f.told = append(f.told, "reload")
 	return f.reload, f.refuse
@@ -122,7 +145,7 @@ func emptyDaemon() *fakeDaemon {
 			Problems: []string{},
 		},
 		neighbors: []api.Neighbor{}, vnis: []api.VNI{}, vteps: []api.VTEP{}, flood: []api.Flood{},
-		macs: []api.MAC{}, routes: []api.Route{}, reload: api.ReloadResult{Changed: []string{}},
+		macs: []api.MAC{}, routes: []api.Route{}, drift: []api.Drift{}, reload: api.ReloadResult{Changed: []string{}},
 	}
 }
 
@@ -192,6 +215,15 @@ func ipv4Daemon() *fakeDaemon {
 		Type: 5, TypeName: "ip-prefix", RD: "10.0.0.2:9", ESI: evpn.ESI{}.String(), Prefix: "198.51.100.0/24", NextHop: ip("10.0.0.2"),
 		RouteTargets: targets("65000:900"), Encapsulation: []uint16{8}, Neighbor: ip("10.0.0.254"), ImportedBy: []evpn.VNI{}, Reason: evpn.TypeNotUsed,
 	}}
+	f.drift = []api.Drift{
+		{VNI: 100, Table: "link", Link: "vxlan100", Setting: "mtu", State: "wrong", Expected: "1450", Found: "1400", Drift: true},
+		{VNI: 100, Table: "flood", Link: "vxlan100", IP: ip("10.0.0.2"), State: "missing", Expected: "dst 10.0.0.2 self permanent", Drift: true, Error: "no buffer space available"},
+		{VNI: 100, Table: "vxlan", Link: "vxlan100", MAC: "02:00:00:00:00:02", State: "wrong", Expected: "dst 10.0.0.2 extern_learn", Found: "dst 10.0.0.3 extern_learn", Drift: true},
+		{VNI: 100, Table: "vxlan", Link: "vxlan100", MAC: "02:00:00:00:00:08", State: "missing", Expected: "dst 10.0.0.2 extern_learn", Pending: true},
+		{VNI: 100, Table: "bridge", Link: "br100", MAC: "02:00:00:00:00:09", State: "extra", Found: "dev vxlan100 extern_learn", Drift: true},
+		{VNI: 100, Table: "bridge", Link: "br100", MAC: "02:00:00:00:00:0a", State: "unconfirmed", Found: "dev vxlan100 extern_learn"},
+		{VNI: 200, Table: "neighbor", Link: "br200", IP: ip("192.0.2.66"), State: "foreign", Found: "lladdr 02:00:00:00:00:0a extern_learn NOARP proto 11"},
+	}
 	f.reload = api.ReloadResult{Changed: []string{"neighbour 10.0.0.253 added", "VNI 300 removed"}}
 	return f
 }
@@ -239,6 +271,14 @@ func wideDaemon() *fakeDaemon {
 		f.flood[i].Counters = map[string]uint64{"frames_replicated": 123456789, "frames_dropped_unknown_vni": 7, "frames_dropped_rate": 1}
 		for j := range f.flood[i].VTEPs {
 			f.flood[i].VTEPs[j].Address = long(fmt.Sprintf("222%d", j))
+		}
+	}
+	for i := range f.drift {
+		d := &f.drift[i]
+		d.VNI, d.Link = 16777100, "vxlan-16777200x"
+		d.Expected, d.Found = strings.ReplaceAll(d.Expected, "10.0.0.2", long("2222").String()), strings.ReplaceAll(d.Found, "10.0.0.3", long("3333").String())
+		if d.IP.IsValid() {
+			d.IP = long("7777")
 		}
 	}
 	f.status.RouterID, f.status.VTEPAddress = ip("10.0.0.1"), long("1111")

@@ -100,6 +100,41 @@ func TestShow(t *testing.T) {
 	}
 }
 
+// What differs from intent, as text and as JSON, and what a repair says of it.
+func TestDrift(t *testing.T) {
+	t.Parallel()
+	for _, daemon := range []struct {
+		name string
+		fake *fakeDaemon
+		code int
+	}{{"empty", emptyDaemon(), 0}, {"ipv4", ipv4Daemon(), 1}, {"wide", wideDaemon(), 1}} {
+		socket := serve(t, daemon.fake)
+		var all strings.Builder
+		for _, line := range []string{"drift", "drift --json", "drift --repair", "drift --repair --json"} {
+			code, out, errs := run(t, socket, "", strings.Fields(line)...)
+			fmt.Fprintf(&all, "$ vtepbgp %s\n%s%sexit %d\n\n", line, out, errs, code)
+			assert.Equal(t, daemon.code, code, line)
+			if strings.HasSuffix(line, "--json") {
+				assert.True(t, json.Valid([]byte(out)))
+				assert.NotContains(t, out, "null")
+			} else {
+				fits(t, out)
+			}
+		}
+		golden(t, daemon.name+"_drift", all.String())
+		assert.Equal(t, []string{"repair vni=0", "repair vni=0"}, daemon.fake.told)
+	}
+
+	daemon := ipv4Daemon()
+	daemon.drift[1].Error = ""
+	code, out, _ := run(t, serve(t, daemon), "", "drift", "--repair", "--vni", "100")
+	assert.Equal(t, 0, code, "all is repaired")
+	assert.Contains(t, out, "4 differences repaired: the kernel is as intended.")
+	code, _, errs := run(t, serve(t, daemon), "", "drift", "--vni", "200")
+	assert.Equal(t, 0, code, "what is somebody else's is no drift")
+	assert.Empty(t, errs)
+}
+
 // fits fails for lines over 100 columns, trailing blanks and control characters.
 func fits(t *testing.T, text string) {
 	t.Helper()

@@ -83,7 +83,7 @@ func exclusive(cmd *cobra.Command, flags ...string) {
 }
 
 // stream prints a long list: as JSON element by element as it arrives, as a
-// table when it is complete.
+// table when it is complete. none is said instead of an empty table.
 func stream[T any](s *showing, cmd *cobra.Command, none string, t *table, add func(*table, T), ask func(func(T) error) error) error {
 	if s.isJSON() {
 		w := bufio.NewWriter(cmd.OutOrStdout())
@@ -97,6 +97,8 @@ func stream[T any](s *showing, cmd *cobra.Command, none string, t *table, add fu
 	switch {
 	case err != nil:
 		return err
+	case len(t.rows) == 0 && none == "":
+		return nil
 	case len(t.rows) == 0:
 		_, err = fmt.Fprintln(cmd.OutOrStdout(), none)
 		return err

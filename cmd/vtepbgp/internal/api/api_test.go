@@ -103,6 +103,24 @@ func (b *backend) Routes(_ context.Context, _ api.RouteFilter, yield func(api.Ro
 	return b.fail
 }
 
+func (b *backend) Drift(_ context.Context, f api.VNIFilter, yield func(api.Drift) error) error {
+	if f.VNI == 7 {
+		return b.fail
+	}
+	return errors.Join(yield(api.Drift{
+		VNI: 100, Table: "flood", Link: "vxlan100", IP: netip.MustParseAddr("10.0.0.2"), State: "missing",
+		Expected: "dst 10.0.0.2 self permanent", Drift: true, Error: "no buffer space available",
+	}), b.fail)
+}
+
+func (b *backend) RepairDrift(ctx context.Context, f api.VNIFilter, yield func(api.Drift) error) error {
+	b.calls = append(b.calls, fmt.Sprintf("repair %s", f.VNI))
+	return b.Drift(ctx, f, func(d api.Drift) error {
+		d.Drift, d.Repaired = false, true
+		return yield(d)
+	})
+}
+
 func (b *backend) Reload(context.Context) (api.ReloadResult, error) {
 	b.calls = append(b.calls, "reload")
 	return api.ReloadResult{Changed: []string{"vni 100 added"}}, b.reload
@@ -170,7 +188,7 @@ func TestGolden(t *testing.T) {
 	for name, path := range map[string]string{
 		"status": "/v1/status", "neighbors": "/v1/neighbors", "vnis": "/v1/vnis", "macs": "/v1/macs",
 		"macs_vni": "/v1/macs?vni=200", "macs_none": "/v1/macs?vni=300", "vteps": "/v1/vteps", "vteps_none": "/v1/vteps?vni=7",
-		"flood": "/v1/flood", "routes": "/v1/routes",
+		"flood": "/v1/flood", "routes": "/v1/routes", "drift": "/v1/drift", "drift_none": "/v1/drift?vni=7",
 		"error_filter": "/v1/macs?vnii=3", "error_vni": "/v1/vnis?vni=0", "error_unknown_vni": "/v1/vnis?vni=9", "error_path": "/v2/macs",
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -216,11 +234,19 @@ func TestClientReadsWhatServerWrites(t *testing.T) {
 	require.NoError(t, c.Routes(ctx, api.RouteFilter{}, func(r api.Route) error { routes = append(routes, r); return nil }))
 	assert.Equal(t, b.routes, routes)
 
+	var drift, repaired []api.Drift
+	require.NoError(t, c.Drift(ctx, api.VNIFilter{VNI: 100}, func(d api.Drift) error { drift = append(drift, d); return nil }))
+	require.Len(t, drift, 1)
+	assert.True(t, drift[0].Drift)
+	require.NoError(t, c.RepairDrift(ctx, api.VNIFilter{VNI: 100}, func(d api.Drift) error { repaired = append(repaired, d); return nil }))
+	require.Len(t, repaired, 1)
+	assert.True(t, repaired[0].Repaired)
+
 	_, err = c.Reload(ctx)
 	require.NoError(t, err)
 	require.NoError(t, c.ResetNeighbor(ctx, netip.MustParseAddr("2001:db8::1"), true))
 	require.NoError(t, c.ClearDuplicate(ctx, 100, evpn.MAC{2, 0, 0, 0, 0, 1}))
-	assert.Equal(t, []string{"reload", "reset 2001:db8::1 soft=true", "clear 100 02:00:00:00:00:01"}, b.calls)
+	assert.Equal(t, []string{"repair 100", "reload", "reset 2001:db8::1 soft=true", "clear 100 02:00:00:00:00:01"}, b.calls)
 }
 
 func TestFiltersReachTheServer(t *testing.T) {
@@ -279,7 +305,7 @@ func TestClientStopsEarly(t *testing.T) {
 func TestReadOnlyChangesNothing(t *testing.T) {
 	b := sample()
 	h := api.NewServer(b).ReadOnly()
-	for _, path := range []string{"/v1/reload", "/v1/neighbors/10.0.0.254/reset", "/v1/macs/clear-duplicate?vni=100"} {
+	for _, path := range []string{"/v1/reload", "/v1/neighbors/10.0.0.254/reset", "/v1/macs/clear-duplicate?vni=100", "/v1/drift/repair"} {
 		w := newRecorder()
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, path, nil)
 		require.NoError(t, err)

@@ -75,12 +75,23 @@ func (c *Client) Flood(ctx context.Context, f VNIFilter) (l []Flood, err error) 
 
 // MACs calls yield for each MAC in order of VNI and MAC as it arrives.
 func (c *Client) MACs(ctx context.Context, f MACFilter, yield func(MAC) error) error {
-	return each(ctx, c, "/v1/macs", f.query(), yield)
+	return each(ctx, c, http.MethodGet, "/v1/macs", f.query(), yield)
 }
 
 // Routes calls yield for each route in canonical order as it arrives.
 func (c *Client) Routes(ctx context.Context, f RouteFilter, yield func(Route) error) error {
-	return each(ctx, c, "/v1/routes", f.query(), yield)
+	return each(ctx, c, http.MethodGet, "/v1/routes", f.query(), yield)
+}
+
+// Drift calls yield for each difference between kernel and intent, in order.
+func (c *Client) Drift(ctx context.Context, f VNIFilter, yield func(Drift) error) error {
+	return each(ctx, c, http.MethodGet, "/v1/drift", f.query(), yield)
+}
+
+// RepairDrift makes the daemon write what differs, and calls yield for each
+// difference that there was.
+func (c *Client) RepairDrift(ctx context.Context, f VNIFilter, yield func(Drift) error) error {
+	return each(ctx, c, http.MethodPost, "/v1/drift/repair", f.query(), yield)
 }
 
 // Reload makes the daemon read its configuration again.
@@ -113,9 +124,9 @@ func decodeInto(v any) func(*json.Decoder) error {
 	return func(d *json.Decoder) error { return d.Decode(v) }
 }
 
-func each[T any](ctx context.Context, c *Client, path string, q url.Values, yield func(T) error) error {
+func each[T any](ctx context.Context, c *Client, method, path string, q url.Values, yield func(T) error) error {
 	var stop error // of yield: goes to the caller as it is
-	err := c.do(ctx, http.MethodGet, path, q, func(d *json.Decoder) error {
+	err := c.do(ctx, method, path, q, func(d *json.Decoder) error {
 		if _, err := d.Token(); err != nil { // the opening bracket
 			return err
 		}

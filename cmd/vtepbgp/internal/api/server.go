@@ -21,6 +21,9 @@ type Backend interface {
 	Flood(ctx context.Context, f VNIFilter) ([]Flood, error)
 	MACs(ctx context.Context, f MACFilter, yield func(MAC) error) error
 	Routes(ctx context.Context, f RouteFilter, yield func(Route) error) error
+	Drift(ctx context.Context, f VNIFilter, yield func(Drift) error) error
+	// RepairDrift writes what differs and lists what differed.
+	RepairDrift(ctx context.Context, f VNIFilter, yield func(Drift) error) error
 	Reload(ctx context.Context) (ReloadResult, error)
 	ResetNeighbor(ctx context.Context, address netip.Addr, soft bool) error
 	ClearDuplicate(ctx context.Context, vni evpn.VNI, mac evpn.MAC) error
@@ -36,6 +39,7 @@ func NewServer(b Backend) *Server { return &Server{backend: b} }
 func (s *Server) Handler() http.Handler {
 	mux := s.readOnly()
 	mux.HandleFunc("POST /v1/reload", s.reload)
+	mux.HandleFunc("POST /v1/drift/repair", streamByVNI(s.backend.RepairDrift))
 	mux.HandleFunc("POST /v1/neighbors/{address}/reset", s.resetNeighbor)
 	mux.HandleFunc("POST /v1/macs/clear-duplicate", s.clearDuplicate)
 	return mux
@@ -55,6 +59,7 @@ func (s *Server) readOnly() *http.ServeMux {
 	mux.HandleFunc("GET /v1/vnis", byVNI(s.backend.VNIs))
 	mux.HandleFunc("GET /v1/vteps", byVNI(s.backend.VTEPs))
 	mux.HandleFunc("GET /v1/flood", byVNI(s.backend.Flood))
+	mux.HandleFunc("GET /v1/drift", streamByVNI(s.backend.Drift))
 	mux.HandleFunc("GET /v1/macs", func(w http.ResponseWriter, r *http.Request) {
 		f, err := parseMACFilter(r.URL.Query())
 		if err != nil {
@@ -124,6 +129,17 @@ func byVNI[T any](list func(context.Context, VNIFilter) ([]T, error)) http.Handl
 			}
 			return l, err
 		})
+	}
+}
+
+func streamByVNI[T any](list func(context.Context, VNIFilter, func(T) error) error) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		f, err := parseVNIFilter(r.URL.Query())
+		if err != nil {
+			writeError(w, badRequest(err))
+			return
+		}
+		stream(w, func(yield func(T) error) error { return list(r.Context(), f, yield) })
 	}
 }
 

@@ -135,6 +135,32 @@ func (k *fakeKernel) Installed(key evpn.RowKey) bool {
 	return ok
 }
 
+func (k *fakeKernel) Wanted(key evpn.RowKey) (evpn.RowValue, bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	v, ok := k.rows[key]
+	return v, ok
+}
+
+func (k *fakeKernel) WantedKeys(vni evpn.VNI) (keys []evpn.RowKey) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for key := range k.rows {
+		if vni == 0 || key.VNI == vni {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
+// The fake's rows are what it was told: they never differ.
+func (k *fakeKernel) Drift(context.Context, evpn.VNI) ([]kernel.Drift, error) { return nil, nil }
+func (k *fakeKernel) Repair(context.Context) error                            { return nil }
+
+func (k *fakeKernel) Inspect(context.Context, evpn.VNI, []evpn.MAC, []netip.Addr) ([]kernel.Drift, error) {
+	return nil, nil
+}
+
 func (k *fakeKernel) Status() []kernel.VNIStatus {
 	k.mu.Lock()
 	defer k.mu.Unlock()

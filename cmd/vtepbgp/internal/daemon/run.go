@@ -38,6 +38,11 @@ type dataplane interface {
 	Flush(ctx context.Context) error
 	VTEPAddress() netip.Addr
 	Installed(evpn.RowKey) bool
+	Wanted(evpn.RowKey) (evpn.RowValue, bool)
+	WantedKeys(evpn.VNI) []evpn.RowKey
+	Drift(context.Context, evpn.VNI) ([]kernel.Drift, error)
+	Repair(context.Context) error
+	Inspect(context.Context, evpn.VNI, []evpn.MAC, []netip.Addr) ([]kernel.Drift, error)
 	Status() []kernel.VNIStatus
 	Stats() kernel.Stats
 }

@@ -67,8 +67,10 @@ type Link struct {
 	MTU    int
 	MAC    evpn.MAC
 	Up     bool // administratively
-	Loop   bool // a loopback
-	IPv6   bool // IPv6 is on (disable_ipv6, and an MTU of 1280 at least)
+	// Running says that it carries packets: it is up, and so is the other end.
+	Running bool
+	Loop    bool // a loopback
+	IPv6    bool // IPv6 is on (disable_ipv6, and an MTU of 1280 at least)
 
 	VXLAN  VXLANAttributes  // when Kind is "vxlan"
 	Bridge BridgeAttributes // when Kind is "bridge"

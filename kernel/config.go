@@ -25,7 +25,11 @@ type VNI struct {
 	UDPPort uint16 // 0 = that of Config
 	// Suppression sets neigh_suppress on the VXLAN port: the bridge answers ARP and
 	// ND for the neighbours that it knows.
-	Suppression  bool
+	Suppression bool
+	// MaxIPsPerMAC and MaxIPsPerPort bound the local addresses that packets on access
+	// ports can tell of; 0 = no limit.
+	MaxIPsPerMAC, MaxIPsPerPort int
+
 	AdvertiseSVI bool // report the bridge's own MAC and addresses as local
 	// AnycastGateway, with AdvertiseSVI, reports them as a gateway that every VTEP has.
 	AnycastGateway bool

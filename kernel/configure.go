@@ -72,6 +72,8 @@ func (k *Kernel) abandon(v VNI, now Config) {
 	in := k.instance(v.VNI)
 	k.forget(in)
 	ops := in.removals()
+	k.bindings.Remove(v.VNI)
+	k.takeEffects()
 	delete(k.instances, v.VNI)
 	in.configured = false
 	// Keys of the instance may still be queued; without links they are void.
@@ -246,10 +248,11 @@ func (k *Kernel) commit(s *snapshot, st site, plans []*plan, trouble map[evpn.VN
 	for i := range s.links {
 		l := &s.links[i]
 		if in := k.byBridge[l.Master]; in != nil && l.Index != in.device {
-			k.ports[l.Index] = accessPort{l.Name, in}
+			k.ports[l.Index] = accessPort{name: l.Name, up: l.Running, in: in}
 		}
 	}
 	k.comparePorts(s, oldPorts)
+	k.placeBindings(s)
 	if failed {
 		k.retryLinks()
 	} else {

@@ -40,6 +40,9 @@ type Kernel struct {
 	byBridge  map[int32]*instance
 	ports     map[int32]accessPort // of our bridges, by index
 	wire      snoop.Wire           // to the access ports; nil when there is none
+	bindings  *snoop.Table         // local IPs that packets on access ports told of
+	outgoing  []snoop.Frame
+	tendDue   time.Time // when the bindings are looked at next; zero = when they ask for it
 	pending   pending
 	failures  map[evpn.RowKey]*failure
 	fights    map[evpn.RowKey]*fight
@@ -50,6 +53,7 @@ type Kernel struct {
 	due     due
 
 	wake       chan struct{} // for the loop
+	tendWake   chan struct{} // for the one who tends the bindings
 	reportWake chan struct{} // for the reporter
 	synced     chan struct{}
 	syncedOnce sync.Once
@@ -74,9 +78,10 @@ func New(b Backend, log *logrus.Entry, opts ...Option) *Kernel {
 		failures:  map[evpn.RowKey]*failure{},
 		fights:    map[evpn.RowKey]*fight{},
 		stats:     newStats(),
-		wake:      make(chan struct{}, 1), reportWake: make(chan struct{}, 1),
+		wake:      make(chan struct{}, 1), tendWake: make(chan struct{}, 1), reportWake: make(chan struct{}, 1),
 		synced: make(chan struct{}),
 	}
+	k.bindings = snoop.NewTable(k.localPort)
 	for _, o := range opts {
 		o(k)
 	}

@@ -16,9 +16,10 @@ func decodeLink(body []byte) (l Link, ok bool) {
 	}
 	flags := native.Uint32(body[8:])
 	l = Link{
-		Index: int32(native.Uint32(body[4:])),
-		Up:    flags&unix.IFF_UP != 0,
-		Loop:  flags&unix.IFF_LOOPBACK != 0,
+		Index:   int32(native.Uint32(body[4:])),
+		Up:      flags&unix.IFF_UP != 0,
+		Running: flags&unix.IFF_RUNNING != 0,
+		Loop:    flags&unix.IFF_LOOPBACK != 0,
 	}
 	for a, rest, more := nextAttribute(body[unix.SizeofIfInfomsg:]); more; a, rest, more = nextAttribute(rest) {
 		switch a.typ {

@@ -3,19 +3,27 @@ package kernel
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net/netip"
 	"os"
 	"slices"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/vtepbgp/vtepbgp/evpn"
 	"github.com/vtepbgp/vtepbgp/kernel/snoop"
 )
 
 // accessPort is a port of a bridge, without the VXLAN device.
 type accessPort struct {
 	name string
+	up   bool // and the other end is, too
 	in   *instance
 }
+
+// sourceKernel names the bridge's own neighbours as where a binding is known from.
+const sourceKernel = "kernel"
 
 // listen hears the access ports until ctx ends. Without the permission for packet
 // sockets everything else goes on; local IPs then come from the kernel alone.
@@ -35,6 +43,7 @@ func (k *Kernel) listen(ctx context.Context) {
 		<-ctx.Done()
 		return wire.Close()
 	})
+	g.Go(func() error { k.tend(ctx); return nil })
 	g.Go(func() error {
 		for {
 			if err := wire.Receive(k.heard); err != nil {
@@ -75,12 +84,149 @@ func (k *Kernel) heard(link int32, frame []byte) {
 	p, reason := snoop.Parse(frame)
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if port, known := k.ports[link]; known && reason == "" {
-		k.stats.Heard[p.Kind.String()]++
-		k.consider(snoop.Observation{VNI: port.in.vni, Link: link, Packet: p, Frame: frame})
+	port, known := k.ports[link]
+	if !known {
+		return
 	}
+	if reason != "" {
+		k.bindings.Refuse(reason)
+		return
+	}
+	k.stats.Heard[p.Kind.String()]++
+	k.consider(snoop.Observation{VNI: port.in.vni, Link: link, Packet: p, Frame: frame})
 }
 
 // consider learns from a packet. mu is held; frames that follow from it are sent by
 // wire.Send, which does not wait for anything that needs mu.
-func (k *Kernel) consider(snoop.Observation) {}
+func (k *Kernel) consider(o snoop.Observation) {
+	k.bindings.Hear(o, time.Now())
+	k.takeEffects()
+}
+
+// localPort is the port on which the bridge has a MAC. mu is held.
+func (k *Kernel) localPort(vni evpn.VNI, mac evpn.MAC) int32 {
+	if in := k.instances[vni]; in != nil {
+		return in.macs[mac].port
+	}
+	return 0
+}
+
+// holdBack asks the host of a MAC whether it still is there, before the core hears
+// that the bridge has aged the MAC out. A host that says nothing for minutes would
+// otherwise be withdrawn, and unreachable wherever its address is known. mu is held.
+func (k *Kernel) holdBack(in *instance, mac evpn.MAC, e *macEntry) {
+	if e.reported > 0 && in.state.up && k.ports[e.reported].up && k.bindings.Aged(in.vni, mac, time.Now()) {
+		e.flags |= flagHeld
+		k.takeEffects()
+	}
+}
+
+// placeBindings tells the bindings what networks there are. mu is held.
+func (k *Kernel) placeBindings(s *snapshot) {
+	for _, in := range k.instances {
+		l := s.index[in.bridge]
+		if !in.configured || !in.cfg.Suppression || in.bridge == 0 || l == nil {
+			k.bindings.Remove(in.vni)
+			continue
+		}
+		k.bindings.Set(in.vni, snoop.Network{
+			MaxPerMAC: in.cfg.MaxIPsPerMAC, MaxPerPort: in.cfg.MaxIPsPerPort,
+			Prober: snoop.Station{MAC: l.MAC, IP: s.linkLocal(l)},
+		})
+	}
+	k.bindings.Unhold(func(vni evpn.VNI, link int32) bool {
+		return k.instances[vni].state.up && k.ports[link].up
+	})
+	k.takeEffects()
+}
+
+// linkLocal is the link's IPv6 link-local address, or the one that it would have.
+func (s *snapshot) linkLocal(l *Link) netip.Addr {
+	for _, a := range s.addrs {
+		if a.Index == l.Index && a.IP.Is6() && a.IP.IsLinkLocalUnicast() && !a.Unusable {
+			return a.IP.WithZone("")
+		}
+	}
+	return snoop.LinkLocal(l.MAC)
+}
+
+// takeEffects does what the bindings want done. mu is held.
+func (k *Kernel) takeEffects() {
+	effects := k.bindings.Take()
+	for _, c := range effects.Changes {
+		in := k.instances[c.VNI]
+		if in == nil {
+			continue
+		}
+		e := in.neighbors[c.IP]
+		if b, ok := k.bindings.Lookup(c.VNI, c.IP); ok && e.shape == neighborLocal && b.MAC != e.have {
+			e.flags |= flagRefuted
+		}
+		k.storeNeighbor(in, c.IP, e)
+	}
+	for _, s := range effects.Silent {
+		in := k.instances[s.VNI]
+		if in == nil {
+			continue
+		}
+		if e, known := in.macs[s.MAC]; known {
+			e.flags &^= flagHeld
+			k.storeMAC(in, s.MAC, e, e.settled())
+		}
+	}
+	for _, n := range effects.Notices {
+		k.log.WithField("vni", n.VNI).WithField("port", k.ports[n.Link].name).WithField("mac", n.MAC).
+			WithField("limit", n.Limit).WithField("reason", string(n.Reason)).Warn("local IP addresses refused")
+	}
+	k.outgoing = append(k.outgoing, effects.Frames...)
+	if len(effects.Changes)+len(effects.Silent) > 0 {
+		signal(k.reportWake)
+	}
+	next := k.bindings.Next()
+	if len(effects.Frames) > 0 || (!next.IsZero() && (k.tendDue.IsZero() || next.Before(k.tendDue))) {
+		signal(k.tendWake)
+	}
+}
+
+// tend does what the bindings have to do in time, and sends their frames.
+func (k *Kernel) tend(ctx context.Context) {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		k.mu.Lock()
+		now := time.Now()
+		k.bindings.Tick(now)
+		k.takeEffects()
+		frames, next, wire := k.outgoing, k.bindings.Next(), k.wire
+		k.outgoing, k.tendDue = nil, next
+		k.mu.Unlock()
+		failed := false
+		for _, f := range frames {
+			failed = wire.Send(f.Link, f.Frame) != nil || failed
+		}
+		if failed {
+			k.mu.Lock()
+			k.wantLinks(0) // a port is down or gone: what waits for it need not
+			k.mu.Unlock()
+			signal(k.wake)
+		}
+		wait := time.Hour
+		if !next.IsZero() {
+			wait = time.Until(next)
+		}
+		timer.Reset(wait)
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		case <-k.tendWake:
+		}
+	}
+}
+
+func (k *Kernel) limitText(n snoop.Notice) string {
+	if n.Reason == snoop.LimitPort {
+		return fmt.Sprintf("port %s has %d local IP addresses and more are refused (max_ips_per_port)", k.ports[n.Link].name, n.Limit)
+	}
+	return fmt.Sprintf("MAC %s has %d local IP addresses and more are refused (max_ips_per_mac)", n.MAC, n.Limit)
+}

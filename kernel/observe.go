@@ -2,10 +2,12 @@ package kernel
 
 import (
 	"net/netip"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/vtepbgp/vtepbgp/evpn"
+	"github.com/vtepbgp/vtepbgp/kernel/snoop"
 )
 
 // observe brings the mirror up to date with one row, from a dump or an event.
@@ -105,7 +107,7 @@ func (k *Kernel) observeBridge(in *instance, n Neighbor, gone bool) {
 		}
 		e.bridgeShape = shape
 		e.port = 0 // the row is the bridge's only one of this MAC
-		e.flags = e.flags&^flagYield | flagSeenPort
+		e.flags = e.flags&^(flagYield|flagHeld) | flagSeenPort
 	}
 	k.storeMAC(in, n.MAC, e, before)
 }
@@ -128,6 +130,9 @@ func (k *Kernel) observeLocal(in *instance, n Neighbor, gone bool) {
 		}
 		e.port, e.localSticky = 0, false
 		e.flags &^= flagYield
+		if gone {
+			k.holdBack(in, n.MAC, &e)
+		}
 	default:
 		if _, known := k.ports[n.Index]; !known {
 			k.wantLinks(linkDebounce) // a port that has just joined
@@ -149,12 +154,20 @@ func (k *Kernel) storeMAC(in *instance, mac evpn.MAC, e macEntry, before bool) {
 	if before && !after && e.wanted() && e.flags&flagYield == 0 {
 		e.flags |= flagDisturbed
 	}
+	learned := e.port != 0 && e.port != in.macs[mac].port
+	if learned {
+		e.flags &^= flagHeld
+	}
 	k.queueMAC(in, mac, &e)
-	if (e.port != e.reported || e.localSticky != e.reportedSticky) && e.flags&flagReport == 0 {
+	if (e.port != e.reported || e.localSticky != e.reportedSticky) && e.flags&(flagReport|flagHeld) == 0 {
 		e.flags |= flagReport
 		k.reports.macs.push(macKey{in, mac})
 	}
 	k.putMAC(in, mac, e)
+	if learned {
+		k.bindings.Learned(in.vni, mac, e.port, time.Now())
+		k.takeEffects()
+	}
 }
 
 func (k *Kernel) putMAC(in *instance, mac evpn.MAC, e macEntry) {
@@ -210,7 +223,7 @@ func (k *Kernel) queueFlood(in *instance, to vtep, e *floodEntry) {
 }
 
 func (k *Kernel) observeNeighbor(in *instance, n Neighbor, gone bool) {
-	if !n.Addr.IsValid() || n.Addr.IsMulticast() || n.Addr.IsLinkLocalUnicast() || n.Addr.IsUnspecified() {
+	if !n.Addr.IsValid() || n.Addr.IsMulticast() || n.Addr.IsUnspecified() {
 		return
 	}
 	e := in.neighbors[n.Addr]
@@ -219,9 +232,13 @@ func (k *Kernel) observeNeighbor(in *instance, n Neighbor, gone bool) {
 	if gone {
 		shape = neighborNone
 	}
+	if shape == neighborLocal && !snoop.HostIP(n.Addr) {
+		shape = neighborForeign
+	}
 	if shape == neighborNone || shape == neighborForeign {
 		mac, router = evpn.MAC{}, false
 	}
+	said := shape == neighborLocal && mac != e.have
 	if e.shape == shape && e.have == mac {
 		k.stats.Echoes++
 	}
@@ -230,7 +247,14 @@ func (k *Kernel) observeNeighbor(in *instance, n Neighbor, gone bool) {
 	if before && !e.settled() && e.wanted() {
 		e.flags |= flagDisturbed
 	}
+	if said {
+		e.flags &^= flagRefuted
+	}
 	k.storeNeighbor(in, n.Addr, e)
+	if b, ok := k.bindings.Lookup(in.vni, n.Addr); ok && said && b.MAC != mac {
+		k.bindings.Drop(in.vni, n.Addr) // the kernel's is news
+		k.takeEffects()
+	}
 }
 
 const neighborValid = unix.NUD_REACHABLE | unix.NUD_STALE | unix.NUD_DELAY | unix.NUD_PROBE | unix.NUD_PERMANENT
@@ -250,7 +274,7 @@ func neighborShapeOf(n Neighbor) neighborShape {
 
 func (k *Kernel) storeNeighbor(in *instance, ip netip.Addr, e neighborEntry) {
 	k.queueNeighbor(in, ip, &e)
-	if mac, router := e.local(); (mac != e.reported || router != e.reportedRouter) && e.flags&flagReport == 0 {
+	if b := k.localBinding(in, ip, &e); (b.MAC != e.reported || b.Router != e.reportedRouter) && e.flags&flagReport == 0 {
 		e.flags |= flagReport
 		k.reports.ips.push(neighborKey{in, ip})
 	}
@@ -265,14 +289,22 @@ func (k *Kernel) putNeighbor(in *instance, ip netip.Addr, e neighborEntry) {
 	in.neighbors[ip] = e
 }
 
-// local is the binding that the kernel found by itself; a zero MAC when none. A
-// row of ours is never resolved anew (NUD_NOARP), so that another one in its place
-// is damage and no news.
-func (e *neighborEntry) local() (evpn.MAC, bool) {
-	if e.shape != neighborLocal || e.wanted() {
-		return evpn.MAC{}, false
+// localBinding is the local host that has ip; a zero MAC when none. Two sources say
+// so, each alone is enough, and the later one is right when they differ.
+func (k *Kernel) localBinding(in *instance, ip netip.Addr, e *neighborEntry) snoop.Binding {
+	// A row of ours is never resolved anew (NUD_NOARP), so that another one in its
+	// place is damage and no news.
+	kernels := e.shape == neighborLocal && !e.wanted() && e.flags&flagRefuted == 0
+	heard, ok := k.bindings.Lookup(in.vni, ip)
+	switch {
+	case ok:
+		heard.Router = heard.Router || (kernels && e.have == heard.MAC && e.haveRouter)
+		return heard
+	case kernels:
+		return snoop.Binding{MAC: e.have, Router: e.haveRouter, Source: sourceKernel}
+	default:
+		return snoop.Binding{}
 	}
-	return e.have, e.haveRouter
 }
 
 func (k *Kernel) queueNeighbor(in *instance, ip netip.Addr, e *neighborEntry) {

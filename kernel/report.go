@@ -99,7 +99,7 @@ func reportSVI(events []evpn.Event, in *instance) []evpn.Event {
 	}
 	for _, ip := range in.sviIPs {
 		if !slices.Contains(old, ip) {
-			events = append(events, evpn.LocalIPLearned{VNI: in.vni, IP: ip, MAC: in.sviMAC})
+			events = append(events, evpn.LocalIPLearned{VNI: in.vni, IP: ip, MAC: in.sviMAC, Source: sourceKernel})
 		}
 	}
 	t.sviMAC, t.sviIPs, t.sviGateway = in.sviMAC, slices.Clone(in.sviIPs), in.sviGateway
@@ -116,16 +116,19 @@ func (k *Kernel) reportMAC(events []evpn.Event, key macKey) []evpn.Event {
 	port, named := k.ports[e.port]
 	switch {
 	case e.port == e.reported && e.localSticky == e.reportedSticky:
+	case e.flags&flagHeld != 0: // perhaps it is only silent
 	case e.port == 0:
 		events = append(events, evpn.LocalMACGone{VNI: in.vni, MAC: key.mac})
 		in.localMACs--
 		e.reported, e.reportedSticky = 0, false
+		k.bindings.Forget(in.vni, key.mac)
 	case named: // else the port has just joined, and its name comes with the next look at links
 		events = append(events, evpn.LocalMACLearned{VNI: in.vni, MAC: key.mac, Port: port.name, Sticky: e.localSticky})
 		in.localMACs += count(e.reported == 0)
 		e.reported, e.reportedSticky = e.port, e.localSticky
 	}
 	k.putMAC(in, key.mac, e)
+	k.takeEffects()
 	return events
 }
 
@@ -136,15 +139,16 @@ func (k *Kernel) reportIP(events []evpn.Event, key neighborKey) []evpn.Event {
 		return events
 	}
 	e.flags &^= flagReport
-	mac, router := e.local()
-	if mac != e.reported || router != e.reportedRouter {
-		switch {
-		case mac.IsZero():
-			events = append(events, evpn.LocalIPGone{VNI: in.vni, IP: key.ip, MAC: e.reported})
-		default:
-			events = append(events, evpn.LocalIPLearned{VNI: in.vni, IP: key.ip, MAC: mac, Router: router})
+	b := k.localBinding(in, key.ip, &e)
+	if b.MAC != e.reported || b.Router != e.reportedRouter {
+		if !b.MAC.IsZero() {
+			events = append(events, evpn.LocalIPLearned{VNI: in.vni, IP: key.ip, MAC: b.MAC, Router: b.Router, Source: b.Source})
 		}
-		e.reported, e.reportedRouter = mac, router
+		// Told for each MAC alone, so that a queue may merge what it holds of one.
+		if !e.reported.IsZero() && b.MAC != e.reported {
+			events = append(events, evpn.LocalIPGone{VNI: in.vni, IP: key.ip, MAC: e.reported})
+		}
+		e.reported, e.reportedRouter = b.MAC, b.Router
 	}
 	k.putNeighbor(in, key.ip, e)
 	return events

@@ -150,6 +150,7 @@ func (k *Kernel) sweep(in *instance) {
 			if e.port != 0 {
 				e.port, e.localSticky, changed = 0, false, true
 				e.flags &^= flagYield
+				k.holdBack(in, mac, &e)
 			}
 		}
 		if changed {

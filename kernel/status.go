@@ -5,8 +5,10 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/vtepbgp/vtepbgp/evpn"
+	"github.com/vtepbgp/vtepbgp/kernel/snoop"
 )
 
 // VNIStatus is what the kernel side of one VNI looks like.
@@ -65,6 +67,9 @@ func (k *Kernel) Status() []VNIStatus {
 		if st.Failing > 0 {
 			st.Problems = append(st.Problems, fmt.Sprintf("the kernel refuses %d rows: %s", st.Failing, example[vni]))
 		}
+		for _, n := range k.bindings.Limits(vni, time.Now()) {
+			st.Problems = append(st.Problems, k.limitText(n))
+		}
 		out = append(out, st)
 	}
 	return out
@@ -99,7 +104,9 @@ type Stats struct {
 	Pending       int    // rows waiting to be written
 	Failing       int    // rows that the kernel refuses, to be tried again
 
-	Heard map[string]uint64 // packets on access ports by kind
+	Heard    map[string]uint64 // packets on access ports by kind
+	Bindings snoop.Stats       // local IPs from such packets
+	Wire     snoop.WireStats
 }
 
 // WriteStats counts results of one kind of write.
@@ -125,6 +132,10 @@ func (k *Kernel) Stats() Stats {
 	}
 	s.Resyncs = maps.Clone(k.stats.Resyncs)
 	s.Heard = maps.Clone(k.stats.Heard)
+	s.Bindings = k.bindings.Stats()
+	if k.wire != nil {
+		s.Wire = k.wire.Stats()
+	}
 	s.Pending = k.pending.len()
 	s.Failing = len(k.failures)
 	return s

@@ -29,7 +29,7 @@ const (
 )
 
 // flags of macEntry, floodEntry and neighborEntry.
-type rowFlags uint8
+type rowFlags uint16
 
 const (
 	flagQueued    rowFlags = 1 << iota // in a write queue
@@ -39,6 +39,8 @@ const (
 	flagSeen                           // seen in the dump that runs (VXLAN row, or the only row)
 	flagSeenPort                       // the same for the bridge row
 	flagReport                         // in the report queue
+	flagHeld                           // the bridge aged the MAC out, and its host is being asked
+	flagRefuted                        // a packet said otherwise since than the kernel's neighbour
 )
 
 // macEntry is all that is known of one MAC of one VNI: intent, the two kernel rows

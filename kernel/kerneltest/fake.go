@@ -136,7 +136,9 @@ func (f *Fake) Links() ([]kernel.Link, error) {
 	var out []kernel.Link
 	for i := int32(1); i <= f.next; i++ {
 		if l := f.links[i]; l != nil {
-			out = append(out, *l)
+			l := *l
+			l.Running = l.Up
+			out = append(out, l)
 		}
 	}
 	return out, nil

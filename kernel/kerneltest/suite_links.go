@@ -184,7 +184,7 @@ func bridgeInterface(t *testing.T, f Factory) {
 	r.wantEvents(evpn.VNIState{VNI: 100, Up: true}, evpn.LocalMACLearned{VNI: 100, MAC: mac, Port: "br100"})
 	gateway := netip.MustParseAddr("192.0.2.1")
 	w.SetAddress(t, "br100", gateway, true)
-	r.wantEvents(evpn.LocalIPLearned{VNI: 100, IP: gateway, MAC: mac})
+	r.wantEvents(evpn.LocalIPLearned{VNI: 100, IP: gateway, MAC: mac, Source: "kernel"})
 	w.SetAddress(t, "br100", gateway, false)
 	r.wantEvents(evpn.LocalIPGone{VNI: 100, IP: gateway, MAC: mac})
 

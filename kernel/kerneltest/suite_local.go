@@ -74,16 +74,16 @@ func localIPs(t *testing.T, f Factory) {
 	four, six := netip.MustParseAddr("192.0.2.11"), netip.MustParseAddr("2001:db8::11")
 	row := kernel.Neighbor{Family: unix.AF_INET, Index: br, Addr: four, MAC: macB, State: unix.NUD_STALE}
 	r.foreign(kernel.Replace, row)
-	r.wantEvents(evpn.LocalIPLearned{VNI: 100, IP: four, MAC: macB})
+	r.wantEvents(evpn.LocalIPLearned{VNI: 100, IP: four, MAC: macB, Source: "kernel"})
 	row.MAC = macC
 	r.foreign(kernel.Replace, row)
-	r.wantEvents(evpn.LocalIPLearned{VNI: 100, IP: four, MAC: macC})
+	r.wantEvents(evpn.LocalIPLearned{VNI: 100, IP: four, MAC: macC, Source: "kernel"}, evpn.LocalIPGone{VNI: 100, IP: four, MAC: macB})
 	r.foreign(kernel.Delete, row)
 	r.wantEvents(evpn.LocalIPGone{VNI: 100, IP: four, MAC: macC})
 
-	r.foreign(kernel.Replace, kernel.Neighbor{Family: unix.AF_INET6, Index: br, Addr: netip.MustParseAddr("fe80::1"), MAC: macB, State: unix.NUD_STALE})
+	r.foreign(kernel.Replace, kernel.Neighbor{Family: unix.AF_INET, Index: br, Addr: netip.MustParseAddr("169.254.0.1"), MAC: macB, State: unix.NUD_STALE})
 	r.foreign(kernel.Replace, kernel.Neighbor{Family: unix.AF_INET6, Index: br, Addr: six, MAC: macB, State: unix.NUD_STALE, Flags: unix.NTF_ROUTER})
-	r.wantEvents(evpn.LocalIPLearned{VNI: 100, IP: six, MAC: macB, Router: true}) // a link-local address is no news
+	r.wantEvents(evpn.LocalIPLearned{VNI: 100, IP: six, MAC: macB, Router: true, Source: "kernel"}) // 169.254.0.1 is no news: RFC 3927 §2.5
 
 	// Ours over a local one: the local binding ends.
 	r.set(binding(100, six.String(), macC))

@@ -9,10 +9,10 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sys/unix"
 
 	"github.com/vtepbgp/vtepbgp/evpn"
 	"github.com/vtepbgp/vtepbgp/kernel"
+	"github.com/vtepbgp/vtepbgp/kernel/snoop"
 )
 
 // World is a host for one test: a kernel, and what happens around it.
@@ -26,6 +26,10 @@ type World interface {
 	SetIPv6(t testing.TB, device string, on bool)
 	// Frame lets the host behind a port send a frame.
 	Frame(t testing.TB, port string, mac evpn.MAC)
+	// HostSends lets it send this one.
+	HostSends(t testing.TB, port string, frame []byte)
+	// HostHears takes the ARP and ND frames that came out of a port since the last call.
+	HostHears(t testing.TB, port string) [][]byte
 	// FDB and Neighbors print like bridge(8) and ip(8), without what no test is about.
 	FDB(t testing.TB) []string
 	Neighbors(t testing.TB) []string
@@ -65,6 +69,12 @@ func (w FakeWorld) SetIPv6(_ testing.TB, device string, on bool) { w.Fake.SetIPv
 // Frame is a frame from a host.
 func (w FakeWorld) Frame(_ testing.TB, port string, mac evpn.MAC) { w.Fake.Frame(port, mac) }
 
+// HostSends is a frame from a host.
+func (w FakeWorld) HostSends(_ testing.TB, port string, frame []byte) { w.Fake.HostSends(port, frame) }
+
+// HostHears takes what a host heard.
+func (w FakeWorld) HostHears(_ testing.TB, port string) [][]byte { return w.Fake.HostHears(port) }
+
 // FDB prints the forwarding rows.
 func (w FakeWorld) FDB(testing.TB) []string { return tidy(w.Fake.FDB()) }
 
@@ -72,11 +82,15 @@ func (w FakeWorld) FDB(testing.TB) []string { return tidy(w.Fake.FDB()) }
 func (w FakeWorld) Neighbors(testing.TB) []string { return tidy(w.Fake.Neighbors()) }
 
 // RealWorld is a World in a network namespace of its own.
-type RealWorld struct{ *Namespace }
+type RealWorld struct {
+	*Namespace
+	ears *ears
+}
 
 // NewRealWorld is a [Factory].
 func NewRealWorld(t testing.TB) World {
-	w := RealWorld{NewNamespace(t)}
+	ns := NewNamespace(t)
+	w := RealWorld{ns, newEars(t, ns)}
 	// Probes: without these kinds of links nothing can be tested here.
 	w.IP(t, "link", "add", "probe0", "type", "bridge")
 	w.IP(t, "link", "add", "probe1", "type", "vxlan", "id", "1", "dstport", "1")
@@ -101,6 +115,7 @@ func (w RealWorld) AddPort(t testing.TB, name string, mtu int) {
 		w.IP(t, "link", "set", l, "addrgenmode", "none")
 		w.IP(t, "link", "set", l, "up")
 	}
+	w.ears.add(t, name)
 }
 
 // SetAddress adds or removes an address.
@@ -129,26 +144,20 @@ func (w RealWorld) SetIPv6(t testing.TB, device string, on bool) {
 
 // Frame sends a broadcast of an experimental EtherType from the far end of the pair.
 func (w RealWorld) Frame(t testing.TB, port string, mac evpn.MAC) {
-	require.NoError(t, w.Do(func() error {
-		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
-		if err != nil {
-			return err
-		}
-		defer unix.Close(fd)
-		frame := make([]byte, 60)
-		copy(frame, []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff})
-		copy(frame[6:], mac[:])
-		frame[12], frame[13] = 0x88, 0xb5
-		ifr, err := unix.NewIfreq(port + "-host")
-		if err == nil {
-			err = unix.IoctlIfreq(fd, unix.SIOCGIFINDEX, ifr)
-		}
-		if err != nil {
-			return err
-		}
-		return unix.Sendto(fd, frame, 0, &unix.SockaddrLinklayer{Ifindex: int(ifr.Uint32()), Halen: 6})
-	}))
+	frame := make([]byte, 60)
+	copy(frame, snoop.BroadcastMAC[:])
+	copy(frame[6:], mac[:])
+	frame[12], frame[13] = 0x88, 0xb5
+	w.HostSends(t, port, frame)
 }
+
+// HostSends sends a frame from the far end of the pair.
+func (w RealWorld) HostSends(t testing.TB, port string, frame []byte) {
+	require.NoError(t, w.ears.taps.Send(w.ears.link(t, port), frame))
+}
+
+// HostHears takes what the far end of the pair heard.
+func (w RealWorld) HostHears(t testing.TB, port string) [][]byte { return w.ears.take(t, port) }
 
 // FDB prints the forwarding rows.
 func (w RealWorld) FDB(t testing.TB) []string {

@@ -62,7 +62,8 @@ func kernelConfig(cfg *config.Config) kernel.Config {
 	for _, v := range cfg.VNIs {
 		k.VNIs = append(k.VNIs, kernel.VNI{
 			VNI: v.ID, Device: v.Device, Bridge: v.Bridge, Manage: v.Manage, Ports: v.Ports, MTU: v.MTU,
-			UDPPort: v.UDPPort, Suppression: v.Suppression, AdvertiseSVI: v.AdvertiseSVI, AnycastGateway: v.AnycastGateway,
+			UDPPort: v.UDPPort, Suppression: v.Suppression, MaxIPsPerMAC: v.MaxIPsPerMAC, MaxIPsPerPort: v.MaxIPsPerPort,
+			AdvertiseSVI: v.AdvertiseSVI, AnycastGateway: v.AnycastGateway,
 		})
 	}
 	return k

@@ -1,0 +1,275 @@
+package snoop
+
+import (
+	"container/heap"
+	"net/netip"
+	"time"
+
+	"github.com/vtepbgp/vtepbgp/evpn"
+)
+
+// The ageing of what is known, and the proofs that are asked for:
+//
+//	binding   heard ──10 min of silence──▶ probed 3 × ──no answer──▶ ended
+//	MAC       aged out by the bridge ──▶ held, probed 3 × in 2 s ──no answer──▶ silent
+//	claim     (DAD, DHCP) ──1.2, 3, 7 s──▶ probed ──answer──▶ binding
+
+// Aged says that the bridge has forgotten a MAC, whose port still is there. With
+// true the MAC has addresses, and is asked for: either the bridge learns it again from
+// an answer, or a [Silent] comes.
+func (t *Table) Aged(vni evpn.VNI, mac evpn.MAC, now time.Time) bool {
+	net := t.nets[vni]
+	if net == nil || net.hosts[mac] == nil || net.Prober.MAC.IsZero() {
+		return false
+	}
+	h := net.hosts[mac]
+	if h.held {
+		return true
+	}
+	h.held, h.tries = true, 0
+	t.held[h] = struct{}{}
+	t.stats.HeldBack++
+	h.fire(t, now)
+	return true
+}
+
+// Learned says that the bridge has a MAC on a port.
+func (t *Table) Learned(vni evpn.VNI, mac evpn.MAC, link int32, now time.Time) {
+	net := t.nets[vni]
+	if net == nil {
+		return
+	}
+	if h := net.hosts[mac]; h != nil {
+		if h.held {
+			t.stats.Kept++
+			t.unhold(h)
+		}
+		if h.link != link {
+			n := len(h.ips)
+			t.release(h.link, func(p *port) { p.bindings -= n })
+			t.port(link).bindings += n
+			h.link = link
+		}
+	}
+	waiting := net.claims[mac]
+	for i := len(waiting) - 1; i >= 0; i-- {
+		if c := waiting[i]; c.learn && c.link == link {
+			t.endClaim(c)
+			if r := t.bind(net, link, &c.p, now); r != "" {
+				t.Refuse(r)
+			}
+		}
+	}
+}
+
+// Unhold gives up the MACs that are held but for those that keep wants to go on with.
+func (t *Table) Unhold(keep func(vni evpn.VNI, link int32) bool) {
+	for h := range t.held {
+		if !keep(h.net.vni, h.link) {
+			t.silent(h)
+		}
+	}
+}
+
+func (t *Table) unhold(h *host) {
+	if h.held {
+		h.held = false
+		h.stop()
+		delete(t.held, h)
+		h.leave()
+	}
+}
+
+func (t *Table) silent(h *host) {
+	t.unhold(h)
+	t.done.Silent = append(t.done.Silent, Silent{VNI: h.net.vni, MAC: h.mac})
+}
+
+// Verify asks for an address at once: somebody elsewhere says that he has it.
+func (t *Table) Verify(vni evpn.VNI, ip netip.Addr, now time.Time) {
+	if net := t.nets[vni]; net != nil && net.ips[ip] != nil {
+		b := net.ips[ip]
+		b.seen, b.tries = now.Add(-silence), 0
+		b.fire(t, now)
+	}
+}
+
+// fire asks a held MAC for some of its addresses, others each time; or gives it up.
+func (h *host) fire(t *Table, now time.Time) {
+	const atOnce = 4
+	if h.tries == probes {
+		t.stats.Silent += uint64(len(h.ips))
+		t.silent(h)
+		return
+	}
+	for i := range min(atOnce, len(h.ips)) {
+		t.probe(h.net, h.link, h.mac, h.ips[(h.tries*atOnce+i)%len(h.ips)].ip)
+	}
+	h.tries++
+	t.arm(h, &h.timed, now.Add(probeEvery))
+}
+
+func (b *binding) fire(t *Table, now time.Time) {
+	switch quiet := now.Sub(b.seen); {
+	case quiet < silence:
+		b.tries = 0
+		t.arm(b, &b.timed, b.seen.Add(silence))
+	case b.host.held:
+		t.arm(b, &b.timed, now.Add(probes*probeEvery)) // the MAC is being asked
+	case b.tries == probes:
+		t.stats.Silent++
+		t.end(b)
+	default:
+		b.tries++
+		t.probe(b.host.net, b.host.link, b.host.mac, b.ip)
+		t.arm(b, &b.timed, now.Add(probeEvery))
+	}
+}
+
+// claim keeps what is not believed yet.
+func (t *Table) claim(net *network, link int32, p *Packet, learn bool, now time.Time) Reason {
+	for _, c := range net.claims[p.MAC] {
+		if c.ip == p.IP && c.learn == learn {
+			c.p, c.link = *p, t.moveClaim(c, link)
+			return ""
+		}
+	}
+	if t.port(link).claims >= claimsMost {
+		return TooManyClaims
+	}
+	c := &claim{net: net, mac: p.MAC, ip: p.IP, link: link, learn: learn, p: *p, since: now}
+	net.claims[p.MAC] = append(net.claims[p.MAC], c)
+	t.port(link).claims++
+	if learn {
+		t.arm(c, &c.timed, now.Add(learnTime))
+	} else {
+		t.arm(c, &c.timed, now.Add(proofTimes[0]))
+	}
+	return ""
+}
+
+func (t *Table) moveClaim(c *claim, link int32) int32 {
+	if c.link != link {
+		t.release(c.link, func(p *port) { p.claims-- })
+		t.port(link).claims++
+	}
+	return link
+}
+
+// settleClaim ends the claim that p proves, if there was one.
+func (t *Table) settleClaim(net *network, p *Packet) *claim {
+	for _, c := range net.claims[p.MAC] {
+		if c.ip == p.IP && !c.learn {
+			if c.tries > 0 {
+				t.stats.Answers++
+			}
+			t.endClaim(c)
+			return c
+		}
+	}
+	return nil
+}
+
+func (t *Table) endClaim(c *claim) {
+	c.stop()
+	claims := c.net.claims[c.mac]
+	for i, o := range claims {
+		if o == c {
+			claims = append(claims[:i], claims[i+1:]...)
+			break
+		}
+	}
+	if c.net.claims[c.mac] = claims; len(claims) == 0 {
+		delete(c.net.claims, c.mac)
+	}
+	t.release(c.link, func(p *port) { p.claims-- })
+}
+
+func (c *claim) fire(t *Table, now time.Time) {
+	if c.learn {
+		t.endClaim(c)
+		t.Refuse(NotLearned)
+		return
+	}
+	if c.tries == len(proofTimes) {
+		t.endClaim(c)
+		return
+	}
+	if link := t.at(c.net.vni, c.mac); link != 0 {
+		t.probe(c.net, link, c.mac, c.ip)
+	}
+	c.tries++
+	next := c.since.Add(proofTimes[len(proofTimes)-1] + probeEvery)
+	if c.tries < len(proofTimes) {
+		next = c.since.Add(proofTimes[c.tries])
+	}
+	t.arm(c, &c.timed, next)
+}
+
+// probe asks a MAC for an address, by unicast, so that nobody else is bothered and the
+// answer comes to the bridge alone.
+func (t *Table) probe(net *network, link int32, mac evpn.MAC, ip netip.Addr) {
+	if net.Prober.MAC.IsZero() {
+		return
+	}
+	f := Frame{Link: link}
+	if ip.Is4() {
+		f.Frame = ARPRequestFrame(mac, Station{MAC: net.Prober.MAC}, ip)
+	} else {
+		f.Frame = NSFrame(net.Prober, Station{MAC: mac, IP: ip})
+	}
+	t.stats.Probes++
+	t.done.Frames = append(t.done.Frames, f)
+}
+
+// Tick does what is due.
+func (t *Table) Tick(now time.Time) {
+	for len(t.timers) > 0 && !t.timers[0].at.After(now) {
+		e := heap.Pop(&t.timers).(timer)
+		if e.timed.due.Equal(e.at) {
+			e.timed.stop()
+			e.what.fire(t, now)
+		}
+	}
+}
+
+// Next is when [Table.Tick] has something to do; zero when never.
+func (t *Table) Next() time.Time {
+	for len(t.timers) > 0 && !t.timers[0].timed.due.Equal(t.timers[0].at) {
+		heap.Pop(&t.timers)
+	}
+	if len(t.timers) == 0 {
+		return time.Time{}
+	}
+	return t.timers[0].at
+}
+
+// timed is the one timer of a thing; zero when it has none.
+type timed struct{ due time.Time }
+
+func (d *timed) stop() { d.due = time.Time{} }
+
+type timer struct {
+	at    time.Time
+	timed *timed
+	what  interface{ fire(*Table, time.Time) }
+}
+
+func (t *Table) arm(what interface{ fire(*Table, time.Time) }, d *timed, at time.Time) {
+	d.due = at
+	heap.Push(&t.timers, timer{at: at, timed: d, what: what})
+}
+
+type timerHeap []timer
+
+func (h timerHeap) Len() int           { return len(h) }
+func (h timerHeap) Less(i, j int) bool { return h[i].at.Before(h[j].at) }
+func (h timerHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+func (h *timerHeap) Push(x any)        { *h = append(*h, x.(timer)) }
+func (h *timerHeap) Pop() any {
+	old := *h
+	last := old[len(old)-1]
+	old[len(old)-1] = timer{}
+	*h = old[:len(old)-1]
+	return last
+}

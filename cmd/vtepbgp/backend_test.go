@@ -22,6 +22,7 @@ type fakeDaemon struct {
 	macs      []api.MAC
 	routes    []api.Route
 	drift     []api.Drift
+	events    []api.Event
 	reload    api.ReloadResult
 	refuse    error
 	told      []string
@@ -97,6 +98,26 @@ func (f *fakeDaemon) RepairDrift(ctx context.Context, q api.VNIFilter, yield fun
 		return yield(d)
 	})
 }
+
+// Monitor tells the events there are; then the daemon stops.
+func (f *fakeDaemon) Monitor(_ context.Context, q api.EventFilter, yield func([]api.Event) error) error {
+	stream := func(kind api.EventKind) api.Event {
+		level, words := kind.Describe()
+		return api.Event{Time: eventTime, Kind: kind, Level: level, Words: words}
+	}
+	for _, e := range append(append([]api.Event{stream(api.EventMonitorBegins)}, f.events...), stream(api.EventMonitorEnds)) {
+		if !q.Matches(e) {
+			continue
+		}
+		if err := yield([]api.Event{e}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// eventTime is in local time, as the command shows it.
+var eventTime = time.Date(2026, 1, 2, 3, 4, 5, 678e6, time.Local)
 
 func (f *fakeDaemon) Reload(context.Context) (api.ReloadResult, error) {
 	f.told = append(f.told, "reload")
@@ -224,6 +245,20 @@ func ipv4Daemon() *fakeDaemon {
 		{VNI: 100, Table: "bridge", Link: "br100", MAC: "02:00:00:00:00:0a", State: "unconfirmed", Found: "dev vxlan100 extern_learn"},
 		{VNI: 200, Table: "neighbor", Link: "br200", IP: ip("192.0.2.66"), State: "foreign", Found: "lladdr 02:00:00:00:00:0a extern_learn NOARP proto 11"},
 	}
+	event := func(kind api.EventKind, detail string, e api.Event) {
+		level, words := kind.Describe()
+		e.Time, e.Kind, e.Level, e.Words, e.Detail = eventTime, kind, level, words, detail
+		f.events = append(f.events, e)
+	}
+	event(api.EventNeighborUp, "AS 65000", api.Event{Neighbor: ip("10.0.0.254")})
+	event(api.EventMACLearned, "local on veth1", api.Event{VNI: 100, MAC: "02:00:00:00:00:01", Port: "veth1", Origin: evpn.OriginLocal})
+	event(api.EventIPLearned, "local, seen by arp", api.Event{VNI: 100, MAC: "02:00:00:00:00:01", IP: ip("192.0.2.1"), Origin: evpn.OriginLocal})
+	event(api.EventKind(evpn.NoteMACMoved), "from local to VTEP 10.0.0.2", api.Event{VNI: 100, MAC: "02:00:00:00:00:01", VTEP: ip("10.0.0.2")})
+	event(api.EventKind(evpn.NoteDuplicate), "frozen as remote, VTEP 10.0.0.2", api.Event{VNI: 100, MAC: "02:00:00:00:00:01", VTEP: ip("10.0.0.2")})
+	event(api.EventKind(evpn.NoteVTEPDown), "", api.Event{VTEP: ip("10.0.0.2")})
+	event(api.EventRouteDropped, "12 for short nlri", api.Event{Neighbor: ip("10.0.0.254"), Reason: "short nlri", Count: 12})
+	event(api.EventKernelRepair, "1", api.Event{Count: 1})
+	event(api.EventNeighborDown, "hold timer expired, its routes stay for 2m0s", api.Event{Neighbor: ip("10.0.0.254"), Reason: "hold timer expired"})
 	f.reload = api.ReloadResult{Changed: []string{"neighbour 10.0.0.253 added", "VNI 300 removed"}}
 	return f
 }
@@ -279,6 +314,15 @@ func wideDaemon() *fakeDaemon {
 		d.Expected, d.Found = strings.ReplaceAll(d.Expected, "10.0.0.2", long("2222").String()), strings.ReplaceAll(d.Found, "10.0.0.3", long("3333").String())
 		if d.IP.IsValid() {
 			d.IP = long("7777")
+		}
+	}
+	for i := range f.events {
+		e := &f.events[i]
+		if e.IP.IsValid() {
+			e.IP = long("7777")
+		}
+		if e.Neighbor.IsValid() {
+			e.Neighbor, e.Detail = long("6661"), e.Detail+" \x1b[31mand more words than anybody wants to read in one line of a terminal"
 		}
 	}
 	f.status.RouterID, f.status.VTEPAddress = ip("10.0.0.1"), long("1111")

@@ -28,6 +28,7 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 type backend struct {
 	macs   []api.MAC
 	routes []api.Route
+	events []api.Event
 	fail   error // returned after the lists
 	reload error
 	calls  []string
@@ -121,6 +122,21 @@ func (b *backend) RepairDrift(ctx context.Context, f api.VNIFilter, yield func(a
 	})
 }
 
+func (b *backend) Monitor(_ context.Context, f api.EventFilter, yield func([]api.Event) error) error {
+	var events []api.Event
+	for _, e := range b.events {
+		if f.Matches(e) {
+			events = append(events, e)
+		}
+	}
+	if len(events) > 0 {
+		if err := yield(events); err != nil {
+			return err
+		}
+	}
+	return b.fail
+}
+
 func (b *backend) Reload(context.Context) (api.ReloadResult, error) {
 	b.calls = append(b.calls, "reload")
 	return api.ReloadResult{Changed: []string{"vni 100 added"}}, b.reload
@@ -140,6 +156,7 @@ func sample() *backend {
 	auto, _ := evpn.AutoRouteTarget(65000, 100)
 	mac := evpn.MAC{2, 0, 0, 0, 0, 1}
 	return &backend{
+		events: sampleEvents(),
 		macs: []api.MAC{
 			{VNI: 100, MAC: mac, IPs: []netip.Addr{netip.MustParseAddr("192.0.2.1")}, Origin: evpn.OriginLocal, Port: "veth1", Installed: true},
 			{VNI: 200, MAC: mac, IPs: []netip.Addr{}, Origin: evpn.OriginRemote, VTEP: netip.MustParseAddr("10.0.0.2"), Sequence: 3},
@@ -189,6 +206,7 @@ func TestGolden(t *testing.T) {
 		"status": "/v1/status", "neighbors": "/v1/neighbors", "vnis": "/v1/vnis", "macs": "/v1/macs",
 		"macs_vni": "/v1/macs?vni=200", "macs_none": "/v1/macs?vni=300", "vteps": "/v1/vteps", "vteps_none": "/v1/vteps?vni=7",
 		"flood": "/v1/flood", "routes": "/v1/routes", "drift": "/v1/drift", "drift_none": "/v1/drift?vni=7",
+		"monitor": "/v1/monitor",
 		"error_filter": "/v1/macs?vnii=3", "error_vni": "/v1/vnis?vni=0", "error_unknown_vni": "/v1/vnis?vni=9", "error_path": "/v2/macs",
 	} {
 		t.Run(name, func(t *testing.T) {

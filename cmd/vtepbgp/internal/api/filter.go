@@ -238,6 +238,15 @@ func (p *queryParser) oneOf(key string, allowed ...string) string {
 	return s
 }
 
+// list reads a parameter that may be given many times.
+func (p *queryParser) list(key string, check func(string) error) []string {
+	p.seen = append(p.seen, key)
+	for _, s := range p.q[key] {
+		p.fail(check(s))
+	}
+	return p.q[key]
+}
+
 func (p *queryParser) routeType() evpn.RouteType {
 	s := p.value("type")
 	if s == "" {

@@ -24,6 +24,9 @@ type Backend interface {
 	Drift(ctx context.Context, f VNIFilter, yield func(Drift) error) error
 	// RepairDrift writes what differs and lists what differed.
 	RepairDrift(ctx context.Context, f VNIFilter, yield func(Drift) error) error
+	// Monitor calls yield with what happened, some events at a time, until ctx or the
+	// daemon ends.
+	Monitor(ctx context.Context, f EventFilter, yield func([]Event) error) error
 	Reload(ctx context.Context) (ReloadResult, error)
 	ResetNeighbor(ctx context.Context, address netip.Addr, soft bool) error
 	ClearDuplicate(ctx context.Context, vni evpn.VNI, mac evpn.MAC) error
@@ -38,6 +41,7 @@ func NewServer(b Backend) *Server { return &Server{backend: b} }
 // Handler serves everything, for the unix socket.
 func (s *Server) Handler() http.Handler {
 	mux := s.readOnly()
+	mux.HandleFunc("GET /v1/monitor", s.monitor)
 	mux.HandleFunc("POST /v1/reload", s.reload)
 	mux.HandleFunc("POST /v1/drift/repair", streamByVNI(s.backend.RepairDrift))
 	mux.HandleFunc("POST /v1/neighbors/{address}/reset", s.resetNeighbor)
@@ -45,7 +49,7 @@ func (s *Server) Handler() http.Handler {
 	return mux
 }
 
-// ReadOnly serves what changes nothing, for a TCP port.
+// ReadOnly serves what changes nothing and ends by itself, for a TCP port.
 func (s *Server) ReadOnly() http.Handler { return s.readOnly() }
 
 func (s *Server) readOnly() *http.ServeMux {

@@ -378,7 +378,7 @@ func (d *daemon) ClearDuplicate(ctx context.Context, vni evpn.VNI, mac evpn.MAC)
 	found := false
 	if err := d.loop.do(ctx, func(c *evpn.Core) {
 		if found = slices.ContainsFunc(c.VNIs(), func(i evpn.VNIInfo) bool { return i.VNI == vni }); found {
-			c.Handle(evpn.DuplicateCleared{VNI: vni, MAC: mac}, time.Now())
+			d.loop.tell(evpn.DuplicateCleared{VNI: vni, MAC: mac}, time.Now())
 		}
 	}); err != nil {
 		return err

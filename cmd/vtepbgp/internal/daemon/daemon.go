@@ -48,6 +48,8 @@ type daemon struct {
 	pruneAllowed atomic.Bool
 	failed       atomic.Bool // a part ended by itself
 
+	watchers atomic.Int32 // monitors that run
+
 	changing   chan struct{} // holds a token while a reload or the stop is under way
 	reloads    atomic.Uint64
 	lastReload atomic.Pointer[reloadOutcome]

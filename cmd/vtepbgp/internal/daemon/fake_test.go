@@ -24,6 +24,7 @@ import (
 type fakeKernel struct {
 	local  map[evpn.VNI][]evpn.MAC
 	broken chan error // ends Run
+	events chan evpn.Event
 
 	mu      sync.Mutex
 	cfg     kernel.Config
@@ -41,7 +42,8 @@ type fakeKernel struct {
 func newFakeKernel() *fakeKernel {
 	return &fakeKernel{
 		local: map[evpn.VNI][]evpn.MAC{100: {{2, 5: 1}}}, broken: make(chan error, 1), up: map[evpn.VNI]bool{},
-		rows: map[evpn.RowKey]evpn.RowValue{}, found: map[evpn.RowKey]bool{},
+		events: make(chan evpn.Event),
+		rows:   map[evpn.RowKey]evpn.RowValue{}, found: map[evpn.RowKey]bool{},
 		changed: make(chan struct{}, 1), synced: make(chan struct{}),
 	}
 }
@@ -53,6 +55,9 @@ func (k *fakeKernel) Run(ctx context.Context, sink func(evpn.Event)) error {
 			return nil
 		case err := <-k.broken:
 			return err
+		case ev := <-k.events:
+			sink(ev)
+			continue
 		case <-k.changed:
 		}
 		k.mu.Lock()
@@ -199,6 +204,8 @@ type fakeSpeaker struct {
 	shutdown []bool
 	resets   []string
 	up       map[netip.Addr]bool
+	errors   map[netip.Addr]string
+	drops    uint64
 }
 
 func newFakeSpeaker(cfg speaker.Config) *fakeSpeaker {
@@ -290,7 +297,7 @@ func (s *fakeSpeaker) Neighbors() []speaker.NeighborStatus {
 	defer s.mu.Unlock()
 	var out []speaker.NeighborStatus
 	for _, n := range s.cfg.Neighbors {
-		st := speaker.NeighborStatus{Address: n.Address, ASN: n.ASN, State: "active", Drops: map[string]uint64{"short nlri": 2}}
+		st := speaker.NeighborStatus{Address: n.Address, ASN: n.ASN, State: "active", Drops: map[string]uint64{"short nlri": 2 + s.drops}, LastError: s.errors[n.Address]}
 		if s.up[n.Address] {
 			st.State, st.Since, st.RoutesReceived = "established", time.Now(), 1
 		}
@@ -298,6 +305,20 @@ func (s *fakeSpeaker) Neighbors() []speaker.NeighborStatus {
 	}
 	slices.SortFunc(out, func(a, b speaker.NeighborStatus) int { return a.Address.Compare(b.Address) })
 	return out
+}
+
+// fail sets why a session ended.
+func (s *fakeSpeaker) fail(a netip.Addr, why string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.errors = map[netip.Addr]string{a: why}
+}
+
+// drop counts more of what is dropped.
+func (s *fakeSpeaker) drop(n uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.drops += n
 }
 
 func (s *fakeSpeaker) Stats() speaker.Stats {

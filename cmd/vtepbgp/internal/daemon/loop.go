@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/vtepbgp/vtepbgp/cmd/vtepbgp/internal/api"
@@ -38,6 +39,15 @@ type observer interface {
 	Turn(latency, took time.Duration, events []queued, ch evpn.Changes)
 }
 
+// tap follows what the core is told and what it answers, on the loop's goroutine. It
+// must be quick and never wait.
+type tap interface {
+	// Told is called before the core takes ev.
+	Told(core *evpn.Core, ev evpn.Event, at time.Time)
+	// Drained is called with the changes that follow.
+	Drained(ch evpn.Changes, at time.Time)
+}
+
 // loop owns the core. All fields but the channels belong to its goroutine.
 type loop struct {
 	core     *evpn.Core
@@ -50,6 +60,7 @@ type loop struct {
 	calls   chan call
 	done    chan struct{} // closed when run has returned
 
+	taps      []tap // nobody listens most of the time
 	turn      []queued
 	afterTurn func(*evpn.Core) // runs after every turn; may be nil
 }
@@ -108,7 +119,7 @@ func (l *loop) run(ctx context.Context) error {
 func (l *loop) handle(extra evpn.Event) {
 	start := time.Now()
 	if extra != nil {
-		l.core.Handle(extra, start)
+		l.tell(extra, start)
 	}
 	var (
 		oldest   = start
@@ -133,13 +144,17 @@ func (l *loop) handle(extra evpn.Event) {
 				barriers = append(barriers, b)
 				continue
 			}
-			l.core.Handle(it.event, now)
+			l.tell(it.event, now)
 		}
 		if now.Sub(start) >= turnTime {
 			break
 		}
 	}
-	ch := l.core.Drain(time.Now())
+	drained := time.Now()
+	ch := l.core.Drain(drained)
+	for _, t := range l.taps {
+		t.Drained(ch, drained)
+	}
 	if len(ch.Announce) > 0 || len(ch.Withdraw) > 0 {
 		l.routes.Apply(ch.Announce, ch.Withdraw)
 	}
@@ -161,6 +176,32 @@ func (l *loop) handle(extra evpn.Event) {
 	}
 	clear(turn) // let go of the routes
 	l.turn = turn[:0]
+}
+
+// tell hands an event to the core. It is for the loop's goroutine: what is called by
+// [loop.do] uses it, too, so that nothing reaches the core unseen.
+func (l *loop) tell(ev evpn.Event, now time.Time) {
+	for _, t := range l.taps {
+		t.Told(l.core, ev, now)
+	}
+	l.core.Handle(ev, now)
+}
+
+// attach adds a tap and gives the function that removes it. start runs on the loop just
+// before the first event that the tap sees; it may be nil.
+func (l *loop) attach(ctx context.Context, t tap, start func(*evpn.Core)) (detach func(), err error) {
+	err = l.do(ctx, func(c *evpn.Core) {
+		if start != nil {
+			start(c)
+		}
+		l.taps = append(l.taps, t)
+	})
+	return func() {
+		// An error is the end of the loop, and of its taps.
+		_ = l.do(context.Background(), func(*evpn.Core) {
+			l.taps = slices.DeleteFunc(l.taps, func(o tap) bool { return o == t })
+		})
+	}, err
 }
 
 // do runs fn on the loop's goroutine and waits until what followed from it has

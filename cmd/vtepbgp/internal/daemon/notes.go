@@ -7,6 +7,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"golang.org/x/time/rate"
 
+	"github.com/vtepbgp/vtepbgp/cmd/vtepbgp/internal/api"
 	"github.com/vtepbgp/vtepbgp/evpn"
 )
 
@@ -30,44 +31,17 @@ func newNoteLog(log *logrus.Entry) *noteLog {
 	return &noteLog{log: log, limits: map[evpn.NoteKind]*rate.Limiter{}, skipped: map[evpn.NoteKind]int{}}
 }
 
-// Level and words of each kind. What degrades service warns; what belongs to the
-// life of the daemon informs; what happens per route or MAC is for debugging.
+// describe gives level and words of a note. What degrades service warns; what belongs
+// to the life of the daemon informs; what happens per route or MAC is for debugging.
 func describe(k evpn.NoteKind) (logrus.Level, string) {
-	switch k {
-	case evpn.NoteMACMoved:
-		return logrus.DebugLevel, "mac moved"
-	case evpn.NoteDuplicate:
-		return logrus.WarnLevel, "mac is a duplicate and frozen"
-	case evpn.NoteDuplicateCleared:
-		return logrus.InfoLevel, "mac is no longer frozen"
-	case evpn.NoteStickyConflict:
-		return logrus.WarnLevel, "sticky mac seen elsewhere"
-	case evpn.NoteGatewayConflict:
-		return logrus.WarnLevel, "mac of our anycast gateway seen elsewhere"
-	case evpn.NoteIPMoved:
-		return logrus.DebugLevel, "ip moved to another mac"
-	case evpn.NoteVTEPUnreachable:
-		return logrus.WarnLevel, "vtep is unreachable"
-	case evpn.NoteVTEPReachable:
-		return logrus.InfoLevel, "vtep is reachable again"
-	case evpn.NoteRouteIgnored:
-		return logrus.DebugLevel, "route ignored"
-	case evpn.NoteVNIUp:
-		return logrus.InfoLevel, "vni is up"
-	case evpn.NoteVNIDown:
-		return logrus.WarnLevel, "vni is down"
-	case evpn.NoteVTEPUp:
-		return logrus.InfoLevel, "vtep appeared"
-	case evpn.NoteVTEPDown:
-		return logrus.InfoLevel, "vtep gone"
-	case evpn.NoteMACLimit:
-		return logrus.WarnLevel, "vni is at its limit of remote macs"
-	case evpn.NoteNeighborLimit:
-		return logrus.WarnLevel, "neighbor is at its limit of routes"
-	case evpn.NoteSynced:
-		return logrus.InfoLevel, "first full picture is there"
+	level, words := api.EventKind(k).Describe()
+	switch level {
+	case api.LevelDebug:
+		return logrus.DebugLevel, words
+	case api.LevelWarning:
+		return logrus.WarnLevel, words
 	default:
-		return logrus.InfoLevel, string(k)
+		return logrus.InfoLevel, words
 	}
 }
 

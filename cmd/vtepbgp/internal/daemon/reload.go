@@ -76,7 +76,7 @@ func (d *daemon) apply(ctx context.Context, next *config.Config, numbers map[evp
 	core := coreConfig(next, numbers, vtep)
 	err := d.loop.do(ctx, func(c *evpn.Core) {
 		d.coreVTEP = vtep
-		c.Handle(evpn.ConfigReplaced{Config: core}, time.Now())
+		d.loop.tell(evpn.ConfigReplaced{Config: core}, time.Now())
 	})
 	if err != nil {
 		return err

@@ -44,7 +44,7 @@ func (d *daemon) followVTEP(ctx context.Context) error {
 	return d.loop.do(ctx, func(c *evpn.Core) {
 		if d.coreVTEP != vtep {
 			d.coreVTEP = vtep
-			c.Handle(evpn.ConfigReplaced{Config: core}, time.Now())
+			d.loop.tell(evpn.ConfigReplaced{Config: core}, time.Now())
 		}
 	})
 }

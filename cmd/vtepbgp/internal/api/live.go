@@ -1,0 +1,105 @@
+package api
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+)
+
+func (s *Server) monitor(w http.ResponseWriter, r *http.Request) {
+	f, err := parseEventFilter(r.URL.Query())
+	if err != nil {
+		writeError(w, badRequest(err))
+		return
+	}
+	out := newLive(w)
+	enc := json.NewEncoder(out.buffer)
+	out.finish(s.backend.Monitor(r.Context(), f, func(events []Event) error {
+		for _, e := range events {
+			if err := enc.Encode(e); err != nil {
+				return err
+			}
+		}
+		return out.flush()
+	}))
+}
+
+// live is an answer that goes on: lines of JSON that leave as they come up.
+type live struct {
+	w       http.ResponseWriter
+	buffer  *bufio.Writer
+	started bool
+}
+
+func newLive(w http.ResponseWriter) *live {
+	l := &live{w: w}
+	l.buffer = bufio.NewWriterSize(l, 32<<10)
+	return l
+}
+
+// Write sends the header with the first octets, so that a refusal can still be told.
+func (l *live) Write(b []byte) (int, error) {
+	if !l.started {
+		l.started = true
+		l.w.Header().Set("Content-Type", "application/x-ndjson")
+	}
+	return l.w.Write(b)
+}
+
+func (l *live) flush() error {
+	if err := l.buffer.Flush(); err != nil {
+		return err
+	}
+	return http.NewResponseController(l.w).Flush()
+}
+
+// finish ends the answer: an error before it began is told in words, one after it cuts
+// the connection.
+func (l *live) finish(err error) {
+	switch {
+	case err == nil:
+		if l.flush() != nil {
+			panic(http.ErrAbortHandler)
+		}
+	case l.started || l.buffer.Buffered() > 0:
+		panic(http.ErrAbortHandler)
+	default:
+		writeError(l.w, err)
+	}
+}
+
+// ErrEnded is wrapped when what the daemon tells live has ended with the daemon.
+var ErrEnded = errors.New("the daemon has stopped")
+
+// Monitor calls yield for each event as it happens, until ctx ends or yield gives an
+// error, which it returns. Before the first event there is one that says so. When the
+// daemon stops, the error is [ErrEnded].
+func (c *Client) Monitor(ctx context.Context, f EventFilter, yield func(Event) error) error {
+	var stop error // of yield: goes to the caller as it is
+	err := c.do(ctx, http.MethodGet, "/v1/monitor", f.query(), func(d *json.Decoder) error {
+		for {
+			var e Event
+			if err := d.Decode(&e); err != nil {
+				if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+					err = ErrEnded
+				}
+				return err
+			}
+			if stop = yield(e); stop != nil {
+				return stop
+			}
+		}
+	})
+	switch {
+	case stop != nil:
+		return stop
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case errors.Is(err, ErrEnded):
+		return ErrEnded
+	}
+	return err
+}

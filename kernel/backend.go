@@ -26,8 +26,16 @@ type Backend interface {
 	// not reported is unknown.
 	Write(ops []NeighborOp, failed func(i int, err error)) error
 
-	// Subscribe opens a stream of what changes from now on.
-	Subscribe() (Subscription, error)
+	// Routes asks how packets of q would leave, for each destination, in order. A
+	// destination without a way is told in its Route; the error is for all of them.
+	Routes(q RouteQuery) ([]Route, error)
+
+	// Subscribe opens a stream of what changes from now on among rows, links and addresses.
+	Subscribe() (Subscription[Notification], error)
+	// SubscribeRoutes does the same for what decides where packets go. Linux tells of
+	// no IPv4 route that goes because its link went down or its address left
+	// (fib_sync_down_dev, net/ipv4/fib_semantics.c): links have to be watched, too.
+	SubscribeRoutes() (Subscription[RouteChange], error)
 	// OpenWire gives access to whole frames.
 	OpenWire() (snoop.Wire, error)
 	Close() error
@@ -35,14 +43,14 @@ type Backend interface {
 
 // Subscription is a stream of kernel events. Wait may run in a goroutine of its
 // own; Drain must not run twice at once.
-type Subscription interface {
+type Subscription[T any] interface {
 	// Wait blocks until there is something to drain; it fails when the
 	// subscription is closed.
 	Wait() error
 	// Drain hands over what has arrived, at most limit events, without waiting. It
 	// reports whether more may be there. [ErrLost] says that events were dropped,
 	// any other error that the subscription is dead.
-	Drain(limit int, yield func(Notification)) (more bool, err error)
+	Drain(limit int, yield func(T)) (more bool, err error)
 	Close() error
 }
 
@@ -139,6 +147,28 @@ type Neighbor struct {
 	MAC      evpn.MAC
 	Addr     netip.Addr // VTEP of a VXLAN row, or the address of a neighbour
 }
+
+// RouteQuery asks for the ways of packets that a VXLAN device sends.
+type RouteQuery struct {
+	Source netip.Addr // zero = whatever the kernel chooses
+	Port   uint16     // UDP destination port, for policy routing
+	To     []netip.Addr
+}
+
+// Route is the way to one destination.
+type Route struct {
+	// Err says that there is none: ENETUNREACH when no route matches; EHOSTUNREACH,
+	// EINVAL and EACCES for routes of the types unreachable, blackhole and prohibit.
+	Err     error
+	Type    uint8 // RTN_*: RTN_UNICAST, or RTN_LOCAL for an address of this host
+	Device  int32
+	Gateway netip.Addr // zero = on link
+	MTU     int        // of the route, or learned for the destination; 0 = that of the device
+}
+
+// RouteChange says that the ways to the addresses in Prefix may be others now, or
+// with the zero Prefix, all ways.
+type RouteChange struct{ Prefix netip.Prefix }
 
 // Verb is what a [NeighborOp] does.
 type Verb uint8

@@ -253,6 +253,7 @@ func (k *Kernel) commit(s *snapshot, st site, plans []*plan, trouble map[evpn.VN
 	}
 	k.comparePorts(s, oldPorts)
 	k.placeBindings(s)
+	k.underlay.place(k.waySite(s, st), k.ports)
 	if failed {
 		k.retryLinks()
 	} else {

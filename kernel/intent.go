@@ -41,7 +41,10 @@ func (k *Kernel) instance(vni evpn.VNI) *instance {
 func (k *Kernel) intendFlood(in *instance, c evpn.RowChange) {
 	to := makeVTEP(c.IP)
 	e := in.floods[to]
-	in.wantedFloods += count(!c.Remove) - count(e.wanted)
+	if n := count(!c.Remove) - count(e.wanted); n != 0 {
+		in.wantedFloods += n
+		in.needs(to, n)
+	}
 	e.wanted = !c.Remove
 	e.flags = setDrop(e.flags, c.Remove)
 	k.storeFlood(in, to, e)
@@ -50,10 +53,14 @@ func (k *Kernel) intendFlood(in *instance, c evpn.RowChange) {
 func (k *Kernel) intendMAC(in *instance, c evpn.RowChange) {
 	e := in.macs[c.RowKey.MAC]
 	in.wantedMACs += count(!c.Remove) - count(e.wanted())
+	if e.wanted() {
+		in.needs(e.want, -1)
+	}
 	e.flags = setDrop(e.flags, c.Remove) &^ flagYield
 	e.want, e.wantSticky = vtep{}, false
 	if !c.Remove {
 		e.want, e.wantSticky = makeVTEP(c.VTEP), c.Sticky
+		in.needs(e.want, 1)
 		if e.port != 0 && e.reported == 0 {
 			// The core decided without knowing that the MAC is here; it will decide again.
 			e.flags |= flagYield

@@ -44,6 +44,9 @@ func (p *plan) judge() {
 			p.problem("bridge %s filters VLANs, which is not supported", br.Name)
 		}
 		p.judgePorts(br)
+		if p.device != nil {
+			p.judgeSizes(d, br)
+		}
 	}
 	st.reason = p.downReason(d)
 	st.up = st.reason == ""

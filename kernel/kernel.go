@@ -43,6 +43,7 @@ type Kernel struct {
 	bindings  *snoop.Table         // local IPs that packets on access ports told of
 	outgoing  []snoop.Frame
 	tendDue   time.Time // when the bindings are looked at next; zero = when they ask for it
+	underlay  *underlay
 	pending   pending
 	failures  map[evpn.RowKey]*failure
 	fights    map[evpn.RowKey]*fight
@@ -78,6 +79,7 @@ func New(b Backend, log *logrus.Entry, opts ...Option) *Kernel {
 		failures:  map[evpn.RowKey]*failure{},
 		fights:    map[evpn.RowKey]*fight{},
 		stats:     newStats(),
+		underlay:  newUnderlay(),
 		wake:      make(chan struct{}, 1), tendWake: make(chan struct{}, 1), reportWake: make(chan struct{}, 1),
 		synced: make(chan struct{}),
 	}
@@ -127,7 +129,8 @@ func (k *Kernel) Run(ctx context.Context, sink func(evpn.Event)) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return k.loop(ctx) })
+	g.Go(func() error { return loop(ctx, k.log, k.b.Subscribe, k.serve) })
+	g.Go(func() error { return loop(ctx, k.log, k.b.SubscribeRoutes, k.follow) })
 	g.Go(func() error { k.report(ctx, sink); return nil })
 	g.Go(func() error { k.listen(ctx); return nil })
 	if err := g.Wait(); err != nil && !errors.Is(err, context.Canceled) {
@@ -137,15 +140,15 @@ func (k *Kernel) Run(ctx context.Context, sink func(evpn.Event)) error {
 }
 
 // stream is the current subscription and the goroutine that waits on it.
-type stream struct {
-	sub     Subscription
+type stream[T any] struct {
+	sub     Subscription[T]
 	arrived chan struct{} // something to drain
 	drained chan struct{} // wait again
 	dead    chan struct{} // closed when waiting failed
 }
 
-func newStream(sub Subscription) *stream {
-	s := &stream{sub: sub, arrived: make(chan struct{}), drained: make(chan struct{}, 1), dead: make(chan struct{})}
+func newStream[T any](sub Subscription[T]) *stream[T] {
+	s := &stream[T]{sub: sub, arrived: make(chan struct{}), drained: make(chan struct{}, 1), dead: make(chan struct{})}
 	go func() {
 		defer close(s.dead)
 		for s.sub.Wait() == nil {
@@ -162,23 +165,23 @@ func newStream(sub Subscription) *stream {
 	return s
 }
 
-func (s *stream) close() {
+func (s *stream[T]) close() {
 	close(s.drained)
 	_ = s.sub.Close() // what was in it does not matter any more
 	<-s.dead
 }
 
-// loop opens a subscription and works with it until it dies, then opens another:
-// a closed subscription is the same as lost events.
-func (k *Kernel) loop(ctx context.Context) error {
+// loop works with one subscription after the other until ctx ends: a closed one is
+// the same as lost events.
+func loop[T any](ctx context.Context, log *logrus.Entry, open func() (Subscription[T], error), serve func(context.Context, *stream[T], string) error) error {
 	const reopenFirst, reopenMost = 50 * time.Millisecond, 5 * time.Second
 	wait, why := reopenFirst, "start"
 	for ctx.Err() == nil {
-		sub, err := k.b.Subscribe()
+		sub, err := open()
 		if err == nil {
 			opened := time.Now()
 			s := newStream(sub)
-			err = k.serve(ctx, s, why)
+			err = serve(ctx, s, why)
 			s.close()
 			if time.Since(opened) > reopenMost {
 				wait = reopenFirst
@@ -187,7 +190,7 @@ func (k *Kernel) loop(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		k.log.WithError(err).WithField("retry", wait).Warn("kernel event subscription ended")
+		log.WithError(err).WithField("retry", wait).Warn("kernel event subscription ended")
 		why = "closed"
 		select {
 		case <-ctx.Done():
@@ -199,7 +202,7 @@ func (k *Kernel) loop(ctx context.Context) error {
 }
 
 // serve works until ctx ends (nil) or the subscription dies (an error).
-func (k *Kernel) serve(ctx context.Context, s *stream, why string) error {
+func (k *Kernel) serve(ctx context.Context, s *stream[Notification], why string) error {
 	k.mu.Lock()
 	k.wantDump(why, 0)
 	k.wantLinks(0)
@@ -232,7 +235,7 @@ func (k *Kernel) serve(ctx context.Context, s *stream, why string) error {
 
 // work does one round: take in what happened, look at links, read all rows when
 // that is due, and write until nothing is left to write.
-func (k *Kernel) work(ctx context.Context, sub Subscription) error {
+func (k *Kernel) work(ctx context.Context, sub Subscription[Notification]) error {
 	if err := k.drain(sub); err != nil {
 		return err
 	}
@@ -274,7 +277,7 @@ func (k *Kernel) idle() bool {
 
 // drain takes in all events that have arrived; it stops early in a storm, so that
 // writing goes on.
-func (k *Kernel) drain(sub Subscription) error {
+func (k *Kernel) drain(sub Subscription[Notification]) error {
 	const chunk, most = 2048, 64
 	for range most {
 		k.mu.Lock()

@@ -31,6 +31,7 @@ type Netlink struct {
 	links *socket // links and addresses
 	dumps *socket // rows
 	rows  *socket // writes of rows
+	ways  *socket // questions about routes
 }
 
 const (
@@ -54,7 +55,7 @@ func NewNetlink(opts NetlinkOptions) (*Netlink, error) {
 		opts.BatchBytes = defaultBatchBytes
 	}
 	n := &Netlink{opts: opts}
-	for _, s := range []**socket{&n.links, &n.dumps, &n.rows} {
+	for _, s := range []**socket{&n.links, &n.dumps, &n.rows, &n.ways} {
 		var err error
 		if *s, err = newSocket(opts.Namespace, requestBuffer); err != nil {
 			return nil, errors.Join(err, n.Close())
@@ -66,7 +67,7 @@ func NewNetlink(opts NetlinkOptions) (*Netlink, error) {
 // Close closes the sockets; subscriptions are closed by their own Close.
 func (n *Netlink) Close() error {
 	var errs []error
-	for _, s := range []*socket{n.links, n.dumps, n.rows} {
+	for _, s := range []*socket{n.links, n.dumps, n.rows, n.ways} {
 		if s != nil {
 			errs = append(errs, s.Close())
 		}

@@ -60,7 +60,7 @@ func (k *Kernel) nextReports() (events []evpn.Event, complete bool) {
 		case r.ips.len() > 0:
 			events = k.reportIP(events, r.ips.pop())
 		default:
-			return events, r.complete
+			return k.underlay.report(events, chunk), r.complete
 		}
 	}
 	return events, r.complete

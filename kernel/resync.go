@@ -12,7 +12,7 @@ import (
 // resync reads all rows again and corrects the mirror. Events that arrived before
 // are taken in first, those that arrive meanwhile after: the last event of a row
 // is always newer than, or equal to, what the dump says of it.
-func (k *Kernel) resync(sub Subscription) error {
+func (k *Kernel) resync(sub Subscription[Notification]) error {
 	if err := k.drain(sub); err != nil {
 		return err
 	}
@@ -50,7 +50,8 @@ func (k *Kernel) resync(sub Subscription) error {
 	}
 	k.stats.Resyncs[why]++
 	if why == "periodic" {
-		k.wantLinks(0) // sysctls change without an event
+		k.wantLinks(0)       // sysctls change without an event
+		k.underlay.markAll() // and so does what the kernel learns of path MTUs
 	}
 	if why != "start" && why != "config" {
 		k.stats.ResyncChanges += uint64(max(0, k.disturbed()-repairs))
@@ -71,7 +72,7 @@ func (k *Kernel) resync(sub Subscription) error {
 // backlog holds the events that arrive while a dump runs: the dump may still show
 // the state before them. Taking them off the socket keeps it from running over.
 type backlog struct {
-	sub    Subscription
+	sub    Subscription[Notification]
 	events []Notification
 	lost   bool
 	err    error // the subscription is dead

@@ -64,6 +64,9 @@ func (k *Kernel) Status() []VNIStatus {
 		if st.Up && len(st.SuppressionMissing) > 0 {
 			st.Problems = append(st.Problems, "ARP and ND suppression is not ready: "+strings.Join(st.SuppressionMissing, "; "))
 		}
+		if text := k.mtuProblem(in); st.Up && text != "" {
+			st.Problems = append(st.Problems, text)
+		}
 		if st.Failing > 0 {
 			st.Problems = append(st.Problems, fmt.Sprintf("the kernel refuses %d rows: %s", st.Failing, example[vni]))
 		}
@@ -107,6 +110,8 @@ type Stats struct {
 	Heard    map[string]uint64 // packets on access ports by kind
 	Bindings snoop.Stats       // local IPs from such packets
 	Wire     snoop.WireStats
+
+	Underlay UnderlayStats
 }
 
 // WriteStats counts results of one kind of write.
@@ -138,5 +143,6 @@ func (k *Kernel) Stats() Stats {
 	}
 	s.Pending = k.pending.len()
 	s.Failing = len(k.failures)
+	s.Underlay = k.underlay.counters()
 	return s
 }

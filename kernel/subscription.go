@@ -16,13 +16,15 @@ const (
 	datagramSize = 2 << 10 // a row is about 100 bytes; of a link only the arrival matters
 )
 
-// netlinkSubscription reads row, link and address events of one namespace.
+// netlinkSubscription reads events of one namespace, which deliver makes of a datagram.
 //
 // The runtime's poller would wake a thread for each of them, also while the loop
 // is busy writing rows and each row makes two: that doubled the time of a large
 // table. So the poller sees only an epoll instance in between, in which the
 // socket is armed for one event when somebody waits (EPOLLONESHOT).
-type netlinkSubscription struct {
+type netlinkSubscription[T any] struct {
+	deliver func(b []byte, truncated bool, yield func(T))
+
 	fd   atomic.Int32 // the netlink socket; -1 once closed
 	gate *os.File     // the epoll instance
 	raw  syscall.RawConn
@@ -39,22 +41,25 @@ type mmsghdr struct {
 }
 
 // Subscribe opens a socket for RTNLGRP_NEIGH, LINK and IPV4/IPV6_IFADDR.
-func (n *Netlink) Subscribe() (Subscription, error) {
-	fd, err := openSocket(n.opts.Namespace)
+func (n *Netlink) Subscribe() (Subscription[Notification], error) {
+	return subscribe(n.opts, deliverRows, unix.RTNLGRP_NEIGH, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR)
+}
+
+func subscribe[T any](opts NetlinkOptions, deliver func([]byte, bool, func(T)), groups ...int) (Subscription[T], error) {
+	fd, err := openSocket(opts.Namespace)
 	if err != nil {
 		return nil, err
 	}
-	setBuffer(fd, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF, n.opts.EventBuffer)
+	setBuffer(fd, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF, opts.EventBuffer)
 	err = unix.SetNonblock(fd, true)
 	if err == nil {
-		err = unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: groupMask(
-			unix.RTNLGRP_NEIGH, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR)})
+		err = unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: groupMask(groups)})
 	}
 	if err != nil {
 		unix.Close(fd)
 		return nil, fmt.Errorf("subscribe to kernel events: %w", err)
 	}
-	s := &netlinkSubscription{buf: make([]byte, datagrams*datagramSize)}
+	s := &netlinkSubscription[T]{deliver: deliver, buf: make([]byte, datagrams*datagramSize)}
 	s.fd.Store(int32(fd))
 	if err := s.openGate(fd); err != nil {
 		unix.Close(fd)
@@ -69,14 +74,14 @@ func (n *Netlink) Subscribe() (Subscription, error) {
 	return s, nil
 }
 
-func groupMask(groups ...int) (mask uint32) {
+func groupMask(groups []int) (mask uint32) {
 	for _, g := range groups {
 		mask |= 1 << (g - 1)
 	}
 	return mask
 }
 
-func (s *netlinkSubscription) openGate(fd int) error {
+func (s *netlinkSubscription[T]) openGate(fd int) error {
 	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		return fmt.Errorf("create epoll instance: %w", err)
@@ -98,7 +103,7 @@ func (s *netlinkSubscription) openGate(fd int) error {
 }
 
 // Close ends a Wait that runs. It must not run beside Drain.
-func (s *netlinkSubscription) Close() error {
+func (s *netlinkSubscription[T]) Close() error {
 	fd := s.fd.Swap(-1)
 	if fd < 0 {
 		return os.ErrClosed
@@ -106,7 +111,7 @@ func (s *netlinkSubscription) Close() error {
 	return errors.Join(s.gate.Close(), unix.Close(int(fd)))
 }
 
-func (s *netlinkSubscription) Wait() error {
+func (s *netlinkSubscription[T]) Wait() error {
 	var failed error
 	armed := false
 	err := s.raw.Read(func(epoll uintptr) bool {
@@ -129,7 +134,7 @@ func (s *netlinkSubscription) Wait() error {
 	return errors.Join(err, failed)
 }
 
-func (s *netlinkSubscription) Drain(limit int, yield func(Notification)) (more bool, err error) {
+func (s *netlinkSubscription[T]) Drain(limit int, yield func(T)) (more bool, err error) {
 	var lost bool
 	for limit > 0 {
 		n, err := s.receive(min(limit, datagrams))
@@ -161,7 +166,7 @@ func lostError(lost bool) error {
 	return nil
 }
 
-func (s *netlinkSubscription) receive(count int) (n int, err error) {
+func (s *netlinkSubscription[T]) receive(count int) (n int, err error) {
 	r, _, no := unix.Syscall6(unix.SYS_RECVMMSG, uintptr(s.fd.Load()), uintptr(unsafe.Pointer(&s.msgs[0])), uintptr(count), unix.MSG_DONTWAIT, 0, 0)
 	if no != 0 {
 		return 0, no
@@ -169,9 +174,9 @@ func (s *netlinkSubscription) receive(count int) (n int, err error) {
 	return int(r), nil
 }
 
-// deliver decodes one datagram. Row events are never cut short; a link event may
+// deliverRows decodes one datagram. Row events are never cut short; a link event may
 // be, and says no more than that links changed anyway.
-func (s *netlinkSubscription) deliver(b []byte, truncated bool, yield func(Notification)) {
+func deliverRows(b []byte, truncated bool, yield func(Notification)) {
 	if truncated {
 		yield(Notification{Link: true})
 		return

@@ -152,7 +152,9 @@ type instance struct {
 	neighbors map[netip.Addr]neighborEntry
 
 	wantedMACs, wantedFloods, wantedNeighbors int
-	localMACs                                 int
+
+	ways      map[vtep]int // VTEPs that wanted rows point to, and how many rows
+	localMACs int
 }
 
 func newInstance(vni evpn.VNI) *instance {
@@ -161,6 +163,14 @@ func newInstance(vni evpn.VNI) *instance {
 		macs:      map[evpn.MAC]macEntry{},
 		floods:    map[vtep]floodEntry{},
 		neighbors: map[netip.Addr]neighborEntry{},
+		ways:      map[vtep]int{},
+	}
+}
+
+// needs counts rows by the VTEP that they point to; n is 1 or -1.
+func (in *instance) needs(to vtep, n int) {
+	if in.ways[to] += n; in.ways[to] == 0 {
+		delete(in.ways, to)
 	}
 }
 

@@ -68,7 +68,7 @@ func (b *batch) add(w write, op NeighborOp) {
 
 // writeBatch writes what is pending, up to one batch, and reports whether there
 // was anything. The events that it causes are taken off sub meanwhile.
-func (k *Kernel) writeBatch(sub Subscription) bool {
+func (k *Kernel) writeBatch(sub Subscription[Notification]) bool {
 	k.workMu.Lock()
 	defer k.workMu.Unlock()
 	now := time.Now()
@@ -111,7 +111,7 @@ const (
 
 // collectEchoes reads the events of a large batch while it is written. The function
 // that it gives ends this and returns what came.
-func (k *Kernel) collectEchoes(sub Subscription, ops int) func() *backlog {
+func (k *Kernel) collectEchoes(sub Subscription[Notification], ops int) func() *backlog {
 	b := &backlog{sub: sub, events: k.echoes[:0]}
 	if sub == nil || ops < echoesFrom {
 		return func() *backlog { return b }
@@ -400,4 +400,5 @@ func (k *Kernel) forget(in *instance) {
 		in.neighbors[ip] = e
 	}
 	in.wantedFloods, in.wantedMACs, in.wantedNeighbors = 0, 0, 0
+	clear(in.ways)
 }

@@ -21,7 +21,10 @@ type Fake struct {
 	tunnels   map[int32]map[evpn.MAC]*tunnelRow // by VXLAN device
 	neighbors map[int32]map[netip.Addr]*kernel.Neighbor
 	next      int32
-	subs      []*fakeSubscription
+	subs      []*fakeSubscription[kernel.Notification]
+	routeSubs []*fakeSubscription[kernel.RouteChange]
+	routes    []Route
+	noCarrier map[int32]bool
 	wires     []*fakeWire
 	sent      map[string][][]byte // out of a port, not taken by its host yet
 	buffer    int                 // events that a subscription holds
@@ -29,6 +32,9 @@ type Fake struct {
 	writes   int // ops so far
 	failAt   int // the op that fails; 0 = none
 	failWith error
+
+	lookups    int
+	routesFail error
 }
 
 // bridgeRow is one struct net_bridge_fdb_entry.
@@ -50,7 +56,7 @@ func NewFake() *Fake {
 	f := &Fake{
 		links: map[int32]*kernel.Link{}, fdb: map[int32]map[evpn.MAC]*bridgeRow{},
 		tunnels: map[int32]map[evpn.MAC]*tunnelRow{}, neighbors: map[int32]map[netip.Addr]*kernel.Neighbor{},
-		sent:   map[string][][]byte{},
+		sent: map[string][][]byte{}, noCarrier: map[int32]bool{},
 		buffer: 1 << 20,
 	}
 	f.add(kernel.Link{Name: "lo", MTU: 65536, Up: true, Loop: true})
@@ -137,7 +143,7 @@ func (f *Fake) Links() ([]kernel.Link, error) {
 	for i := int32(1); i <= f.next; i++ {
 		if l := f.links[i]; l != nil {
 			l := *l
-			l.Running = l.Up
+			l.Running = l.Up && !f.noCarrier[i]
 			out = append(out, l)
 		}
 	}
@@ -253,6 +259,7 @@ func (f *Fake) down(l *kernel.Link) {
 			f.removeNeighbor(l.Index, ip)
 		}
 	}
+	f.dropRoutes(l)
 }
 
 func (f *Fake) leave(l *kernel.Link) {
@@ -289,6 +296,7 @@ func (f *Fake) DeleteLink(index int32) error {
 	delete(f.tunnels, index)
 	delete(f.neighbors, index)
 	f.addrs = slices.DeleteFunc(f.addrs, func(a kernel.Address) bool { return a.Index == index })
+	f.dropRoutes(l)
 	f.changed()
 	return nil
 }
@@ -335,5 +343,8 @@ func (f *Fake) CloseSubscriptions() {
 	for _, s := range f.subs {
 		s.shut()
 	}
-	f.subs = nil
+	for _, s := range f.routeSubs {
+		s.shut()
+	}
+	f.subs, f.routeSubs = nil, nil
 }

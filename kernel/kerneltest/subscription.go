@@ -9,12 +9,12 @@ import (
 
 // fakeSubscription is a bounded queue of events. Like a netlink socket that ran
 // over, it drops everything until it is empty again.
-type fakeSubscription struct {
-	f *Fake
+type fakeSubscription[T any] struct {
+	leave func(*fakeSubscription[T])
 
 	mu     sync.Mutex
 	cond   *sync.Cond
-	queue  []kernel.Notification
+	queue  []T
 	limit  int
 	lost   bool // to be told
 	full   bool // dropping until empty
@@ -22,13 +22,28 @@ type fakeSubscription struct {
 }
 
 // Subscribe opens a stream of events from now on.
-func (f *Fake) Subscribe() (kernel.Subscription, error) {
+func (f *Fake) Subscribe() (kernel.Subscription[kernel.Notification], error) {
+	return join(f, &f.subs), nil
+}
+
+// SubscribeRoutes opens a stream of changes of routes from now on.
+func (f *Fake) SubscribeRoutes() (kernel.Subscription[kernel.RouteChange], error) {
+	return join(f, &f.routeSubs), nil
+}
+
+// join adds a subscription to list.
+func join[T any](f *Fake, list *[]*fakeSubscription[T]) *fakeSubscription[T] {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	s := &fakeSubscription{f: f, limit: f.buffer}
+	s := &fakeSubscription[T]{limit: f.buffer}
 	s.cond = sync.NewCond(&s.mu)
-	f.subs = append(f.subs, s)
-	return s, nil
+	s.leave = func(s *fakeSubscription[T]) {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		*list = slices.DeleteFunc(*list, func(o *fakeSubscription[T]) bool { return o == s })
+	}
+	*list = append(*list, s)
+	return s
 }
 
 func (f *Fake) publish(n kernel.Notification) {
@@ -37,9 +52,15 @@ func (f *Fake) publish(n kernel.Notification) {
 	}
 }
 
+func (f *Fake) publishRoute(c kernel.RouteChange) {
+	for _, s := range f.routeSubs {
+		s.push(c)
+	}
+}
+
 func (f *Fake) changed() { f.publish(kernel.Notification{Link: true}) }
 
-func (s *fakeSubscription) push(n kernel.Notification) {
+func (s *fakeSubscription[T]) push(n T) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.full = s.full || len(s.queue) >= s.limit; s.full {
@@ -50,7 +71,7 @@ func (s *fakeSubscription) push(n kernel.Notification) {
 	s.cond.Broadcast()
 }
 
-func (s *fakeSubscription) Wait() error {
+func (s *fakeSubscription[T]) Wait() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for len(s.queue) == 0 && !s.lost && !s.closed {
@@ -62,7 +83,7 @@ func (s *fakeSubscription) Wait() error {
 	return nil
 }
 
-func (s *fakeSubscription) Drain(limit int, yield func(kernel.Notification)) (bool, error) {
+func (s *fakeSubscription[T]) Drain(limit int, yield func(T)) (bool, error) {
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
@@ -86,15 +107,13 @@ func (s *fakeSubscription) Drain(limit int, yield func(kernel.Notification)) (bo
 	return more, err
 }
 
-func (s *fakeSubscription) Close() error {
-	s.f.mu.Lock()
-	s.f.subs = slices.DeleteFunc(s.f.subs, func(o *fakeSubscription) bool { return o == s })
-	s.f.mu.Unlock()
+func (s *fakeSubscription[T]) Close() error {
+	s.leave(s)
 	s.shut()
 	return nil
 }
 
-func (s *fakeSubscription) shut() {
+func (s *fakeSubscription[T]) shut() {
 	s.mu.Lock()
 	s.closed = true
 	s.cond.Broadcast()

@@ -25,11 +25,11 @@ type muffled struct {
 }
 
 type muffledSubscription struct {
-	kernel.Subscription
+	kernel.Subscription[kernel.Notification]
 	from *muffled
 }
 
-func (m *muffled) Subscribe() (kernel.Subscription, error) {
+func (m *muffled) Subscribe() (kernel.Subscription[kernel.Notification], error) {
 	s, err := m.Backend.Subscribe()
 	return muffledSubscription{s, m}, err
 }

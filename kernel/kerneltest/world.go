@@ -24,6 +24,12 @@ type World interface {
 	AddPort(t testing.TB, name string, mtu int)
 	SetAddress(t testing.TB, device string, ip netip.Addr, on bool)
 	SetIPv6(t testing.TB, device string, on bool)
+	SetRoute(t testing.TB, r Route)
+	SetRoutes(t testing.TB, routes []Route)
+	RemoveBlackholes(t testing.TB) // the IPv4 routes of this type, many at once
+	RemoveRoute(t testing.TB, to netip.Prefix)
+	// SetCarrier lets the host behind a port unplug its end, or plug it in again.
+	SetCarrier(t testing.TB, port string, on bool)
 	// Frame lets the host behind a port send a frame.
 	Frame(t testing.TB, port string, mac evpn.MAC)
 	// HostSends lets it send this one.

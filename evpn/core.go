@@ -86,6 +86,14 @@ func (c *Core) Handle(ev Event, now time.Time) {
 		c.endOfRIB(ev)
 	case DuplicateCleared:
 		c.duplicateCleared(ev)
+	case NeighborRestored:
+		c.neighborRestored(ev)
+	case MACRestored:
+		c.macRestored(ev)
+	case IPRestored:
+		c.ipRestored(ev)
+	case SyncRestored:
+		c.synced = true
 	case Tick:
 	}
 	c.settle()

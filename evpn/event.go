@@ -114,16 +114,57 @@ type NextHopState struct {
 	Reason    string // why it is not, in the operator's words
 }
 
-// MACRestored gives back what a local MAC has behind it. It follows the
-// [LocalMACLearned] of a snapshot, so that a replay is exact; see [Core.Snapshot].
-type MACRestored struct {
-	VNI      VNI
-	MAC      MAC
-	Sequence uint32
-	Moves    []time.Time
-	FrozenAt time.Time  // zero while not frozen
-	FrozenTo netip.Addr // remote VTEP, or zero for local
+// NeighborRestored gives back the state of a neighbour whose routes came before it.
+// Like all events of this kind it is part of a snapshot: see [Core.Snapshot].
+type NeighborRestored struct {
+	Neighbor  netip.Addr
+	Up        bool
+	EverUp    bool
+	Complete  bool          // sent End-of-RIB
+	StaleTime time.Duration // of the last graceful end
+	LongLived time.Duration
+	Deadline  time.Time  // when Stale expire; zero when there are none
+	End       time.Time  // when Expired go
+	Stale     []RouteKey // RFC 4724
+	Expired   []RouteKey // long-lived stale, RFC 9494
 }
+
+// MACRestored gives back a local MAC, with what it has behind it, or the history of one
+// that is not local now. Part of a snapshot.
+type MACRestored struct {
+	VNI       VNI
+	MAC       MAC
+	Local     bool // and then, as in [LocalMACLearned]:
+	Port      string
+	Sticky    bool
+	Gateway   bool
+	Announced bool // the claim stands
+	Sequence  uint32
+	Conflict  bool // was noted
+
+	Moves          []time.Time // lately
+	FrozenAt       time.Time   // zero while not frozen
+	FrozenTo       netip.Addr  // remote VTEP, or zero for local
+	FrozenSequence uint32      // of one frozen as local
+}
+
+// IPRestored gives back the local binding of an IP, and its history. Part of a snapshot.
+type IPRestored struct {
+	VNI    VNI
+	IP     netip.Addr
+	MAC    MAC // zero when there is no binding
+	Router bool
+	Source string
+	Claim  bool   // the sequence of the MAC does not count it yet
+	Floor  uint32 // what that has to be at least
+
+	Moves    []time.Time
+	FrozenAt time.Time
+	FrozenTo netip.Addr
+}
+
+// SyncRestored says that the first full picture was there. Part of a snapshot.
+type SyncRestored struct{}
 
 // Tick asks the core to look at its timers. See [Core.NextWake].
 type Tick struct{}
@@ -141,5 +182,8 @@ func (NeighborRemoved) event()  {}
 func (EndOfRIB) event()         {}
 func (DuplicateCleared) event() {}
 func (NextHopState) event()     {}
+func (NeighborRestored) event() {}
 func (MACRestored) event()      {}
+func (IPRestored) event()       {}
+func (SyncRestored) event()     {}
 func (Tick) event()             {}

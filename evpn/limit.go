@@ -72,7 +72,10 @@ func (c *Core) takePlace(p *path) bool {
 }
 
 func (c *Core) leavePlace(p *path) {
-	p.waiting = false // its entry in the heap is dead now and skipped later
+	if p.waiting {
+		p.waiting = false // its entry in the heap is dead now and skipped
+		c.needRefill(p.nb)
+	}
 	if p.admitted {
 		p.admitted = false
 		p.nb.admitted--
@@ -89,9 +92,14 @@ func (c *Core) needRefill(nb *neighbor) {
 
 func (c *Core) refillNeighbor(nb *neighbor) {
 	nb.refill = false
-	for nb.admitted < nb.limit && len(nb.waiting) > 0 {
-		p := heap.Pop(&nb.waiting).(*path)
-		if !p.waiting || nb.paths[p.Key] != p {
+	for len(nb.waiting) > 0 {
+		p := nb.waiting[0]
+		alive := p.waiting && nb.paths[p.Key] == p
+		if alive && nb.admitted >= nb.limit {
+			break
+		}
+		heap.Pop(&nb.waiting)
+		if !alive {
 			continue
 		}
 		p.waiting = false
@@ -149,11 +157,13 @@ func (c *Core) admit(m *macEntry) bool {
 
 // dismiss gives m's place back when it no longer needs one.
 func (c *Core) dismiss(m *macEntry) {
+	if m.waiting || m.admitted {
+		c.needVNIRefill(m.vni)
+	}
 	m.waiting = false
 	if m.admitted {
 		m.admitted = false
 		m.vni.admitted--
-		c.needVNIRefill(m.vni)
 	}
 }
 
@@ -166,9 +176,14 @@ func (c *Core) needVNIRefill(v *instance) {
 
 func (c *Core) refillVNI(v *instance) {
 	v.refill = false
-	for v.admitted < v.cfg.MaxMACs && len(v.waiting) > 0 {
-		m := heap.Pop(&v.waiting).(*macEntry)
-		if !m.waiting || v.macs[m.mac] != m {
+	for len(v.waiting) > 0 {
+		m := v.waiting[0]
+		alive := m.waiting && v.macs[m.mac] == m
+		if alive && v.admitted >= v.cfg.MaxMACs {
+			break
+		}
+		heap.Pop(&v.waiting)
+		if !alive {
 			continue
 		}
 		m.waiting = false

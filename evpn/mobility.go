@@ -35,7 +35,10 @@ func (c *Core) contest(m *macEntry) {
 		m.conflict = false
 		return
 	case l == nil:
-		m.conflict = false
+		if m.conflict { // it lasts as long as what refused the local claim
+			best := m.elect()
+			m.conflict = best != nil && !best.leastPreferred() && best.set.attrs.Mobility.Sticky
+		}
 		return
 	case m.static != nil:
 		l.active, l.sequence = false, 0
@@ -52,12 +55,12 @@ func (c *Core) contest(m *macEntry) {
 		return
 	}
 	best := m.elect()
-	if best == nil {
-		m.conflict = false
-	} else if best.leastPreferred() {
+	if best != nil && best.leastPreferred() {
 		best = nil // whatever we see ourselves is better
 	}
-	switch remoteSticky := best != nil && best.set.attrs.Mobility.Sticky; {
+	remoteSticky := best != nil && best.set.attrs.Mobility.Sticky
+	m.conflict = m.conflict && remoteSticky
+	switch {
 	case remoteSticky && !l.sticky:
 		m.local = nil
 		c.noteConflict(m, NoteStickyConflict, best.set.attrs.NextHop, "sticky at a remote VTEP, seen on a local port")

@@ -70,7 +70,7 @@ func (c *Core) neighborUp(ev NeighborUp) {
 		})
 	}
 	if nb.stale > 0 && !nb.deadline.IsZero() {
-		c.setDeadline(nb, c.now.Add(nb.staleTime))
+		c.setTimers(nb, c.now.Add(nb.staleTime), nb.end)
 	}
 }
 
@@ -104,10 +104,11 @@ func (c *Core) neighborDown(ev NeighborDown) {
 	if nb.stale == 0 {
 		return
 	}
-	if nb.longLived > 0 && nb.end.IsZero() {
-		nb.end = c.now.Add(nb.staleTime).Add(nb.longLived)
+	deadline, end := c.now.Add(nb.staleTime), nb.end
+	if nb.longLived > 0 && end.IsZero() {
+		end = deadline.Add(nb.longLived)
 	}
-	c.setDeadline(nb, c.now.Add(nb.staleTime))
+	c.setTimers(nb, deadline, end)
 	c.sweepNeighbor(nb) // there may be no time at all
 }
 
@@ -153,18 +154,13 @@ func (c *Core) checkSynced() {
 	}
 }
 
-// setDeadline says when the stale routes of nb expire, and keeps count of the neighbours
-// that have any, so that no event looks at all neighbours in vain.
-func (c *Core) setDeadline(nb *neighbor, at time.Time) {
-	was := nb.wake()
-	nb.deadline = at
-	c.countRestarting(nb, was)
-}
-
-func (c *Core) countRestarting(nb *neighbor, was time.Time) {
-	if !was.IsZero() {
+// setTimers says when the stale routes of nb expire and go, and keeps count of the
+// neighbours that have any, so that no event looks at all neighbours in vain.
+func (c *Core) setTimers(nb *neighbor, deadline, end time.Time) {
+	if !nb.wake().IsZero() {
 		c.restarting--
 	}
+	nb.deadline, nb.end = deadline, end
 	if !nb.wake().IsZero() {
 		c.restarting++
 	}
@@ -202,7 +198,7 @@ func (c *Core) sweepNeighbor(nb *neighbor) {
 // expire makes the stale routes of nb long-lived stale, but for those whose originator
 // does not want that (RFC 9494 §4.2).
 func (c *Core) expire(nb *neighbor) {
-	c.setDeadline(nb, time.Time{})
+	c.setTimers(nb, time.Time{}, nb.end)
 	if nb.stale == 0 {
 		return
 	}
@@ -226,15 +222,8 @@ func (c *Core) dropStale(nb *neighbor, gone func(*path) bool) {
 		}
 	}
 	if nb.stale == 0 {
-		c.endStale(nb)
+		c.setTimers(nb, time.Time{}, time.Time{})
 	}
-}
-
-// endStale stops the timers of nb.
-func (c *Core) endStale(nb *neighbor) {
-	was := nb.wake()
-	nb.deadline, nb.end = time.Time{}, time.Time{}
-	c.countRestarting(nb, was)
 }
 
 func (c *Core) dropAll(nb *neighbor) {
@@ -242,7 +231,7 @@ func (c *Core) dropAll(nb *neighbor) {
 		c.forget(p)
 	}
 	nb.paths = map[RouteKey]*path{}
-	c.endStale(nb)
+	c.setTimers(nb, time.Time{}, time.Time{})
 }
 
 // AcceptedRoutes counts the routes of a neighbour that some VNI imports, that are

@@ -330,6 +330,7 @@ func (c *Core) unlink(p *path) {
 		return
 	}
 	p.takeFrom(&p.mac.head)
+	p.mac = nil
 	if p.namesIP() {
 		if p.ipPrev != nil {
 			p.ipPrev.ipNext = p.ipNext

@@ -12,7 +12,8 @@ import (
 var eventTypes = []evpn.Event{
 	evpn.ConfigReplaced{}, evpn.VNIState{}, evpn.LocalMACLearned{}, evpn.LocalMACGone{}, evpn.LocalIPLearned{},
 	evpn.LocalIPGone{}, evpn.RoutesReceived{}, evpn.NeighborUp{}, evpn.NeighborDown{}, evpn.NeighborRemoved{},
-	evpn.EndOfRIB{}, evpn.DuplicateCleared{}, evpn.NextHopState{}, evpn.MACRestored{}, evpn.Tick{},
+	evpn.EndOfRIB{}, evpn.DuplicateCleared{}, evpn.NextHopState{}, evpn.NeighborRestored{},
+	evpn.MACRestored{}, evpn.IPRestored{}, evpn.SyncRestored{}, evpn.Tick{},
 }
 
 // Keys of a line beside the fields of its event.

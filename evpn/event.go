@@ -124,7 +124,7 @@ type NeighborRestored struct {
 	StaleTime time.Duration // of the last graceful end
 	LongLived time.Duration
 	Deadline  time.Time  // when Stale expire; zero when there are none
-	End       time.Time  // when Expired go
+	GoneAt    time.Time  // when Expired go
 	Stale     []RouteKey // RFC 4724
 	Expired   []RouteKey // long-lived stale, RFC 9494
 }

@@ -109,7 +109,7 @@ func (nb *neighbor) snapshotRoutes(evs []Event, r rank) []Event {
 func (nb *neighbor) snapshot() NeighborRestored {
 	ev := NeighborRestored{
 		Neighbor: nb.addr, Up: nb.up, EverUp: nb.everUp, Complete: nb.complete,
-		StaleTime: nb.staleTime, LongLived: nb.longLived, Deadline: nb.deadline, End: nb.end,
+		StaleTime: nb.staleTime, LongLived: nb.longLived, Deadline: nb.deadline, GoneAt: nb.end,
 	}
 	for k, p := range nb.paths {
 		switch {
@@ -128,7 +128,7 @@ func (c *Core) neighborRestored(ev NeighborRestored) {
 	nb := c.neighbor(ev.Neighbor)
 	nb.up, nb.everUp, nb.complete = ev.Up, ev.EverUp, ev.Complete
 	nb.staleTime, nb.longLived = ev.StaleTime, ev.LongLived
-	c.setTimers(nb, ev.Deadline, ev.End)
+	c.setTimers(nb, ev.Deadline, ev.GoneAt)
 	mark := func(keys []RouteKey, expired bool) {
 		for _, k := range keys {
 			if p := nb.paths[k]; p != nil && !p.stale {

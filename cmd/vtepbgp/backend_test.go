@@ -178,7 +178,7 @@ func ipv4Daemon() *fakeDaemon {
 		Started: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), PruneAllowed: true,
 		ASN: 65000, RouterID: ip("10.0.0.1"), VTEPAddress: ip("10.0.0.1"),
 		Neighbors: api.NeighborSummary{Total: 2, Established: 1}, VNIs: api.VNISummary{Total: 2, Up: 1},
-		LocalMACs: 1, RemoteMACs: 2, VTEPs: 1, Routes: api.RouteSummary{Received: 5, Accepted: 3, Shed: 1, Own: 2},
+		LocalMACs: 1, RemoteMACs: 2, VTEPs: 2, VTEPsUnreachable: 1, Routes: api.RouteSummary{Received: 5, Accepted: 3, Shed: 1, Own: 2},
 		Kernel:   api.KernelSummary{Writes: 9, Failures: 1},
 		Reload:   api.ReloadSummary{Count: 1, Last: time.Date(2026, 1, 2, 4, 0, 0, 0, time.UTC)},
 		Problems: []string{"VNI 200: interface br200 does not exist and manage = false"},
@@ -205,7 +205,10 @@ func ipv4Daemon() *fakeDaemon {
 		Suppression: true, SuppressionState: "not ready", SuppressionMissing: []string{"the VNI is down: interface br200 does not exist and manage = false"},
 		State: "down", Problems: []string{"interface br200 does not exist and manage = false"},
 	}}
-	f.vteps = []api.VTEP{{Address: ip("10.0.0.2"), VNIs: []evpn.VNI{100, 101, 102, 200}, MACs: 2}}
+	f.vteps = []api.VTEP{
+		{Address: ip("10.0.0.2"), VNIs: []evpn.VNI{100, 101, 102, 200}, MACs: 2, Reachable: true, SinceSeconds: 3600, Interface: "eth0", Gateway: ip("10.1.0.1"), MTUBytes: 1500},
+		{Address: ip("10.0.0.3"), VNIs: []evpn.VNI{}, Reason: "no route", SinceSeconds: 12},
+	}
 	f.flood = []api.Flood{
 		{VNI: 100, Mode: evpn.FloodIngress, Engine: "kernel", Counters: map[string]uint64{}, VTEPs: []api.FloodVTEP{
 			{Address: ip("10.0.0.2"), Source: "bgp", Installed: true}, {Address: ip("10.0.0.9"), Source: "static"}}},
@@ -297,7 +300,10 @@ func wideDaemon() *fakeDaemon {
 			r.IP, r.VNI = long("7777"), 16777100
 		}
 	}
-	f.vteps = []api.VTEP{{Address: long("2222"), MACs: 1000000}}
+	f.vteps = []api.VTEP{{
+		Address: long("2222"), MACs: 1000000, Interface: "underlay-uplink", Gateway: long("5555"), MTUBytes: 65535,
+		Reason: "the route leads into the overlay by br16777200, which would carry its own packets",
+	}}
 	for v := evpn.VNI(1000); v < 1100; v += 2 {
 		f.vteps[0].VNIs = append(f.vteps[0].VNIs, v)
 	}

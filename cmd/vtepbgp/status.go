@@ -60,7 +60,11 @@ func statusPairs(s api.Status) *pairs {
 	p.add("First table", synced)
 	p.add("VNIs", ratio(s.VNIs.Up, s.VNIs.Total, "up"))
 	p.add("MACs", fmt.Sprintf("%d local, %d remote", s.LocalMACs, s.RemoteMACs))
-	p.add("Remote VTEPs", strconv.Itoa(s.VTEPs))
+	vteps := cell{text: strconv.Itoa(s.VTEPs)}
+	if s.VTEPsUnreachable > 0 {
+		vteps = cell{fmt.Sprintf("%d, %d unreachable", s.VTEPs, s.VTEPsUnreachable), warned}
+	}
+	p.add("Remote VTEPs", vteps)
 	p.add("Routes", fmt.Sprintf("%d received, %d accepted, %d not kept, %d own",
 		s.Routes.Received, s.Routes.Accepted, s.Routes.Shed, s.Routes.Own))
 	kernel := cell{text: fmt.Sprintf("%d pending, %d written, %d failed, %d resyncs, %d repairs",

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -18,9 +19,11 @@ func newVTEPShowCommand(d dependencies) *cobra.Command {
 	s := newShowing(d)
 	var vni evpn.VNI
 	cmd := &cobra.Command{
-		Use:     "show",
-		Short:   "Show the remote VTEPs over all VNIs",
-		Long:    "Show the remote VTEPs over all VNIs: the networks they share with us and how many\nMACs live behind each.",
+		Use:   "show",
+		Short: "Show the remote VTEPs over all VNIs",
+		Long: "Show the remote VTEPs over all VNIs: the way that packets take to each, the networks\n" +
+			"that they share with us and how many MACs live behind them. MTU is the largest IP\n" +
+			"packet on the way; a VXLAN device needs 50 (over IPv6: 70) less.",
 		Example: "  vtepbgp vtep show\n  vtepbgp vtep show --vni 100 --json",
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -37,11 +40,23 @@ func newVTEPShowCommand(d dependencies) *cobra.Command {
 }
 
 func vtepTable(vteps []api.VTEP) *table {
-	t := newTable(column{name: "VTEP"}, column{name: "MACS", right: true}, column{name: "VNIS", kind: remark})
+	t := newTable(column{name: "VTEP"}, column{name: "STATE"}, column{name: "INTERFACE"}, column{name: "GATEWAY", kind: moving},
+		column{name: "MTU", right: true}, column{name: "MACS", right: true}, column{name: "VNIS", kind: remark}, column{name: "REASON", kind: remark})
 	for _, v := range vteps {
-		t.row(v.Address, v.MACs, ranges(v.VNIs))
+		mtu := ""
+		if v.MTUBytes > 0 {
+			mtu = strconv.Itoa(v.MTUBytes)
+		}
+		t.row(v.Address, reachability(v.Reachable), v.Interface, v.Gateway, mtu, v.MACs, ranges(v.VNIs), cell{v.Reason, bad})
 	}
 	return t
+}
+
+func reachability(reachable bool) cell {
+	if reachable {
+		return cell{"reachable", good}
+	}
+	return cell{"unreachable", bad}
 }
 
 // ranges shortens sorted VNIs: 1-3 7.

@@ -73,7 +73,7 @@ func (b *backend) VTEPs(_ context.Context, f api.VNIFilter) ([]api.VTEP, error) 
 	if f.VNI == 7 {
 		return nil, nil
 	}
-	return []api.VTEP{{Address: netip.MustParseAddr("10.0.0.2"), VNIs: []evpn.VNI{100}, MACs: 2}}, nil
+	return []api.VTEP{{Address: netip.MustParseAddr("10.0.0.2"), VNIs: []evpn.VNI{100}, MACs: 2, Reachable: true, Interface: "eth0", MTUBytes: 1500}}, nil
 }
 
 func (b *backend) Flood(context.Context, api.VNIFilter) ([]api.Flood, error) {
@@ -206,7 +206,7 @@ func TestGolden(t *testing.T) {
 		"status": "/v1/status", "neighbors": "/v1/neighbors", "vnis": "/v1/vnis", "macs": "/v1/macs",
 		"macs_vni": "/v1/macs?vni=200", "macs_none": "/v1/macs?vni=300", "vteps": "/v1/vteps", "vteps_none": "/v1/vteps?vni=7",
 		"flood": "/v1/flood", "routes": "/v1/routes", "drift": "/v1/drift", "drift_none": "/v1/drift?vni=7",
-		"monitor": "/v1/monitor",
+		"monitor":      "/v1/monitor",
 		"error_filter": "/v1/macs?vnii=3", "error_vni": "/v1/vnis?vni=0", "error_unknown_vni": "/v1/vnis?vni=9", "error_path": "/v2/macs",
 	} {
 		t.Run(name, func(t *testing.T) {

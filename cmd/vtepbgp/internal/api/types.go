@@ -26,10 +26,12 @@ type Status struct {
 	LocalMACs     int             `json:"local_macs"`
 	RemoteMACs    int             `json:"remote_macs"`
 	VTEPs         int             `json:"vteps"`
-	Routes        RouteSummary    `json:"routes"`
-	Kernel        KernelSummary   `json:"kernel"`
-	Reload        ReloadSummary   `json:"reload"`
-	Problems      []string        `json:"problems"`
+	// VTEPsUnreachable are those that the underlay has no way to.
+	VTEPsUnreachable int           `json:"vteps_unreachable"`
+	Routes           RouteSummary  `json:"routes"`
+	Kernel           KernelSummary `json:"kernel"`
+	Reload           ReloadSummary `json:"reload"`
+	Problems         []string      `json:"problems"`
 }
 
 // NeighborSummary counts neighbours.
@@ -158,6 +160,13 @@ type VTEP struct {
 	Address netip.Addr `json:"address"`
 	VNIs    []evpn.VNI `json:"vnis"`
 	MACs    int        `json:"macs"`
+	// Reachable says whether the underlay has a way to it; Reason, why not.
+	Reachable    bool       `json:"reachable"`
+	Reason       string     `json:"reason"`
+	SinceSeconds int64      `json:"since_seconds"` // it has been so
+	Interface    string     `json:"interface"`     // that packets to it leave by; "" = no way
+	Gateway      netip.Addr `json:"gateway"`       // "" = on link
+	MTUBytes     int        `json:"mtu"`           // of the way
 }
 
 // Flood is the flood list of one VNI.

@@ -73,11 +73,32 @@ func (d *daemon) Status(ctx context.Context) (api.Status, error) {
 			s.Problems = append(s.Problems, fmt.Sprintf("vni %s: %s", v.VNI, p))
 		}
 	}
-	s.Kernel = kernelSummary(d.kernel.Stats())
+	stats := d.kernel.Stats()
+	s.Kernel, s.VTEPsUnreachable = kernelSummary(stats), stats.Underlay.Unreachable
+	s.Problems = append(s.Problems, unreachable(d.kernel.Underlay())...)
 	return s, nil
 }
 
 const established = "established"
+
+// unreachable puts the VTEPs that cannot be reached into words, some of them if there
+// are many.
+func unreachable(ways []kernel.VTEPState) (problems []string) {
+	const most = 5
+	n := 0
+	for _, w := range ways {
+		if w.Reachable {
+			continue
+		}
+		if n++; n <= most {
+			problems = append(problems, fmt.Sprintf("vtep %s is unreachable: %s", w.VTEP, w.Reason))
+		}
+	}
+	if n > most {
+		problems = append(problems, fmt.Sprintf("%d more vteps are unreachable", n-most))
+	}
+	return problems
+}
 
 func kernelSummary(k kernel.Stats) api.KernelSummary {
 	s := api.KernelSummary{Pending: k.Pending, Repairs: k.Repairs}
@@ -184,11 +205,22 @@ func (d *daemon) VTEPs(ctx context.Context, f api.VNIFilter) ([]api.VTEP, error)
 	if err := d.loop.do(ctx, func(c *evpn.Core) { infos = c.VTEPs() }); err != nil {
 		return nil, err
 	}
+	ways := map[netip.Addr]kernel.VTEPState{}
+	for _, w := range d.kernel.Underlay() {
+		ways[w.VTEP] = w
+	}
 	out := []api.VTEP{}
 	for _, i := range infos {
-		if f.VNI == 0 || slices.Contains(i.VNIs, f.VNI) {
-			out = append(out, api.VTEP{Address: i.Address, VNIs: notNil(i.VNIs), MACs: i.MACs})
+		if f.VNI != 0 && !slices.Contains(i.VNIs, f.VNI) {
+			continue
 		}
+		v := api.VTEP{Address: i.Address, VNIs: notNil(i.VNIs), MACs: i.MACs, Reachable: i.Reachable, Reason: i.Reason}
+		if w, known := ways[i.Address]; known {
+			v.Reachable, v.Reason = w.Reachable, w.Reason
+			v.Interface, v.Gateway, v.MTUBytes = w.Device, w.Gateway, w.MTU
+			v.SinceSeconds = int64(time.Since(w.Since).Seconds())
+		}
+		out = append(out, v)
 	}
 	return out, nil
 }

@@ -26,6 +26,7 @@ type collector struct {
 	advertised, messages, updates, flaps, drops     *prometheus.Desc
 	ownRoutes, routes, ignored                      *prometheus.Desc
 	vnis, macs, vteps                               *prometheus.Desc
+	unreachable, ways, lookups, lostWays            *prometheus.Desc
 	writes, pending, failing, resyncs, changed      *prometheus.Desc
 	repairs, echoes, kernelEvents, lost, batches    *prometheus.Desc
 	queued, limit, merged, waits                    *prometheus.Desc
@@ -61,6 +62,11 @@ func newCollector(d *daemon) *collector {
 		vnis:  desc("vnis", "VNIs by state: up or down.", "state"),
 		macs:  desc("macs", "MACs by VNI and origin: local, or remote (static ones included).", "vni", "origin"),
 		vteps: desc("vteps", "Remote VTEPs that kernel rows point to."),
+
+		unreachable: desc("vteps_unreachable", "Remote VTEPs that the underlay has no way to."),
+		ways:        desc("underlay_events_total", "Changes of routes, rules and next hops that the kernel told of."),
+		lookups:     desc("underlay_lookups_total", "Lookups of the way to a VTEP."),
+		lostWays:    desc("underlay_lost_events_total", "Times that the kernel dropped such changes; each causes a lookup of all VTEPs."),
 
 		writes:       desc("kernel_writes_total", "Kernel row writes by operation (set, delete) and result (ok, already, failed).", "op", "result"),
 		pending:      desc("kernel_pending_rows", "Rows that wait to be written."),
@@ -138,6 +144,10 @@ func (c *collector) kernel(gauge gaugeFunc, counter counterFunc) {
 	counter(c.kernelEvents, s.Events)
 	counter(c.lost, s.Lost)
 	counter(c.batches, s.Batches)
+	gauge(c.unreachable, float64(s.Underlay.Unreachable))
+	counter(c.ways, s.Underlay.Events)
+	counter(c.lookups, s.Underlay.Lookups)
+	counter(c.lostWays, s.Underlay.Lost)
 }
 
 // speaker gives the neighbours' names for the core to be asked about.

@@ -18,6 +18,7 @@ import (
 	"github.com/vtepbgp/vtepbgp/cmd/vtepbgp/internal/api"
 	"github.com/vtepbgp/vtepbgp/config"
 	"github.com/vtepbgp/vtepbgp/evpn"
+	"github.com/vtepbgp/vtepbgp/kernel"
 )
 
 func TestStartAndStop(t *testing.T) {
@@ -296,7 +297,7 @@ func TestShowAndOrders(t *testing.T) {
 	}}, fl)
 	vteps, err := w.api.VTEPs(ctx, api.VNIFilter{})
 	require.NoError(t, err)
-	assert.Equal(t, []api.VTEP{{Address: netip.MustParseAddr("10.0.0.2"), VNIs: []evpn.VNI{100}}}, vteps)
+	assert.Equal(t, []api.VTEP{{Address: netip.MustParseAddr("10.0.0.2"), VNIs: []evpn.VNI{100}, Reachable: true, Interface: "eth0", MTUBytes: 1500}}, vteps)
 	var macs []api.MAC
 	require.NoError(t, w.api.MACs(ctx, api.MACFilter{VNI: 100}, func(m api.MAC) error { macs = append(macs, m); return nil }))
 	assert.Equal(t, []api.MAC{{VNI: 100, MAC: evpn.MAC{2, 5: 1}, IPs: []netip.Addr{}, Origin: "local", Port: "veth1", Installed: true}}, macs)
@@ -317,6 +318,53 @@ func TestShowAndOrders(t *testing.T) {
 	require.ErrorAs(t, err, &refused)
 	assert.Equal(t, http.StatusNotFound, refused.StatusCode)
 	require.NoError(t, w.end())
+}
+
+// What the kernel says of the way to a VTEP is shown, and with the policy to remove
+// them its rows go, and come back.
+func TestUnreachableVTEP(t *testing.T) {
+	for _, policy := range []evpn.UnreachablePolicy{evpn.UnreachableKeep, evpn.UnreachableRemove} {
+		t.Run(string(policy), func(t *testing.T) {
+			w := newWorld(t, t.TempDir())
+			w.change(func(c *config.Config) { c.VTEP.Unreachable = policy })
+			w.start(Options{})
+			w.speaker.establish("10.0.0.254")
+			w.eventually("row", func() bool { rows, _ := w.kernel.rowCount(); return rows == 1 })
+			remote := netip.MustParseAddr("10.0.0.2")
+			w.kernel.setWay(kernel.VTEPState{VTEP: remote, Reason: "no route", Since: time.Now()})
+			left := map[evpn.UnreachablePolicy]int{evpn.UnreachableKeep: 1, evpn.UnreachableRemove: 0}[policy]
+			w.eventually("rows by policy", func() bool { rows, _ := w.kernel.rowCount(); return rows == left })
+			vteps, err := w.api.VTEPs(t.Context(), api.VNIFilter{})
+			require.NoError(t, err)
+			require.Len(t, vteps, 1)
+			assert.Equal(t, "no route", vteps[0].Reason)
+			assert.False(t, vteps[0].Reachable)
+			st, err := w.api.Status(t.Context())
+			require.NoError(t, err)
+			assert.Equal(t, 1, st.VTEPsUnreachable)
+			assert.Equal(t, []string{"vtep 10.0.0.2 is unreachable: no route"}, st.Problems)
+
+			w.kernel.setWay(kernel.VTEPState{VTEP: remote, Reachable: true, Since: time.Now()})
+			w.eventually("back", func() bool {
+				st, err := w.api.Status(t.Context())
+				rows, _ := w.kernel.rowCount()
+				return err == nil && len(st.Problems) == 0 && rows == 1
+			})
+			require.NoError(t, w.end())
+		})
+	}
+}
+
+func TestManyUnreachableVTEPs(t *testing.T) {
+	var ways []kernel.VTEPState
+	for i := range 7 {
+		ways = append(ways, kernel.VTEPState{VTEP: netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}), Reachable: i == 1, Reason: "no route"})
+	}
+	assert.Len(t, unreachable(ways[:6]), 5)
+	got := unreachable(ways)
+	assert.Len(t, got, 6)
+	assert.Equal(t, "vtep 10.0.0.0 is unreachable: no route", got[0])
+	assert.Equal(t, "1 more vteps are unreachable", got[5])
 }
 
 func TestStopWhileStarting(t *testing.T) {

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -31,7 +32,9 @@ type fakeKernel struct {
 	configs int
 	up      map[evpn.VNI]bool
 	rows    map[evpn.RowKey]evpn.RowValue
-	found   map[evpn.RowKey]bool // left by an earlier run, not confirmed
+	found   map[evpn.RowKey]bool            // left by an earlier run, not confirmed
+	ways    map[netip.Addr]kernel.VTEPState // that are followed
+	news    []evpn.Event
 	flushed bool
 	pruned  bool
 	changed chan struct{}
@@ -43,6 +46,7 @@ func newFakeKernel() *fakeKernel {
 	return &fakeKernel{
 		local: map[evpn.VNI][]evpn.MAC{100: {{2, 5: 1}}}, broken: make(chan error, 1), up: map[evpn.VNI]bool{},
 		events: make(chan evpn.Event),
+		ways:   map[netip.Addr]kernel.VTEPState{},
 		rows:   map[evpn.RowKey]evpn.RowValue{}, found: map[evpn.RowKey]bool{},
 		changed: make(chan struct{}, 1), synced: make(chan struct{}),
 	}
@@ -61,7 +65,8 @@ func (k *fakeKernel) Run(ctx context.Context, sink func(evpn.Event)) error {
 		case <-k.changed:
 		}
 		k.mu.Lock()
-		var evs []evpn.Event
+		evs := k.news
+		k.news = nil
 		wanted := map[evpn.VNI]bool{}
 		for _, v := range k.cfg.VNIs {
 			wanted[v.VNI] = true
@@ -104,6 +109,36 @@ func (k *fakeKernel) Apply(changes []evpn.RowChange) {
 			k.rows[c.RowKey] = c.RowValue
 		}
 	}
+}
+
+func (k *fakeKernel) Track(changes []evpn.NextHopChange) {
+	for _, c := range changes {
+		if c.Remove {
+			k.mu.Lock()
+			delete(k.ways, c.VTEP)
+			k.mu.Unlock()
+			continue
+		}
+		k.setWay(kernel.VTEPState{VTEP: c.VTEP, Reachable: true, Device: "eth0", MTU: 1500, Since: time.Now()})
+	}
+}
+
+// setWay changes the way to a VTEP, and reports it.
+func (k *fakeKernel) setWay(st kernel.VTEPState) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.ways[st.VTEP] = st
+	k.news = append(k.news, evpn.NextHopState{VTEP: st.VTEP, Reachable: st.Reachable, Reason: st.Reason})
+	select {
+	case k.changed <- struct{}{}:
+	default:
+	}
+}
+
+func (k *fakeKernel) Underlay() []kernel.VTEPState {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return slices.SortedFunc(maps.Values(k.ways), func(a, b kernel.VTEPState) int { return a.VTEP.Compare(b.VTEP) })
 }
 
 func (k *fakeKernel) AllowPrune() {
@@ -178,9 +213,20 @@ func (k *fakeKernel) Status() []kernel.VNIStatus {
 
 func (k *fakeKernel) Stats() kernel.Stats {
 	return kernel.Stats{
-		Writes:  map[string]*kernel.WriteStats{"set": {OK: 1}, "delete": {}},
-		Resyncs: map[string]uint64{"start": 1},
+		Writes:   map[string]*kernel.WriteStats{"set": {OK: 1}, "delete": {}},
+		Resyncs:  map[string]uint64{"start": 1},
+		Underlay: k.underlayStats(),
 	}
+}
+
+func (k *fakeKernel) underlayStats() (s kernel.UnderlayStats) {
+	for _, w := range k.Underlay() {
+		s.VTEPs++
+		if !w.Reachable {
+			s.Unreachable++
+		}
+	}
+	return s
 }
 
 func (k *fakeKernel) rowCount() (rows, found int) {

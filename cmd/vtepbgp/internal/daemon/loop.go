@@ -26,9 +26,11 @@ type routeSink interface {
 	Apply(announce []evpn.Route, withdraw []evpn.RouteKey)
 }
 
-// rowSink takes the rows that the kernel should hold.
+// rowSink takes the rows that the kernel should hold, and the VTEPs whose ways it
+// should follow.
 type rowSink interface {
 	Apply(changes []evpn.RowChange)
+	Track(changes []evpn.NextHopChange)
 }
 
 // observer is told what the loop did, on the loop's goroutine.
@@ -157,6 +159,9 @@ func (l *loop) handle(extra evpn.Event) {
 	}
 	if len(ch.Announce) > 0 || len(ch.Withdraw) > 0 {
 		l.routes.Apply(ch.Announce, ch.Withdraw)
+	}
+	if len(ch.NextHops) > 0 {
+		l.rows.Track(ch.NextHops)
 	}
 	if len(ch.Rows) > 0 {
 		l.rows.Apply(ch.Rows)

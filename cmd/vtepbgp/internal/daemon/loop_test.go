@@ -63,6 +63,8 @@ func (s rowsOf) Apply(changes []evpn.RowChange) {
 	}
 }
 
+func (s rowsOf) Track([]evpn.NextHopChange) {}
+
 // counts gives the routes and rows in effect and the batches of routes.
 func (s *sink) counts() (routes, rows, calls int) {
 	s.mu.Lock()

@@ -47,6 +47,7 @@ const (
 	objectVNI = iota + 1
 	objectMAC
 	objectIP
+	objectNextHop
 )
 
 // objectOf gives the key under which newer events replace older ones. Events of
@@ -63,6 +64,8 @@ func objectOf(ev evpn.Event) object {
 		return object{kind: objectIP, vni: ev.VNI, mac: ev.MAC, ip: ev.IP}
 	case evpn.LocalIPGone:
 		return object{kind: objectIP, vni: ev.VNI, mac: ev.MAC, ip: ev.IP}
+	case evpn.NextHopState:
+		return object{kind: objectNextHop, ip: ev.VTEP}
 	default:
 		return object{}
 	}

@@ -44,6 +44,7 @@ type dataplane interface {
 	Repair(context.Context) error
 	Inspect(context.Context, evpn.VNI, []evpn.MAC, []netip.Addr) ([]kernel.Drift, error)
 	Status() []kernel.VNIStatus
+	Underlay() []kernel.VTEPState
 	Stats() kernel.Stats
 }
 

@@ -244,6 +244,11 @@ func (c *Core) macInfo(m *macEntry) (MACInfo, bool) {
 	}
 	slices.SortFunc(i.IPs, netip.Addr.Compare)
 	i.IPs = slices.Compact(i.IPs)
+	for _, ip := range i.IPs {
+		if e := m.vni.ips[ip]; e != nil && e.frozen() {
+			i.DuplicateIPs = append(i.DuplicateIPs, ip)
+		}
+	}
 	if m.log != nil {
 		i.Duplicate, i.Frozen = m.frozen(), m.log.frozenAt
 		i.Moves = m.log.count(c.now.Add(-c.cfg.Duplicate.Window))

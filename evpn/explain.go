@@ -115,7 +115,7 @@ func (c *Core) Explain(vni VNI, mac MAC) (Explanation, bool) {
 	if m != nil {
 		c.explainMAC(&x, m)
 	}
-	x.Candidates = c.candidates(v, func(k RouteKey) bool { return k.MAC == mac })
+	x.Candidates = c.candidates(v, func(k RouteKey) bool { return k.MAC == mac }, c.verdict)
 	known := m != nil || len(x.Candidates) > 0
 	return x, known
 }
@@ -133,7 +133,7 @@ func (c *Core) ExplainIP(vni VNI, ip netip.Addr) (Explanation, bool) {
 	if e != nil {
 		c.explainIP(&x, e)
 	}
-	x.Candidates = c.candidates(v, func(k RouteKey) bool { return k.IP == ip })
+	x.Candidates = c.candidates(v, func(k RouteKey) bool { return k.IP == ip }, c.verdictOnIP)
 	return x, e != nil || len(x.Candidates) > 0
 }
 
@@ -202,6 +202,9 @@ func (c *Core) neighborRows(m *macEntry) []Row {
 
 func (c *Core) explainIP(x *Explanation, e *ipEntry) {
 	v := e.vni
+	if e.log != nil {
+		x.Moves, x.Freeze = slices.Clone(e.log.moves), c.freeze(e.log)
+	}
 	if e.bound != nil {
 		x.Local = e.bound.localFact()
 		if x.Local == nil {
@@ -268,7 +271,7 @@ func (o owner) origin() Origin {
 
 // candidates lists the type-2 routes whose key is wanted and that concern v: they are
 // imported there, or their label says that they were meant for it.
-func (c *Core) candidates(v *instance, wanted func(RouteKey) bool) []Candidate {
+func (c *Core) candidates(v *instance, wanted func(RouteKey) bool, verdict func(*path) Verdict) []Candidate {
 	var paths []*path
 	for _, nb := range c.neighbors {
 		for k, p := range nb.paths {
@@ -282,6 +285,9 @@ func (c *Core) candidates(v *instance, wanted func(RouteKey) bool) []Candidate {
 		if d := cmpBool(!a.linked, !b.linked); d != 0 {
 			return d
 		}
+		if d := cmpBool(a.linked && a.via.lost, b.linked && b.via.lost); d != 0 {
+			return d
+		}
 		if d := cmpBool(a.outdated(), b.outdated()); d != 0 {
 			return d
 		}
@@ -289,7 +295,7 @@ func (c *Core) candidates(v *instance, wanted func(RouteKey) bool) []Candidate {
 	})
 	list := make([]Candidate, 0, len(paths))
 	for _, p := range paths {
-		x := Candidate{RouteInfo: p.info(), Verdict: c.verdict(p), Reachable: true}
+		x := Candidate{RouteInfo: p.info(), Verdict: verdict(p), Reachable: true}
 		if t := c.vteps[p.endpoint()]; t != nil {
 			x.Reachable, x.UnreachableReason = !t.unreachable, t.reason
 		}
@@ -304,31 +310,74 @@ func (c *Core) verdict(p *path) Verdict {
 	switch d.Reason {
 	case LosesElection:
 		best := p.mac.best
-		if p.outdated() {
-			d.By = ByOutdated
-		} else if best != nil {
-			d.By, _ = p.decide(best)
-			d.Mine, d.Theirs = p.operand(d.By), best.operand(d.By)
+		if p == best { // it has the MAC, and lost the IP
+			best = nil
 		}
-	case LosesToLocal:
+		d.lost(p, best)
+	case LosesToLocal, GatewayIsLocal:
 		if l := p.mac.local; l != nil {
-			d.By, d.Mine, d.Theirs = c.decideLocal(p, l)
+			c.lostToLocal(&d, p, l)
 		}
 	}
 	return d
 }
 
-// decideLocal tells by what rule an announced local MAC beats p.
-func (c *Core) decideLocal(p *path, l *localMAC) (Criterion, string, string) {
+// verdictOnIP does the same for the IP that p names.
+func (c *Core) verdictOnIP(p *path) Verdict {
+	d := Verdict{Reason: p.reason()}
+	if !p.linked || !p.vni.up || p.via.lost || !p.namesIP() {
+		return d
+	}
+	e := p.vni.ips[p.Key.IP]
+	switch best := e.elect(); {
+	case e.owner == ownLocal:
+		d.Reason = LosesToLocal
+		if l := e.bound.local; l.gateway {
+			d.Reason = GatewayIsLocal
+		}
+		if e.frozen() {
+			d.Reason = DuplicateFrozen
+			break
+		}
+		c.lostToLocal(&d, p, e.bound.local)
+	case e.static != nil:
+		d.Reason = LosesToStatic
+	case p != best:
+		d.Reason = LosesElection
+		d.lost(p, best)
+	case p.mac.installed():
+		d.Reason = ""
+	}
+	return d
+}
+
+// lost says by what rule p lost to best.
+func (d *Verdict) lost(p, best *path) {
+	switch {
+	case p.outdated():
+		d.By = ByOutdated
+	case best != nil:
+		d.By, _ = p.decide(best)
+		d.Mine, d.Theirs = p.operand(d.By), best.operand(d.By)
+	}
+}
+
+// lostToLocal says by what rule an announced local MAC holds out against p.
+func (c *Core) lostToLocal(d *Verdict, p *path, l *localMAC) {
 	a := p.set.attrs
 	switch {
+	case l.gateway:
+		d.By = ByGateway
+	case p.leastPreferred():
+		d.By, d.Theirs = ByLongLived, "false"
 	case l.sticky:
-		return BySticky, p.operand(BySticky), "true"
+		d.By, d.Theirs = BySticky, "true"
 	case a.Mobility.Sequence != l.sequence:
-		return BySequence, p.operand(BySequence), strconv.FormatUint(uint64(l.sequence), 10)
+		d.By, d.Theirs = BySequence, strconv.FormatUint(uint64(l.sequence), 10)
 	default:
-		return ByNextHop, p.operand(ByNextHop), c.cfg.VTEP.String()
+		d.By, d.Theirs = ByNextHop, c.cfg.VTEP.String()
 	}
+	d.Mine = p.operand(d.By)
 }
 
 // operand gives what a rule looks at.

@@ -81,3 +81,46 @@ local-ip 100 192.0.2.1 02:00:00:00:00:01
 	_, ok = c.ExplainIP(100, mustAddr("192.0.2.2"))
 	assert.False(t, ok)
 }
+
+// TestExplainIP: routes of two MACs for one IP, and a local host that holds out.
+func TestExplainIP(t *testing.T) {
+	const story = fabric + `
+route 10.0.0.254 mac 10.0.0.2:2 02:00:00:00:00:01 192.0.2.1 vni 100 nh 10.0.0.2 rt 65000:100 seq 1
+route 10.0.0.254 mac 10.0.0.3:2 02:00:00:00:00:02 192.0.2.1 vni 100 nh 10.0.0.3 rt 65000:100 seq 2
+`
+	ip := mustAddr("192.0.2.1")
+	x, ok := tell(t, story).ExplainIP(100, ip)
+	require.True(t, ok)
+	assert.Equal(t, evpn.OriginRemote, x.Origin)
+	assert.Equal(t, evpn.MAC{2, 5: 2}, x.MAC)
+	assert.Equal(t, mustAddr("10.0.0.3"), x.VTEP)
+	assert.Equal(t, []evpn.Verdict{{}, {Reason: evpn.LosesElection, By: evpn.BySequence, Mine: "1", Theirs: "2"}}, verdicts(x))
+
+	x, ok = tell(t, story+`
+local-mac 100 02:00:00:00:00:03 veth1
+local-ip 100 192.0.2.1 02:00:00:00:00:03 arp
+`).ExplainIP(100, ip)
+	require.True(t, ok)
+	assert.Equal(t, evpn.OriginLocal, x.Origin)
+	assert.Equal(t, []evpn.LocalIP{{IP: ip, Source: "arp", Announced: true}}, x.Local.IPs)
+	assert.Equal(t, []evpn.Verdict{
+		{Reason: evpn.LosesToLocal, By: evpn.BySequence, Mine: "2", Theirs: "3"},
+		{Reason: evpn.LosesToLocal, By: evpn.BySequence, Mine: "1", Theirs: "3"},
+	}, verdicts(x))
+}
+
+// TestExplainUnreachable: reachability is told of every candidate, and a lost one says so.
+func TestExplainUnreachable(t *testing.T) {
+	x, ok := tell(t, "unreachable remove\n"+fabric+`
+route 10.0.0.254 mac 10.0.0.2:2 02:00:00:00:00:01 vni 100 nh 10.0.0.2 rt 65000:100 seq 5
+route 10.0.0.254 mac 10.0.0.3:2 02:00:00:00:00:01 vni 100 nh 10.0.0.3 rt 65000:100 seq 3
+unreachable-vtep 10.0.0.2 no route
+`).Explain(100, mac1)
+	require.True(t, ok)
+	assert.Equal(t, mustAddr("10.0.0.3"), x.VTEP)
+	require.Len(t, x.Candidates, 2)
+	assert.Equal(t, evpn.Verdict{}, x.Candidates[0].Verdict, "who has it comes first")
+	assert.Equal(t, evpn.NextHopUnreachable, x.Candidates[1].Verdict.Reason)
+	assert.Equal(t, "no route", x.Candidates[1].UnreachableReason)
+	assert.False(t, x.Candidates[1].Reachable)
+}

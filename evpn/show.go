@@ -26,7 +26,9 @@ type MACInfo struct {
 	Sequence  uint32
 	Sticky    bool
 	Duplicate bool
-	Stale     bool // from a neighbour that restarts
+	// DuplicateIPs of it are frozen: other MACs claim them too. Sorted.
+	DuplicateIPs []netip.Addr
+	Stale        bool // from a neighbour that restarts
 	// LongLivedStale says that it is there for want of anything better (RFC 9494).
 	LongLivedStale bool
 	Unreachable    bool // the underlay has no way to VTEP

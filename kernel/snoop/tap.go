@@ -191,7 +191,7 @@ func (t *Taps) Receive(yield func(link int32, frame []byte)) error {
 	var ready [roundLinks]unix.EpollEvent
 	var count int
 	if err := t.gate.SetReadDeadline(t.unmute()); err != nil {
-		return err
+		return fmt.Errorf("wait for frames: %w", err) // os.ErrClosed
 	}
 	var failed error
 	err := t.raw.Read(func(epoll uintptr) bool {
@@ -204,10 +204,14 @@ func (t *Taps) Receive(yield func(link int32, frame []byte)) error {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return nil // somebody may speak again
 	}
+	t.mu.Lock()
+	if t.closed {
+		err = os.ErrClosed
+	}
 	if err = errors.Join(err, failed); err != nil {
+		t.mu.Unlock()
 		return err
 	}
-	t.mu.Lock()
 	t.frames = t.frames[:0]
 	used := 0
 	for _, ev := range ready[:count] {

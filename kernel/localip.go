@@ -88,7 +88,11 @@ func (k *Kernel) heard(link int32, frame []byte) {
 	if !known {
 		return
 	}
-	if reason != "" {
+	switch reason {
+	case "":
+	case snoop.Irrelevant:
+		return
+	default:
 		k.bindings.Refuse(reason)
 		return
 	}

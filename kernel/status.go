@@ -122,7 +122,11 @@ type WriteStats struct {
 }
 
 func newStats() Stats {
-	return Stats{Writes: map[string]*WriteStats{"set": {}, "delete": {}}, Resyncs: map[string]uint64{}, Heard: map[string]uint64{}}
+	s := Stats{Writes: map[string]*WriteStats{"set": {}, "delete": {}}, Resyncs: map[string]uint64{}, Heard: map[string]uint64{}}
+	for _, kind := range snoop.Kinds() {
+		s.Heard[kind.String()] = 0
+	}
+	return s
 }
 
 // Stats gives a copy of the counters.

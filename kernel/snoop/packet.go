@@ -32,6 +32,14 @@ var kindNames = [kinds]string{
 
 func (k Kind) String() string { return kindNames[k] }
 
+// Kinds lists what [Parse] can find.
+func Kinds() (all []Kind) {
+	for k := Other + 1; k < kinds; k++ {
+		all = append(all, k)
+	}
+	return all
+}
+
 // Source names the protocol, as [evpn.LocalIPLearned] wants it.
 func (k Kind) Source() string {
 	switch k {
@@ -80,18 +88,21 @@ type Reason string
 
 // Why packets are refused.
 const (
-	Malformed     Reason = "malformed"      // lengths, options, checksum, hop limit, fields out of range
-	WrongSender   Reason = "wrong_sender"   // the sender's MAC is not the frame's source
-	BadMAC        Reason = "bad_mac"        // group or zero address
-	BadIP         Reason = "bad_ip"         // no address that a host of this network can have
-	Irrelevant    Reason = "irrelevant"     // not a packet that tells of an address
-	NotLearned    Reason = "not_learned"    // the bridge has not learned the MAC on that port
-	LimitMAC      Reason = "limit_mac"      // max_ips_per_mac
-	LimitPort     Reason = "limit_port"     // max_ips_per_port
-	Flapping      Reason = "flapping"       // the address changes its MAC too often
-	NoOverride    Reason = "no_override"    // advertisement without O flag against a known binding
-	TooManyClaims Reason = "too_many_claim" // claims of a port that wait for their proof
+	Malformed     Reason = "malformed"       // lengths, options, checksum, hop limit, fields out of range
+	WrongSender   Reason = "wrong_sender"    // the sender's MAC is not the frame's source
+	BadMAC        Reason = "bad_mac"         // group or zero address
+	BadIP         Reason = "bad_ip"          // no address that a host of this network can have
+	Irrelevant    Reason = "irrelevant"      // not a packet that tells of an address
+	NotLearned    Reason = "not_learned"     // the bridge has not learned the MAC on that port
+	LimitMAC      Reason = "limit_mac"       // max_ips_per_mac
+	LimitPort     Reason = "limit_port"      // max_ips_per_port
+	Flapping      Reason = "flapping"        // the address changes its MAC too often
+	NoOverride    Reason = "no_override"     // advertisement without O flag against a known binding
+	TooManyClaims Reason = "too_many_claims" // claims of a port that wait for their proof
 )
+
+// refusals are the reasons that are counted from the start.
+var refusals = []Reason{Malformed, WrongSender, BadMAC, BadIP, NotLearned, LimitMAC, LimitPort, Flapping, NoOverride, TooManyClaims}
 
 const (
 	etherARP  = 0x0806

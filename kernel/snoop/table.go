@@ -1,6 +1,7 @@
 package snoop
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -159,10 +160,14 @@ type port struct{ bindings, claims int }
 // NewTable gives an empty table. at says on which port the bridge has a MAC, 0 for
 // none; it is asked from inside the table's methods.
 func NewTable(at func(evpn.VNI, evpn.MAC) int32) *Table {
-	return &Table{
+	t := &Table{
 		at: at, nets: map[evpn.VNI]*network{}, ports: map[int32]*port{}, held: map[*host]struct{}{},
 		stats: Stats{Refused: map[Reason]uint64{}},
 	}
+	for _, r := range refusals {
+		t.stats.Refused[r] = 0
+	}
+	return t
 }
 
 // Set adds a network or changes what is said of it. Bindings beyond a smaller limit stay.
@@ -244,10 +249,7 @@ func (t *Table) Take() Effects {
 func (t *Table) Stats() Stats {
 	s := t.stats
 	s.Held = len(t.held)
-	s.Refused = make(map[Reason]uint64, len(t.stats.Refused))
-	for r, n := range t.stats.Refused {
-		s.Refused[r] = n
-	}
+	s.Refused = maps.Clone(t.stats.Refused)
 	return s
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/vtepbgp/vtepbgp/evpn"
+	"github.com/vtepbgp/vtepbgp/kernel"
 )
 
 // neighborStates are the states of a session (RFC 4271 §8.2.2).
@@ -29,6 +30,9 @@ type collector struct {
 	unreachable, ways, lookups, lostWays            *prometheus.Desc
 	writes, pending, failing, resyncs, changed      *prometheus.Desc
 	repairs, echoes, kernelEvents, lost, batches    *prometheus.Desc
+	heard, refused, localIPs, probes, answers       *prometheus.Desc
+	held, heldBack, kept, silent                    *prometheus.Desc
+	snooped, missed, muted                          *prometheus.Desc
 	queued, limit, merged, waits                    *prometheus.Desc
 	strangers                                       *prometheus.Desc
 }
@@ -78,6 +82,19 @@ func newCollector(d *daemon) *collector {
 		kernelEvents: desc("kernel_events_total", "Kernel events received."),
 		lost:         desc("kernel_lost_events_total", "Times that the kernel reported dropped events; each causes a full read."),
 		batches:      desc("kernel_batches_total", "Batches of row writes."),
+
+		heard:    desc("snoop_packets_total", "ARP, neighbour discovery and DHCP packets heard on access ports, by kind.", "kind"),
+		refused:  desc("snoop_refused_total", "Packets on access ports that taught no local IP address though they tell of one, by reason.", "reason"),
+		localIPs: desc("snoop_local_ips", "Local IP addresses known from packets on access ports."),
+		probes:   desc("snoop_probes_total", "Frames sent to ask a host for an address."),
+		answers:  desc("snoop_probe_answers_total", "Addresses that a host still had when asked."),
+		held:     desc("snoop_held_macs", "MACs that the bridge aged out and whose hosts are being asked."),
+		heldBack: desc("snoop_held_macs_total", "Times that a MAC was not withdrawn before its host was asked."),
+		kept:     desc("snoop_kept_macs_total", "Times that such a host was there, and nothing was withdrawn."),
+		silent:   desc("snoop_silent_ips_total", "Local IP addresses withdrawn because nobody answered for them."),
+		snooped:  desc("snoop_ports", "Access ports that are listened to."),
+		missed:   desc("snoop_dropped_frames_total", "Frames on access ports that came faster than they were read."),
+		muted:    desc("snoop_muted_total", "Times that an access port was left alone for a moment because it said too much."),
 
 		queued: desc("queue_objects", "Objects that wait for the event loop, by source.", "queue"),
 		limit:  desc("queue_limit_objects", "Objects that may wait before the source has to.", "queue"),
@@ -148,6 +165,26 @@ func (c *collector) kernel(gauge gaugeFunc, counter counterFunc) {
 	counter(c.ways, s.Underlay.Events)
 	counter(c.lookups, s.Underlay.Lookups)
 	counter(c.lostWays, s.Underlay.Lost)
+	c.snoop(gauge, counter, s)
+}
+
+func (c *collector) snoop(gauge gaugeFunc, counter counterFunc, s kernel.Stats) {
+	for kind, n := range s.Heard {
+		counter(c.heard, n, kind)
+	}
+	for reason, n := range s.Bindings.Refused {
+		counter(c.refused, n, string(reason))
+	}
+	gauge(c.localIPs, float64(s.Bindings.Bindings))
+	counter(c.probes, s.Bindings.Probes)
+	counter(c.answers, s.Bindings.Answers)
+	gauge(c.held, float64(s.Bindings.Held))
+	counter(c.heldBack, s.Bindings.HeldBack)
+	counter(c.kept, s.Bindings.Kept)
+	counter(c.silent, s.Bindings.Silent)
+	gauge(c.snooped, float64(s.Wire.Links))
+	counter(c.missed, s.Wire.Dropped)
+	counter(c.muted, s.Wire.Muted)
 }
 
 // speaker gives the neighbours' names for the core to be asked about.

@@ -17,6 +17,7 @@ import (
 	"github.com/vtepbgp/vtepbgp/config"
 	"github.com/vtepbgp/vtepbgp/evpn"
 	"github.com/vtepbgp/vtepbgp/kernel"
+	"github.com/vtepbgp/vtepbgp/kernel/snoop"
 	"github.com/vtepbgp/vtepbgp/speaker"
 )
 
@@ -216,6 +217,8 @@ func (k *fakeKernel) Stats() kernel.Stats {
 		Writes:   map[string]*kernel.WriteStats{"set": {OK: 1}, "delete": {}},
 		Resyncs:  map[string]uint64{"start": 1},
 		Underlay: k.underlayStats(),
+		Heard:    map[string]uint64{snoop.ARPRequest.String(): 1},
+		Bindings: snoop.Stats{Bindings: 1, Refused: map[snoop.Reason]uint64{snoop.WrongSender: 1}},
 	}
 }
 

@@ -23,6 +23,7 @@ type fakeDaemon struct {
 	routes    []api.Route
 	drift     []api.Drift
 	events    []api.Event
+	recording []byte
 	reload    api.ReloadResult
 	refuse    error
 	told      []string
@@ -114,6 +115,19 @@ func (f *fakeDaemon) Monitor(_ context.Context, q api.EventFilter, yield func([]
 		}
 	}
 	return nil
+}
+
+// Record writes the recording there is.
+func (f *fakeDaemon) Record(_ context.Context, to api.Recording) error {
+	if _, err := to.Out.Write(f.recording); err != nil {
+		return err
+	}
+	if len(f.recording) > 0 {
+		if err := to.Flush(); err != nil {
+			return err
+		}
+	}
+	return f.refuse
 }
 
 // eventTime is in local time, as the command shows it.

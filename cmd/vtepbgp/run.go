@@ -32,5 +32,6 @@ It needs CAP_NET_ADMIN, and CAP_NET_BIND_SERVICE for port 179.`,
 	level := newChoice(&opts.LogLevel, "", "debug", "info", "warn", "error")
 	addChoice(cmd, level, "log-level", "", "log from this `LEVEL` on, whatever the configuration says: debug | info | warn | error")
 	cmd.Flags().BoolVar(&opts.FlushOnExit, "flush-on-exit", false, "remove what we wrote to the kernel when told to stop")
+	cmd.Flags().StringVar(&opts.Record, "record", "", "record to this `FILE` from the very start, for \"vtepbgp replay\"; .gz compresses, an earlier one becomes FILE.old")
 	return cmd
 }

@@ -61,7 +61,8 @@ func (r *Reader) Header() Header { return r.header }
 // without was cut: the disk was full, or who wrote it was killed.
 func (r *Reader) Complete() bool { return r.ended }
 
-// Raw gives the line of the last record as it stands, until the next call of Next.
+// Raw gives the last line read as it stands, the header at first. It holds until the
+// next call of Next.
 func (r *Reader) Raw() []byte { return r.raw }
 
 var errNoRecording = errors.New("this is no recording of vtepbgp: want a header with \"format\":\"" + formatName + "\"")
@@ -94,6 +95,7 @@ func (r *Reader) readHeader() error {
 	if err := dec.Decode(&h); err != nil {
 		return fmt.Errorf("header: %w", err)
 	}
+	r.raw = line
 	r.header = Header{ProgramVersion: h.ProgramVersion, VTEP: h.VTEP, Started: h.Started.UTC()}
 	return nil
 }

@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +15,8 @@ type Replay struct {
 	// Until ends the replay before the first record for which it is true; nil = never.
 	// Events counts the events taken before that record.
 	Until func(rec Record, events int) bool
+	// Copy gets the lines after the header that are played; nil = nobody does.
+	Copy io.Writer
 
 	core    *evpn.Core
 	in      *Reader
@@ -52,6 +55,11 @@ func (p *Replay) Next() (Step, error) {
 	if err == nil && p.Until != nil && p.Until(rec, p.events) {
 		err = io.EOF
 	}
+	if err == nil && p.Copy != nil {
+		if _, err := p.Copy.Write(append(bytes.Clone(p.in.Raw()), '\n')); err != nil {
+			return Step{}, fmt.Errorf("copy recording: %w", err)
+		}
+	}
 	if errors.Is(err, io.EOF) && p.pending {
 		return Step{Record: Record{At: p.last, Drain: true}, Changes: p.drain()}, nil
 	}
@@ -81,7 +89,7 @@ func (p *Replay) drain() *evpn.Changes {
 }
 
 // Transcribe plays what is left and writes what the core answered, as the scenarios of
-// the core do; with events, also the events as they stand in the recording. each is
+// the core do; with events, also the events with their numbers. each is
 // called after every drain that changed something; it may be nil.
 func (p *Replay) Transcribe(w io.Writer, events bool, each func(evpn.Changes)) error {
 	t := NewTranscript(w, p.start)
@@ -96,7 +104,7 @@ func (p *Replay) Transcribe(w io.Writer, events bool, each func(evpn.Changes)) e
 			return err
 		}
 		if s.Event != nil && events {
-			fmt.Fprintf(w, "event %s\n", p.in.Raw())
+			fmt.Fprintf(w, "event %d %s\n", p.events, p.in.Raw())
 		}
 		if s.Changes == nil {
 			continue

@@ -72,12 +72,21 @@ func (w *Writer) End(at time.Time, reason string) error {
 	return w.line()
 }
 
-// AppendEnd appends the line that [Writer.End] writes, for one who passes on a
-// recording that somebody else writes.
-func AppendEnd(b []byte, at time.Time, reason string) []byte {
-	e := encoder{buf: b}
-	e.end(at, reason)
+// EndAfter gives the line that [Writer.End] writes, for one who passes on a recording
+// that somebody else writes. It follows last, the line before.
+func EndAfter(last []byte, now time.Time, reason string) []byte {
+	if r, err := new(decoder).record(last); err == nil && r.At.After(now) {
+		now = r.At // the clocks of two processes may differ
+	}
+	var e encoder
+	e.end(now, reason)
 	return e.buf
+}
+
+// EndReason gives why the recording ends with this line; false when it is no end.
+func EndReason(line []byte) (string, bool) {
+	r, err := new(decoder).record(line)
+	return r.End, err == nil && r.End != ""
 }
 
 const keepBuffer = 1 << 20

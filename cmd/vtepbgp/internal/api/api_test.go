@@ -29,7 +29,8 @@ type backend struct {
 	macs   []api.MAC
 	routes []api.Route
 	events []api.Event
-	fail   error // returned after the lists
+	lines  []string // of a recording
+	fail   error    // returned after the lists
 	reload error
 	calls  []string
 }
@@ -131,6 +132,22 @@ func (b *backend) Monitor(_ context.Context, f api.EventFilter, yield func([]api
 	}
 	if len(events) > 0 {
 		if err := yield(events); err != nil {
+			return err
+		}
+	}
+	return b.fail
+}
+
+// Record writes the lines, each at once, then fails or ends.
+func (b *backend) Record(_ context.Context, to api.Recording) error {
+	if b.lines == nil {
+		return b.fail
+	}
+	for _, l := range b.lines {
+		if _, err := io.WriteString(to.Out, l); err != nil {
+			return err
+		}
+		if err := to.Flush(); err != nil {
 			return err
 		}
 	}

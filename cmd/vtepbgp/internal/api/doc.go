@@ -8,7 +8,7 @@
 // never null; an address that does not apply is the empty string.
 //
 //	GET  /v1/status /v1/neighbors /v1/vnis /v1/macs /v1/vteps /v1/flood /v1/routes
-//	GET  /v1/monitor (JSON lines, until either side ends it)
+//	GET  /v1/monitor /v1/record (JSON lines, until either side ends them)
 //	POST /v1/reload /v1/neighbors/{address}/reset /v1/macs/clear-duplicate
 //
 // [Server.ReadOnly] serves the first line alone and is what `api.metrics_listen` offers.

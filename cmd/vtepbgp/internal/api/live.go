@@ -5,9 +5,18 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 )
+
+// Recording is a running recording; the daemon writes it to w and calls flush when it
+// has nothing more to say for the moment.
+type Recording struct {
+	Out   io.Writer
+	Flush func() error
+}
 
 func (s *Server) monitor(w http.ResponseWriter, r *http.Request) {
 	f, err := parseEventFilter(r.URL.Query())
@@ -25,6 +34,16 @@ func (s *Server) monitor(w http.ResponseWriter, r *http.Request) {
 		}
 		return out.flush()
 	}))
+}
+
+func (s *Server) record(w http.ResponseWriter, r *http.Request) {
+	p := queryParser{q: r.URL.Query()}
+	if err := p.finish(); err != nil {
+		writeError(w, badRequest(err))
+		return
+	}
+	out := newLive(w)
+	out.finish(s.backend.Record(r.Context(), Recording{Out: out.buffer, Flush: out.flush}))
 }
 
 // live is an answer that goes on: lines of JSON that leave as they come up.
@@ -102,4 +121,23 @@ func (c *Client) Monitor(ctx context.Context, f EventFilter, yield func(Event) e
 		return ErrEnded
 	}
 	return err
+}
+
+// Record gives the lines of a recording as they come, until it is closed or the daemon
+// ends. Whoever closes it reads on to the end of a line first.
+func (c *Client) Record(ctx context.Context) (io.ReadCloser, error) {
+	u := url.URL{Scheme: "http", Host: "vtepbgp", Path: "/v1/record"}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	if err != nil {
+		return nil, fmt.Errorf("ask daemon at %s: %w", c.socket, err)
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return nil, c.explain(err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		defer func() { _ = resp.Body.Close() }() // read side: nothing to lose
+		return nil, c.refusal(resp)
+	}
+	return resp.Body, nil
 }

@@ -3,6 +3,7 @@ package api_test
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"net/netip"
 	"testing"
@@ -85,4 +86,28 @@ func TestMonitorStopsAndFails(t *testing.T) {
 	b.fail = errors.New("broken") // after it by a cut
 	c, _ = serve(t, b)
 	require.ErrorIs(t, c.Monitor(t.Context(), api.EventFilter{}, func(api.Event) error { return nil }), api.ErrEnded)
+}
+
+func TestRecord(t *testing.T) {
+	b := sample()
+	b.lines = []string{"{\"format\":\"x\"}\n", "{\"at\":\"y\"}\n"}
+	c, socket := serve(t, b)
+	body, err := c.Record(t.Context())
+	require.NoError(t, err)
+	got, err := io.ReadAll(body)
+	require.NoError(t, err)
+	require.NoError(t, body.Close())
+	assert.Equal(t, b.lines[0]+b.lines[1], string(got))
+	status, _ := raw(t, socket, http.MethodGet, "/v1/record?vni=3")
+	assert.Equal(t, http.StatusBadRequest, status, "a filter would tell another story")
+
+	b.fail = errors.New("broken")
+	body, err = c.Record(t.Context())
+	require.NoError(t, err)
+	_, err = io.ReadAll(body)
+	require.Error(t, err, "cut in the middle")
+	require.NoError(t, body.Close())
+	b.lines = nil
+	_, err = c.Record(t.Context())
+	require.EqualError(t, err, "broken")
 }

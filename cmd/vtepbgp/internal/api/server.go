@@ -27,6 +27,8 @@ type Backend interface {
 	// Monitor calls yield with what happened, some events at a time, until ctx or the
 	// daemon ends.
 	Monitor(ctx context.Context, f EventFilter, yield func([]Event) error) error
+	// Record writes what the core is told, until ctx or the daemon ends.
+	Record(ctx context.Context, to Recording) error
 	Reload(ctx context.Context) (ReloadResult, error)
 	ResetNeighbor(ctx context.Context, address netip.Addr, soft bool) error
 	ClearDuplicate(ctx context.Context, vni evpn.VNI, mac evpn.MAC) error
@@ -42,6 +44,7 @@ func NewServer(b Backend) *Server { return &Server{backend: b} }
 func (s *Server) Handler() http.Handler {
 	mux := s.readOnly()
 	mux.HandleFunc("GET /v1/monitor", s.monitor)
+	mux.HandleFunc("GET /v1/record", s.record)
 	mux.HandleFunc("POST /v1/reload", s.reload)
 	mux.HandleFunc("POST /v1/drift/repair", streamByVNI(s.backend.RepairDrift))
 	mux.HandleFunc("POST /v1/neighbors/{address}/reset", s.resetNeighbor)

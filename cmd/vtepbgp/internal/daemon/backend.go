@@ -317,11 +317,7 @@ func (d *daemon) macsOf(ctx context.Context, vni evpn.VNI, f api.MACFilter, yiel
 }
 
 func (d *daemon) mac(m evpn.MACInfo) api.MAC {
-	return api.MAC{
-		VNI: m.VNI, MAC: m.MAC, IPs: notNil(m.IPs), Origin: m.Origin, VTEP: m.VTEP, Port: m.Port,
-		Sequence: m.Sequence, Sticky: m.Sticky, Duplicate: m.Duplicate, Stale: m.Stale, LongLivedStale: m.LongLivedStale, Moves: m.Moves,
-		Installed: m.Origin == evpn.OriginLocal || d.kernel.Installed(evpn.RowKey{Kind: evpn.MACRow, VNI: m.VNI, MAC: m.MAC}),
-	}
+	return api.NewMAC(m, m.Origin == evpn.OriginLocal || d.kernel.Installed(evpn.RowKey{Kind: evpn.MACRow, VNI: m.VNI, MAC: m.MAC}))
 }
 
 // Routes lists received routes and our own, in pieces.
@@ -351,34 +347,12 @@ func (d *daemon) Routes(ctx context.Context, f api.RouteFilter, yield func(api.R
 			return err
 		}
 		for _, r := range batch {
-			if err := yield(route(r)); err != nil {
+			if err := yield(api.NewRoute(r)); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
-}
-
-func route(r evpn.RouteInfo) api.Route {
-	a := api.Route{
-		Type: uint8(r.Key.Type), TypeName: r.Key.Type.String(), RD: r.Key.RD.String(), EthernetTag: r.Key.Tag,
-		ESI: r.ESI.String(), VNI: r.VNI(), Neighbor: r.Neighbor, Local: !r.Neighbor.IsValid(),
-		Best: r.Best, Stale: r.Stale, LongLivedStale: r.LongLivedStale, Imported: r.Imported(), ImportedBy: notNil(r.VNIs), Reason: r.Reason,
-		RouteTargets: []evpn.RouteTarget{}, Encapsulation: []uint16{},
-	}
-	switch r.Key.Type {
-	case evpn.MACIPRoute:
-		a.MAC, a.IP = r.Key.MAC.String(), r.Key.IP
-	case evpn.IMETRoute:
-		a.IP = r.Key.IP
-	case evpn.IPPrefixRoute:
-		a.Prefix = netip.PrefixFrom(r.Key.IP, int(r.Key.PrefixLen)).String()
-	}
-	if t := r.Attrs; t != nil {
-		a.NextHop, a.RouteTargets, a.Encapsulation = t.NextHop, notNil(t.RouteTargets), notNil(t.Encaps)
-		a.Sequence, a.Sticky, a.DefaultGateway = t.Mobility.Sequence, t.Mobility.Sticky, t.DefaultGateway
-	}
-	return a
 }
 
 // Reload reads the configuration again.

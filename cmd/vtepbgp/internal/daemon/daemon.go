@@ -48,7 +48,8 @@ type daemon struct {
 	pruneAllowed atomic.Bool
 	failed       atomic.Bool // a part ended by itself
 
-	watchers atomic.Int32 // monitors that run
+	watchers   atomic.Int32 // monitors that run
+	recordings atomic.Int32 // recordings that run
 
 	changing   chan struct{} // holds a token while a reload or the stop is under way
 	reloads    atomic.Uint64
@@ -86,6 +87,13 @@ func (d *daemon) start(ctx context.Context, files *claimed) (err error) {
 	d.loop = newLoop(evpn.New(core), d.speaker, d.kernel, d)
 	d.loop.afterTurn = d.afterTurn
 
+	if d.opts.Record != "" {
+		f, err := openRecord(d.opts.Record)
+		if err != nil {
+			return errors.Join(err, closeKernel())
+		}
+		d.recordFromStart(f)
+	}
 	d.parts.start("kernel sockets", func(ctx context.Context) error { <-ctx.Done(); return closeKernel() })
 	d.parts.start("heartbeat", func(ctx context.Context) error { return d.heartbeat(ctx, files.dir) })
 	d.parts.start("control socket", func(ctx context.Context) error {

@@ -201,12 +201,15 @@ func (l *loop) attach(ctx context.Context, t tap, start func(*evpn.Core)) (detac
 		}
 		l.taps = append(l.taps, t)
 	})
-	return func() {
-		// An error is the end of the loop, and of its taps.
-		_ = l.do(context.Background(), func(*evpn.Core) {
-			l.taps = slices.DeleteFunc(l.taps, func(o tap) bool { return o == t })
-		})
-	}, err
+	return func() { l.detach(context.Background(), t) }, err
+}
+
+// detach removes a tap.
+func (l *loop) detach(ctx context.Context, t tap) {
+	// An error is the end of the loop, and of its taps.
+	_ = l.do(ctx, func(*evpn.Core) {
+		l.taps = slices.DeleteFunc(l.taps, func(o tap) bool { return o == t })
+	})
 }
 
 // do runs fn on the loop's goroutine and waits until what followed from it has

@@ -25,6 +25,7 @@ type Options struct {
 	PIDFile     string    // "" = none
 	LogLevel    string    // "" = as configured
 	FlushOnExit bool      // remove our rows from the kernel when told to stop
+	Record      string    // file to record to from the start; "" = none
 	Version     string
 }
 

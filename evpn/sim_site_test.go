@@ -30,13 +30,15 @@ func (simPanic) Errorf(format string, args ...any) {
 
 // site is one VTEP: a core, the daemon around it, its kernel, its sessions.
 type site struct {
-	w      *world
-	addr   addr
-	cfg    evpn.Config
-	core   *evpn.Core
-	sum    *ledger
-	kernel *simKernel
-	links  []*link // one to each reflector
+	w        *world
+	addr     addr
+	routerID addr
+	cfg      evpn.Config
+	away     map[evpn.VNI]evpn.VNIConfig // configured away for a while
+	core     *evpn.Core
+	sum      *ledger
+	kernel   *simKernel
+	links    []*link // one to each reflector
 }
 
 // link is the session of a site with a reflector.
@@ -49,8 +51,8 @@ type link struct {
 }
 
 func newSite(w *world, cfg evpn.Config) *site {
-	s := &site{w: w, addr: cfg.VTEP, cfg: cfg}
-	s.kernel = &simKernel{s: s, up: map[evpn.VNI]bool{}, local: map[simMAC]bool{}, ips: map[simIP]evpn.MAC{}, rows: map[evpn.RowKey]evpn.Row{}}
+	s := &site{w: w, addr: cfg.VTEP, routerID: cfg.VTEP, cfg: cfg, away: map[evpn.VNI]evpn.VNIConfig{}}
+	s.kernel = &simKernel{s: s, up: map[evpn.VNI]bool{}, local: map[simMAC]bool{}, ips: map[simIP]evpn.MAC{}, rows: map[evpn.RowKey]evpn.Row{}, cut: map[*site]bool{}}
 	for _, vni := range simVNIs {
 		s.kernel.up[vni] = true
 	}
@@ -65,6 +67,42 @@ func (s *site) boot() {
 	s.core, s.sum = evpn.New(s.cfg), newLedger()
 	s.kernel.gen++
 	s.kernel.report()
+}
+
+// reload hands over the configuration, and the kernel reports anew what it has for it.
+func (s *site) reload() {
+	cfg := s.cfg
+	cfg.VNIs = slices.Clone(cfg.VNIs)
+	s.handle(evpn.ConfigReplaced{Config: cfg})
+	s.kernel.report()
+}
+
+func (s *site) unconfigure(vni evpn.VNI) {
+	i := slices.IndexFunc(s.cfg.VNIs, func(v evpn.VNIConfig) bool { return v.VNI == vni })
+	if i < 0 || len(s.cfg.VNIs) == 1 {
+		return
+	}
+	s.away[vni] = s.cfg.VNIs[i]
+	s.cfg.VNIs = slices.Delete(slices.Clone(s.cfg.VNIs), i, i+1)
+	s.reload()
+}
+
+func (s *site) reconfigure(vni evpn.VNI) {
+	if v, ok := s.away[vni]; ok {
+		delete(s.away, vni)
+		s.cfg.VNIs = append(slices.Clone(s.cfg.VNIs), v)
+		s.reload()
+	}
+}
+
+// replaceCore goes on with what a snapshot of the core makes.
+func (s *site) replaceCore() {
+	s.drain()
+	c := restore(s.core, s.w.now)
+	sum := newLedger()
+	sum.apply(simPanic{}, c.Drain(s.w.now))
+	assert.Equal(simPanic{}, s.sum.desired(), sum.desired(), "a snapshot makes something else")
+	s.core, s.sum = c, sum
 }
 
 // prune removes the rows that nobody asked for.
@@ -100,6 +138,11 @@ func (s *site) drain() {
 	}
 	if len(ch.Rows) > 0 {
 		s.kernel.write(ch.Rows)
+	}
+	for _, h := range ch.NextHops {
+		if !h.Remove {
+			s.kernel.tellReachable(h.VTEP)
+		}
 	}
 }
 
@@ -137,7 +180,7 @@ func (l *link) connect() {
 	s.drain()
 	l.last++
 	l.session = l.last
-	s.core.Handle(evpn.NeighborUp{Neighbor: l.r.addr, EndOfRIB: true, KeptForwarding: true}, s.w.now)
+	s.core.Handle(evpn.NeighborUp{Neighbor: l.r.addr, EndOfRIB: true, KeptForwarding: s.w.chance(90), KeptLongLived: s.w.chance(80)}, s.w.now)
 	routes := s.sum.desired().Routes
 	l.send(func() { l.r.receive(l, routes, nil) })
 	l.send(func() { l.r.endOfRIB(l) })
@@ -146,11 +189,15 @@ func (l *link) connect() {
 
 func (l *link) disconnect(grace bool) {
 	if l.session == 0 {
+		if !grace { // known to be dead only now
+			l.r.disconnected(l, false)
+			l.s.handle(evpn.NeighborDown{Neighbor: l.r.addr})
+		}
 		return
 	}
 	l.session = 0
 	l.r.disconnected(l, grace)
-	l.s.handle(evpn.NeighborDown{Neighbor: l.r.addr, Graceful: grace, StaleTime: 20 * time.Second})
+	l.s.handle(evpn.NeighborDown{Neighbor: l.r.addr, Graceful: grace, StaleTime: 20 * time.Second, LongLived: l.s.w.long})
 }
 
 // later gives the next time at which a link that keeps order may deliver.
@@ -236,9 +283,27 @@ func (r *reflector) disconnected(l *link, grace bool) {
 		last := l.last
 		r.w.after(20*time.Second, func() {
 			if l.last == last { // never came back
+				r.expire(l)
+			}
+		})
+		r.w.after(20*time.Second+r.w.long, func() {
+			if l.last == last {
 				r.endOfRIB(l)
 			}
 		})
+	}
+}
+
+// expire passes on that stale routes of l are long-lived stale now.
+func (r *reflector) expire(l *link) {
+	for _, k := range r.keys() {
+		if e := r.table[k]; e.from == l && e.stale {
+			attrs := *e.Attrs
+			attrs.LLGRStale = true
+			e.Attrs = &attrs
+			r.table[k] = e
+			r.broadcast([]evpn.Route{e.Route}, nil)
+		}
 	}
 }
 
@@ -271,6 +336,40 @@ type simKernel struct {
 	ips   map[simIP]evpn.MAC
 	rows  map[evpn.RowKey]evpn.Row
 	wrote time.Time
+
+	gateway bool           // the bridge is an anycast gateway
+	cut     map[*site]bool // the underlay has no way there
+}
+
+// tellReachable says what the underlay knows of the way to a VTEP.
+func (k *simKernel) tellReachable(vtep addr) {
+	reachable := true
+	for o := range k.cut {
+		reachable = reachable && o.addr != vtep
+	}
+	k.emit(evpn.NextHopState{VTEP: vtep, Reachable: reachable, Reason: when(!reachable, "no route")})
+}
+
+func (k *simKernel) heal(o *site) {
+	delete(k.cut, o)
+	k.tellReachable(o.addr)
+}
+
+func (k *simKernel) setGateway(on bool) {
+	k.gateway = on
+	delete(k.rows, evpn.RowKey{Kind: evpn.MACRow, VNI: simGatewayVNI, MAC: simGatewayMAC})
+	delete(k.rows, evpn.RowKey{Kind: evpn.NeighborRow, VNI: simGatewayVNI, IP: simGatewayIP})
+	k.reportGateway()
+}
+
+func (k *simKernel) reportGateway() {
+	if k.gateway {
+		k.tell(evpn.LocalMACLearned{VNI: simGatewayVNI, MAC: simGatewayMAC, Port: "br100", Gateway: true})
+		k.tell(evpn.LocalIPLearned{VNI: simGatewayVNI, IP: simGatewayIP, MAC: simGatewayMAC})
+	} else {
+		k.tell(evpn.LocalIPGone{VNI: simGatewayVNI, IP: simGatewayIP, MAC: simGatewayMAC})
+		k.tell(evpn.LocalMACGone{VNI: simGatewayVNI, MAC: simGatewayMAC})
+	}
 }
 
 // hear is a frame of h on an access port.
@@ -284,11 +383,12 @@ func (k *simKernel) hear(h *host) {
 		k.local[m] = true
 		k.emit(evpn.LocalMACLearned{VNI: h.vni, MAC: h.mac, Port: "veth1"})
 	}
-	i := simIP{h.vni, h.ip}
-	if _, ok := k.ips[i]; !ok {
-		delete(k.rows, evpn.RowKey{Kind: evpn.NeighborRow, VNI: h.vni, IP: h.ip})
-		k.ips[i] = h.mac
-		k.emit(evpn.LocalIPLearned{VNI: h.vni, IP: h.ip, MAC: h.mac})
+	for _, ip := range h.ips {
+		if i := (simIP{h.vni, ip}); k.ips[i] != h.mac {
+			delete(k.rows, evpn.RowKey{Kind: evpn.NeighborRow, VNI: h.vni, IP: ip})
+			k.ips[i] = h.mac
+			k.emit(evpn.LocalIPLearned{VNI: h.vni, IP: ip, MAC: h.mac})
+		}
 	}
 }
 
@@ -298,9 +398,21 @@ func (k *simKernel) age(h *host) {
 		delete(k.local, m)
 		k.emit(evpn.LocalMACGone{VNI: h.vni, MAC: h.mac})
 	}
-	if i := (simIP{h.vni, h.ip}); k.ips[i] == h.mac {
-		delete(k.ips, i)
-		k.emit(evpn.LocalIPGone{VNI: h.vni, IP: h.ip, MAC: h.mac})
+	for _, ip := range k.s.w.ips {
+		if i := (simIP{h.vni, ip}); k.ips[i] == h.mac {
+			delete(k.ips, i)
+			k.emit(evpn.LocalIPGone{VNI: h.vni, IP: ip, MAC: h.mac})
+		}
+	}
+}
+
+// ageIPs forgets that other hosts had what are the IPs of h now.
+func (k *simKernel) ageIPs(h *host) {
+	for _, ip := range h.ips {
+		if i := (simIP{h.vni, ip}); k.ips[i] != (evpn.MAC{}) {
+			k.emit(evpn.LocalIPGone{VNI: h.vni, IP: ip, MAC: k.ips[i]})
+			delete(k.ips, i)
+		}
 	}
 }
 
@@ -355,11 +467,17 @@ func (k *simKernel) report() {
 		} else {
 			k.tell(evpn.LocalMACGone{VNI: h.vni, MAC: h.mac})
 		}
-		if k.ips[simIP{h.vni, h.ip}] == h.mac {
-			k.tell(evpn.LocalIPLearned{VNI: h.vni, IP: h.ip, MAC: h.mac})
-		} else {
-			k.tell(evpn.LocalIPGone{VNI: h.vni, IP: h.ip, MAC: h.mac})
+		for _, ip := range k.s.w.ips {
+			if k.ips[simIP{h.vni, ip}] == h.mac {
+				k.tell(evpn.LocalIPLearned{VNI: h.vni, IP: ip, MAC: h.mac})
+			} else {
+				k.tell(evpn.LocalIPGone{VNI: h.vni, IP: ip, MAC: h.mac})
+			}
 		}
+	}
+	k.reportGateway()
+	for _, a := range k.s.sum.desired().NextHops {
+		k.tellReachable(a)
 	}
 }
 
@@ -403,6 +521,9 @@ func (k *simKernel) write(changes []evpn.RowChange) {
 }
 
 func (k *simKernel) set(r evpn.Row) {
+	if k.gateway && r.VNI == simGatewayVNI && (r.RowKey.MAC == simGatewayMAC || r.IP == simGatewayIP) {
+		return // what is the bridge's own cannot be replaced
+	}
 	k.rows[r.RowKey] = r
 	switch r.Kind {
 	case evpn.MACRow:
@@ -419,3 +540,10 @@ func (k *simKernel) set(r evpn.Row) {
 }
 
 var _ assert.TestingT = simPanic{}
+
+func when(cond bool, w string) string {
+	if cond {
+		return w
+	}
+	return ""
+}

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -21,8 +22,11 @@ var (
 
 // TestSimulation plays whole fabrics: cores joined by one or two reflectors over links with
 // random delays, each with a kernel that learns, ages, loses and reorders its events.
-// Hosts move and fall silent, sessions break with and without grace, daemons restart,
-// VNIs flap. Then the world comes to rest, and every table must equal the truth.
+// Hosts move and fall silent, IPs go from host to host, sessions break with and without
+// grace, for short and for long, daemons restart, VNIs flap and are configured away,
+// VTEPs change their address, the underlay loses ways and finds them again, gateways come
+// and go, and cores are replaced by what their snapshots make. Then the world comes to
+// rest, and every table must equal the truth.
 func TestSimulation(t *testing.T) {
 	if *simSeed != 0 {
 		require.NoError(t, playSeed(*simSeed))
@@ -53,14 +57,26 @@ type world struct {
 	sites []*site
 	hosts []*host
 	rrs   []*reflector
+	ips   []addr // of all hosts
+	addrs int    // VTEP addresses given so far
+	long  time.Duration
 }
 
 type host struct {
 	vni evpn.VNI
 	mac evpn.MAC
-	ip  addr
+	ips []addr
 	at  *site // nil: gone
 }
+
+// The anycast gateway of simGatewayVNI: some sites have it, and every site that has it has
+// the same.
+const simGatewayVNI evpn.VNI = 100
+
+var (
+	simGatewayMAC = evpn.MAC{2, 0, 0x5e, 0, 1, 1}
+	simGatewayIP  = mustAddr("192.0.2.254")
+)
 
 var simVNIs = []evpn.VNI{100, 200}
 
@@ -70,12 +86,20 @@ func newWorld(seed uint64) *world {
 		w.rrs = append(w.rrs, &reflector{w: w, addr: addrAt(mustAddr("10.0.0.253"), i), table: map[evpn.RouteKey]simRoute{}})
 	}
 	duplicate := evpn.DuplicateConfig{}
+	policy := evpn.UnreachableKeep
+	if seed%3 == 0 {
+		policy = evpn.UnreachableRemove
+	}
+	if seed%5 < 2 {
+		w.long = 40 * time.Second
+	}
 	if seed%2 == 0 {
 		duplicate = evpn.DuplicateConfig{Moves: 5, Window: 60 * time.Second, Recovery: 30 * time.Second}
 	}
 	for i := range 3 + w.rng.IntN(3) {
+		w.addrs++
 		a := addrAt(vtep1, i)
-		cfg := evpn.Config{VTEP: a, Duplicate: duplicate}
+		cfg := evpn.Config{VTEP: a, Duplicate: duplicate, Unreachable: policy}
 		for _, vni := range simVNIs {
 			cfg.VNIs = append(cfg.VNIs, vniConfig(vni, a))
 		}
@@ -84,11 +108,16 @@ func newWorld(seed uint64) *world {
 	for i := range 4 + w.rng.IntN(6) {
 		h := &host{
 			vni: simVNIs[w.rng.IntN(len(simVNIs))], mac: evpn.MAC{2, 0, 0, 0, 0, byte(i + 1)},
-			ip: addrAt(mustAddr("192.0.2.1"), i), at: w.pickSite(),
+			at: w.pickSite(),
+		}
+		for range 1 + w.rng.IntN(2) {
+			ip := addrAt(mustAddr("192.0.2.1"), len(w.ips))
+			w.ips, h.ips = append(w.ips, ip), append(h.ips, ip)
 		}
 		w.hosts = append(w.hosts, h)
 	}
 	for _, s := range w.sites {
+		s.kernel.gateway = w.chance(30)
 		s.boot()
 		s.connectAll()
 	}
@@ -103,7 +132,7 @@ func (w *world) chance(percent int) bool {
 
 // disturb does one thing to the world.
 func (w *world) disturb() {
-	switch h, s := w.pickHost(), w.pickSite(); w.rng.IntN(16) {
+	switch h, s := w.pickHost(), w.pickSite(); w.rng.IntN(26) {
 	case 0, 1, 2, 3: // a host moves, mostly telling so at once
 		h.at = s
 		if w.chance(80) {
@@ -135,6 +164,46 @@ func (w *world) disturb() {
 		vni := simVNIs[w.rng.IntN(len(simVNIs))]
 		s.kernel.setVNI(vni, false)
 		w.after(time.Duration(w.rng.IntN(5000))*time.Millisecond, func() { s.kernel.setVNI(vni, true) })
+	case 16, 17: // an IP goes to another host
+		w.moveIP(h, w.pickHost())
+	case 18: // the underlay loses a way, for a while
+		o := w.pickSite()
+		s.kernel.cut[o] = true
+		s.kernel.tellReachable(o.addr)
+		w.after(time.Duration(w.rng.IntN(20000))*time.Millisecond, func() { s.kernel.heal(o) })
+	case 19: // an anycast gateway comes or goes
+		s.kernel.setGateway(!s.kernel.gateway)
+	case 20: // the other end is known to be dead, while the session waits or is up
+		l := s.links[w.rng.IntN(len(s.links))]
+		l.disconnect(true)
+		w.after(time.Duration(w.rng.IntN(4000))*time.Millisecond, func() { l.disconnect(false) })
+		w.after(time.Duration(w.rng.IntN(9000))*time.Millisecond, l.connect)
+	case 21: // the core is what its snapshot makes
+		s.replaceCore()
+	case 22: // the VTEP gets another address
+		s.cfg.VTEP = addrAt(vtep1, w.addrs)
+		w.addrs++
+		s.addr = s.cfg.VTEP
+		s.reload()
+		for _, o := range w.sites {
+			if o.kernel.cut[s] {
+				o.kernel.tellReachable(s.addr)
+			}
+		}
+	case 23: // a VNI is configured away, for a while
+		vni := simVNIs[w.rng.IntN(len(simVNIs))]
+		s.unconfigure(vni)
+		w.after(time.Duration(w.rng.IntN(8000))*time.Millisecond, func() { s.reconfigure(vni) })
+	case 24: // a VNI is configured otherwise
+		v := &s.cfg.VNIs[w.rng.IntN(len(s.cfg.VNIs))]
+		v.RD = evpn.RDFromRouterID(s.routerID, uint16(int(v.VNI)*10+w.rng.IntN(1000)))
+		v.MaxMACs = w.rng.IntN(3)
+		v.Suppression = w.chance(70)
+		s.reload()
+	case 25: // a session is lost for so long that its routes expire
+		l := s.links[w.rng.IntN(len(s.links))]
+		l.disconnect(true)
+		w.after(time.Duration(15000+w.rng.IntN(60000))*time.Millisecond, l.connect)
 	case 15: // a partition: half of the sites lose the reflectors
 		for _, s := range w.sites {
 			if w.chance(50) {
@@ -147,9 +216,13 @@ func (w *world) disturb() {
 
 // rest ends all disturbance, lets hosts talk and kernels resync, and compares.
 func (w *world) rest() error {
-	w.run(30 * time.Second)
+	w.run(90 * time.Second)
 	for _, s := range w.sites {
 		s.connectAll()
+		for i := range s.cfg.VNIs {
+			s.cfg.VNIs[i].MaxMACs, s.cfg.VNIs[i].Suppression = 0, true
+		}
+		s.reload()
 	}
 	var err error
 	for range 12 {
@@ -162,6 +235,7 @@ func (w *world) rest() error {
 			}
 			for _, s := range w.sites {
 				s.kernel.age(h)
+				s.kernel.ageIPs(h)
 			}
 		}
 		w.run(5 * time.Second)
@@ -195,16 +269,23 @@ func (w *world) compare() error {
 				}
 			}
 		}
-		for _, h := range w.hosts {
-			switch h.at {
-			case nil:
-			case s:
-				own[h.mac.String()], own[h.mac.String()+h.ip.String()] = true, true
-			default:
-				add(evpn.RowKey{Kind: evpn.MACRow, VNI: h.vni, MAC: h.mac}, evpn.RowValue{VTEP: h.at.addr})
-				add(evpn.RowKey{Kind: evpn.NeighborRow, VNI: h.vni, IP: h.ip}, evpn.RowValue{MAC: h.mac})
+		see := func(vni evpn.VNI, mac evpn.MAC, ips []addr, at *site) {
+			if at == s {
+				own[mac.String()] = true
+				for _, ip := range ips {
+					own[mac.String()+ip.String()] = true
+				}
+			} else if at != nil {
+				add(evpn.RowKey{Kind: evpn.MACRow, VNI: vni, MAC: mac}, evpn.RowValue{VTEP: at.addr})
+				for _, ip := range ips {
+					add(evpn.RowKey{Kind: evpn.NeighborRow, VNI: vni, IP: ip}, evpn.RowValue{MAC: mac})
+				}
 			}
 		}
+		for _, h := range w.hosts {
+			see(h.vni, h.mac, h.ips, h.at)
+		}
+		see(simGatewayVNI, simGatewayMAC, []addr{simGatewayIP}, w.gatewayFor(s))
 		if err := sameRows("kernel of "+s.addr.String(), want, s.kernel.rows); err != nil {
 			return err
 		}
@@ -212,7 +293,8 @@ func (w *world) compare() error {
 			return err
 		}
 		d, sum := s.core.Desired(), s.sum.desired()
-		if fmt.Sprint(d.Rows) != fmt.Sprint(sum.Rows) || len(d.Routes) != len(sum.Routes) {
+		hops := slices.Equal(d.NextHops, sum.NextHops) && len(d.NextHops) == len(w.sites)-1
+		if fmt.Sprint(d.Rows) != fmt.Sprint(sum.Rows) || len(d.Routes) != len(sum.Routes) || !hops {
 			return fmt.Errorf("%s: sum of changes %v is not the desired state %v", s.addr, sum, d)
 		}
 		for _, r := range d.Routes {
@@ -233,6 +315,31 @@ func (w *world) compare() error {
 		}
 	}
 	return nil
+}
+
+// gatewayFor says whose gateway s uses: its own, or that of the lowest address.
+func (w *world) gatewayFor(s *site) (at *site) {
+	if s.kernel.gateway {
+		return s
+	}
+	for _, o := range w.sites {
+		if o.kernel.gateway && (at == nil || o.addr.Less(at.addr)) {
+			at = o
+		}
+	}
+	return at
+}
+
+// moveIP gives an IP of one host to another of its VNI, which mostly tells so at once.
+func (w *world) moveIP(from, to *host) {
+	if from == to || from.vni != to.vni || len(from.ips) == 0 {
+		return
+	}
+	to.ips = append(to.ips, from.ips[0])
+	from.ips = from.ips[1:]
+	if to.at != nil && w.chance(80) {
+		to.at.kernel.hear(to)
+	}
 }
 
 func sameRows(what string, want, got map[evpn.RowKey]evpn.Row) error {

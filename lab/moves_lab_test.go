@@ -37,7 +37,12 @@ func TestMoves(t *testing.T) {
 	for _, kind := range moveCasts {
 		t.Run(castName(kind), func(t *testing.T) {
 			t.Parallel()
-			f := stage{kind: kind, roamers: true}.build(t)
+			// More moves in a minute than duplicate detection allows are this test's own doing.
+			config := map[string]string{}
+			for name := range kind {
+				config[name] = "[duplicate_detection]\nmoves = 0\n"
+			}
+			f := stage{kind: kind, roamers: true, config: config}.build(t)
 			eventually(t, convergence, "all hosts", func() error {
 				return f.pingAll(map[string]string{"h1": "192.168.100.1", "h2": "192.168.100.2", "h3": "192.168.100.3"}, 1)
 			})
@@ -46,6 +51,7 @@ func TestMoves(t *testing.T) {
 				run  func(*testing.T, *fabric)
 			}{
 				{"there and back", thereAndBack},
+				{"several addresses", severalAddresses},
 				{"port flap", portFlap},
 				{"sticky stays", stickyStays},
 			} {
@@ -185,4 +191,50 @@ func stickyStays(t *testing.T, f *fabric) {
 	for _, o := range s[1:] {
 		eventually(t, convergence, "ordinary again at "+o.vtep, f.wantFDB(o.vtep, roamerMAC, remoteRows(roamerMAC, home.addr)))
 	}
+}
+
+// known checks that all other VTEPs answer for an address with a MAC: the neighbour is on
+// their bridges.
+func (f *fabric) known(at site, ip, mac string) func() error {
+	return func() error {
+		for _, s := range f.sites() {
+			if s == at {
+				continue
+			}
+			if err := f.wantNeigh(s.vtep, ip, mac)(); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+// ours are the sites whose VTEP hears addresses on its ports: FRR's learns none from a
+// bridge without an address.
+func (f *fabric) ours() (out []site) {
+	for _, s := range f.sites() {
+		if f.kind[s.vtep] == kindVTEPBGP {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// A host with several addresses moves: all of them go with it.
+func severalAddresses(t *testing.T, f *fabric) {
+	s := f.ours()
+	ips := []string{roamerIP, "192.168.100.51", "192.168.100.52"}
+	for _, at := range []site{s[0], s[1], s[0]} {
+		f.roam(at, ips...)
+		for _, ip := range ips {
+			eventually(t, convergence, ip+" behind "+at.vtep, f.known(at, ip, roamerMAC))
+		}
+		for _, o := range f.sites() {
+			if o != at {
+				eventually(t, convergence, "row at "+o.vtep, f.wantFDB(o.vtep, roamerMAC, remoteRows(roamerMAC, at.addr)))
+				require.NoError(t, f.ping(o.host, ips[2], 5), "from %s", o.host)
+			}
+		}
+	}
+	f.roam(s[0]) // silent from here on, and without addresses
 }

@@ -186,7 +186,8 @@ func (f *fabric) frrRoute(node, mac string) (rt route, found bool, err error) {
 	head := "[2]:[0]:[48]:[" + mac + "]"
 	for _, block := range strings.Split(out, "BGP routing table entry for ") {
 		first, rest, _ := strings.Cut(block, "\n")
-		if !strings.Contains(first, head) || strings.Contains(first, head+":[") {
+		// A block without paths is an inner node of FRR's tree, not a route.
+		if !strings.Contains(first, head) || strings.Contains(first, head+":[") || strings.Contains(rest, "Paths: (0 available") {
 			continue
 		}
 		for _, line := range strings.Split(rest, "\n") {

@@ -248,7 +248,7 @@ func (k *Kernel) commit(s *snapshot, st site, plans []*plan, trouble map[evpn.VN
 	for i := range s.links {
 		l := &s.links[i]
 		if in := k.byBridge[l.Master]; in != nil && l.Index != in.device {
-			k.ports[l.Index] = accessPort{name: l.Name, up: l.Running, in: in}
+			k.ports[l.Index] = accessPort{name: l.Name, up: l.Running, suppresses: l.Port.NeighSuppress, in: in}
 		}
 	}
 	k.comparePorts(s, oldPorts)

@@ -38,6 +38,7 @@ type deviceState struct {
 	managed  bool     // the VXLAN device carries our mark
 	mtu      int
 	bridgeUp bool
+	swallows bool     // neigh_suppress is on at the VXLAN port
 	missing  []string // what suppression needs and has not
 	ports    []string
 }

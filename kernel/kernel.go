@@ -42,7 +42,9 @@ type Kernel struct {
 	wire      snoop.Wire           // to the access ports; nil when there is none
 	bindings  *snoop.Table         // local IPs that packets on access ports told of
 	outgoing  []snoop.Frame
-	tendDue   time.Time // when the bindings are looked at next; zero = when they ask for it
+	proxy     *snoop.Proxy // what the bridges leave unanswered
+	deaf      error        // why not all access ports are heard
+	tendDue   time.Time    // when the bindings are looked at next; zero = when they ask for it
 	underlay  *underlay
 	pending   pending
 	failures  map[evpn.RowKey]*failure
@@ -83,7 +85,7 @@ func New(b Backend, log *logrus.Entry, opts ...Option) *Kernel {
 		wake:      make(chan struct{}, 1), tendWake: make(chan struct{}, 1), reportWake: make(chan struct{}, 1),
 		synced: make(chan struct{}),
 	}
-	k.bindings = snoop.NewTable(k.localPort)
+	k.bindings, k.proxy = snoop.NewTable(k.localPort), snoop.NewProxy()
 	for _, o := range opts {
 		o(k)
 	}

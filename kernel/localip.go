@@ -19,7 +19,9 @@ import (
 type accessPort struct {
 	name string
 	up   bool // and the other end is, too
-	in   *instance
+	// suppresses: neigh_suppress is on, so that the bridge lets all its frames pass.
+	suppresses bool
+	in         *instance
 }
 
 // sourceKernel names the bridge's own neighbours as where a binding is known from.
@@ -30,6 +32,9 @@ const sourceKernel = "kernel"
 func (k *Kernel) listen(ctx context.Context) {
 	wire, err := k.b.OpenWire()
 	if err != nil {
+		k.mu.Lock()
+		k.deaf = err
+		k.mu.Unlock()
 		k.log.WithError(err).Warn("listening to ARP and ND failed; local IP addresses come from the kernel's neighbours alone")
 		return
 	}
@@ -71,33 +76,51 @@ func (k *Kernel) followPorts() {
 		return
 	}
 	slices.Sort(links)
-	if err := wire.Follow(links); err != nil && !errors.Is(err, os.ErrClosed) {
+	err := wire.Follow(links)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.proxy.Follow(links)
+	k.deaf = nil
+	if err != nil && !errors.Is(err, os.ErrClosed) {
 		k.log.WithError(err).Warn("listening to a port failed")
-		k.mu.Lock()
+		k.deaf = err
 		k.retryLinks()
+	}
+}
+
+// heard takes one frame of an access port. What follows from it at once is sent
+// without holding mu: the tunnel may lead to many.
+func (k *Kernel) heard(link int32, frame []byte) {
+	p, reason := snoop.Parse(frame)
+	wire, out := k.digest(link, frame, &p, reason)
+	if out.Link == 0 {
+		return
+	}
+	if err := wire.Send(out.Link, out.Frame); err != nil {
+		k.log.WithError(err).Debug("answering or carrying failed")
+		k.mu.Lock()
+		k.proxy.Failed(p.Kind)
 		k.mu.Unlock()
 	}
 }
 
-// heard takes one frame of an access port.
-func (k *Kernel) heard(link int32, frame []byte) {
-	p, reason := snoop.Parse(frame)
+// digest learns from a frame, and gives the one that has to follow from it.
+func (k *Kernel) digest(link int32, frame []byte, p *snoop.Packet, reason snoop.Reason) (snoop.Wire, snoop.Frame) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	port, known := k.ports[link]
 	if !known {
-		return
+		return nil, snoop.Frame{}
 	}
 	switch reason {
 	case "":
+		k.stats.Heard[p.Kind.String()]++
+		k.consider(snoop.Observation{VNI: port.in.vni, Link: link, Packet: *p, Frame: frame})
 	case snoop.Irrelevant:
-		return
 	default:
 		k.bindings.Refuse(reason)
-		return
 	}
-	k.stats.Heard[p.Kind.String()]++
-	k.consider(snoop.Observation{VNI: port.in.vni, Link: link, Packet: p, Frame: frame})
+	return k.wire, k.relay(port, link, frame, p, reason)
 }
 
 // consider learns from a packet. mu is held; frames that follow from it are sent by

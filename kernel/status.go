@@ -60,7 +60,7 @@ func (k *Kernel) Status() []VNIStatus {
 			Wanted:    in.wantedFloods + in.wantedMACs + in.wantedNeighbors,
 			Failing:   failing[vni],
 		}
-		st.SuppressionState, st.SuppressionMissing = in.suppression()
+		st.SuppressionState, st.SuppressionMissing = k.suppression(in)
 		if st.Up && len(st.SuppressionMissing) > 0 {
 			st.Problems = append(st.Problems, "ARP and ND suppression is not ready: "+strings.Join(st.SuppressionMissing, "; "))
 		}
@@ -110,6 +110,9 @@ type Stats struct {
 	Heard    map[string]uint64 // packets on access ports by kind
 	Bindings snoop.Stats       // local IPs from such packets
 	Wire     snoop.WireStats
+	// Suppression counts what the bridges kept to themselves, by what it was and what
+	// became of it.
+	Suppression snoop.ProxyStats
 
 	Underlay UnderlayStats
 }
@@ -145,6 +148,7 @@ func (k *Kernel) Stats() Stats {
 	if k.wire != nil {
 		s.Wire = k.wire.Stats()
 	}
+	s.Suppression = k.proxy.Stats()
 	s.Pending = k.pending.len()
 	s.Failing = len(k.failures)
 	s.Underlay = k.underlay.counters()

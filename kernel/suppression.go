@@ -1,6 +1,12 @@
 package kernel
 
-import "fmt"
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/vtepbgp/vtepbgp/kernel/snoop"
+)
 
 // The states of ARP and ND suppression of a VNI.
 const (
@@ -55,8 +61,12 @@ func (p *plan) lack(format string, args ...any) {
 }
 
 // suppression gives state and lacks for [VNIStatus]. mu is held.
-func (in *instance) suppression() (state string, missing []string) {
+func (k *Kernel) suppression(in *instance) (state string, missing []string) {
 	missing = append([]string{}, in.state.missing...)
+	if k.deaf != nil && in.cfg.Suppression && in.state.up {
+		missing = append(missing, fmt.Sprintf("not all access ports can be listened to, so that duplicate addresses stay unnoticed: "+
+			"%s (it takes CAP_NET_RAW)", k.deaf))
+	}
 	switch {
 	case !in.cfg.Suppression:
 		return SuppressionOff, missing
@@ -65,4 +75,22 @@ func (in *instance) suppression() (state string, missing []string) {
 	default:
 		return SuppressionReady, missing
 	}
+}
+
+// relay gives the frame that has to follow from one that a bridge swallows: an answer
+// for a remote host, or the frame itself for the tunnel. mu is held.
+func (k *Kernel) relay(port accessPort, link int32, frame []byte, p *snoop.Packet, why snoop.Reason) snoop.Frame {
+	in := port.in
+	if !in.state.swallows || port.suppresses {
+		return snoop.Frame{} // the frame is on its way already
+	}
+	return k.proxy.Handle(time.Now(), snoop.Segment{
+		Port: link, Tunnel: in.device, Floods: in.wantedFloods > 0 || in.remote != vtep{}, Remote: in.remoteOwner,
+	}, frame, p, why)
+}
+
+// remoteOwner is who has an address elsewhere: the row of it that the bridge answers from.
+func (in *instance) remoteOwner(ip netip.Addr) (snoop.Owner, bool) {
+	e := in.neighbors[ip]
+	return snoop.Owner{MAC: e.want, Router: e.wantRouter}, e.wanted()
 }

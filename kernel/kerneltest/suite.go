@@ -17,6 +17,7 @@ func Run(t *testing.T, f Factory) {
 		{"VTEP address comes and goes", addressComesAndGoes},
 		{"bridge interface", bridgeInterface},
 		{"suppression", suppression},
+		{"what the bridge swallows", swallowed},
 		{"rows", rows},
 		{"rows over IPv6", rowsIPv6},
 		{"MAC moves between VTEPs", moveRemote},

@@ -2,7 +2,6 @@ package kerneltest
 
 import (
 	"net/netip"
-	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -192,50 +191,4 @@ func bridgeInterface(t *testing.T, f Factory) {
 	cfg.VNIs[0].AdvertiseSVI, cfg.VNIs[0].AnycastGateway = true, true
 	require.NoError(t, r.k.Configure(cfg))
 	r.wantEvents(evpn.LocalMACLearned{VNI: 100, MAC: mac, Port: "br100", Gateway: true})
-}
-
-// suppression says when hosts get no answers, and why, also when the reason is a sysctl.
-func suppression(t *testing.T, f Factory) {
-	r := start(t, underlay(t, f), oneVNI(), 0)
-	wantState := func(state string, missing ...string) {
-		t.Helper()
-		if missing == nil {
-			missing = []string{}
-		}
-		r.eventually(func() bool {
-			st := r.k.Status()[0]
-			return st.SuppressionState == state && slices.Equal(st.SuppressionMissing, missing)
-		}, state)
-	}
-	r.set(remote(100, macB, vtepB), binding(100, "192.0.2.11", macB), binding(100, "2001:db8::11", macB))
-	both := []string{
-		"192.0.2.11 dev br100 lladdr 02:00:00:00:00:0b extern_learn NOARP proto 229",
-		"2001:db8::11 dev br100 lladdr 02:00:00:00:00:0b extern_learn NOARP proto 229",
-	}
-	r.wantNeighbors(both...)
-	wantState(kernel.SuppressionReady)
-
-	on := true
-	require.NoError(t, r.raw.SetLink(r.link("p1").Index, kernel.LinkSettings{NeighSuppress: &on}))
-	wantState(kernel.SuppressionNotReady,
-		"port p1 has neigh_suppress on, so that its hosts get no answers: bridge link set dev p1 neigh_suppress off")
-	assert.Equal(t, []string{"ARP and ND suppression is not ready: " +
-		"port p1 has neigh_suppress on, so that its hosts get no answers: bridge link set dev p1 neigh_suppress off"}, r.k.Status()[0].Problems)
-	on = false
-	require.NoError(t, r.raw.SetLink(r.link("p1").Index, kernel.LinkSettings{NeighSuppress: &on}))
-	wantState(kernel.SuppressionReady)
-
-	r.SetIPv6(t, "br100", false)
-	wantState(kernel.SuppressionNotReady,
-		"bridge br100 has no IPv6, so that ND is not answered: sysctl -w net.ipv6.conf.br100.disable_ipv6=0")
-	r.wantNeighbors(both[0])
-	r.SetIPv6(t, "br100", true)
-	r.wantNeighbors(both...)
-	wantState(kernel.SuppressionReady)
-
-	cfg := oneVNI()
-	cfg.VNIs[0].Suppression = false
-	require.NoError(t, r.k.Configure(cfg))
-	wantState(kernel.SuppressionOff)
-	assert.False(t, r.link("vxlan100").Port.NeighSuppress)
 }

@@ -2,6 +2,7 @@ package snoop
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -19,10 +20,11 @@ const (
 	Carried               // unchanged into the tunnel
 	Limited               // neither: its port asks too much
 	Unflooded             // neither: the VNI floods to nobody
+	Failed                // answered or carried, but it could not be sent
 	deeds
 )
 
-var deedNames = [deeds]string{"left", "answered", "carried", "limited", "not_flooded"}
+var deedNames = [deeds]string{"left", "answered", "carried", "limited", "not_flooded", "failed"}
 
 func (d Deed) String() string { return deedNames[d] }
 
@@ -67,25 +69,38 @@ type ProxyStats [kinds][deeds]uint64
 // NewProxy gives a Proxy that has seen nothing.
 func NewProxy() *Proxy { return &Proxy{limits: map[int32]*rate.Limiter{}} }
 
-// Follow forgets ports other than these.
-func (x *Proxy) Follow(ports map[int32]bool) {
+// Follow forgets ports other than these, which are sorted.
+func (x *Proxy) Follow(ports []int32) {
 	for p := range x.limits {
-		if !ports[p] {
+		if _, there := slices.BinarySearch(ports, p); !there {
 			delete(x.limits, p)
 		}
 	}
 }
 
+// Failed counts a frame of [Proxy.Handle] that could not be sent.
+func (x *Proxy) Failed(k Kind) { x.stats[k][Failed]++ }
+
 // Stats gives the counters.
 func (x *Proxy) Stats() ProxyStats { return x.stats }
 
+// Each calls f for each kind that suppression swallows and each thing that can become of it.
+func (s *ProxyStats) Each(f func(k Kind, d Deed, n uint64)) {
+	for _, k := range []Kind{ARPGratuitous, ARPProbe, NSProbe, NAUnsolicited} {
+		for d := Leave + 1; d < deeds; d++ {
+			f(k, d, s[k][d])
+		}
+	}
+}
+
 // Handle takes a frame that came in by a port, and what [Parse] made of it. It gives
-// the frame to send, and the link; none when there is nothing to do.
-func (x *Proxy) Handle(now time.Time, s Segment, frame []byte, p *Packet, why Reason) (link int32, out []byte) {
+// the frame to send; the zero Frame when there is nothing to do. What is carried is
+// the frame itself, not a copy.
+func (x *Proxy) Handle(now time.Time, s Segment, frame []byte, p *Packet, why Reason) Frame {
 	deed, owner := judge(p, why, s.Remote)
 	switch {
 	case deed == Leave:
-		return 0, nil
+		return Frame{}
 	case deed == Carried && !s.Floods:
 		deed = Unflooded
 	case !x.limit(s.Port).AllowN(now, 1):
@@ -94,11 +109,11 @@ func (x *Proxy) Handle(now time.Time, s Segment, frame []byte, p *Packet, why Re
 	x.stats[p.Kind][deed]++
 	switch deed {
 	case Answered:
-		return s.Port, answer(p, owner)
+		return Frame{s.Port, answer(p, owner)}
 	case Carried:
-		return s.Tunnel, frame
+		return Frame{s.Tunnel, frame}
 	default:
-		return 0, nil
+		return Frame{}
 	}
 }
 

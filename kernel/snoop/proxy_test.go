@@ -98,29 +98,24 @@ func TestProxy(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			x := snoop.NewProxy()
 			p, why := snoop.Parse(tt.frame)
-			link, out := x.Handle(time.Now(), proxySegment, tt.frame, &p, why)
+			out := x.Handle(time.Now(), proxySegment, tt.frame, &p, why)
 			var want snoop.ProxyStats
 			switch {
 			case tt.answer != nil:
-				assert.Equal(t, int32(7), link)
-				assert.Equal(t, tt.answer, out)
+				assert.Equal(t, snoop.Frame{Link: 7, Frame: tt.answer}, out)
 				want[p.Kind][snoop.Answered] = 1
 			case tt.carry:
-				assert.Equal(t, int32(100), link)
-				assert.Equal(t, tt.frame, out, "unchanged")
+				assert.Equal(t, snoop.Frame{Link: 100, Frame: tt.frame}, out, "unchanged")
 				want[p.Kind][snoop.Carried] = 1
 			default:
-				assert.Zero(t, link)
-				assert.Nil(t, out)
+				assert.Zero(t, out)
 			}
 			assert.Equal(t, want, x.Stats())
 
 			// Nobody to carry to: answers still come.
 			off := proxySegment
 			off.Floods = false
-			link, out = x.Handle(time.Now(), off, tt.frame, &p, why)
-			assert.Equal(t, tt.answer, out)
-			assert.Equal(t, tt.answer != nil, link == 7)
+			assert.Equal(t, tt.answer, x.Handle(time.Now(), off, tt.frame, &p, why).Frame)
 			if tt.carry {
 				want[p.Kind][snoop.Unflooded] = 1
 				assert.Equal(t, want, x.Stats())
@@ -137,8 +132,7 @@ func TestProxyAnswersAreWellFormed(t *testing.T) {
 		dadFrame(proxyHost, "2001:db8::fe"),
 	} {
 		p, why := snoop.Parse(frame)
-		_, out := x.Handle(time.Now(), proxySegment, frame, &p, why)
-		a, why := snoop.Parse(out)
+		a, why := snoop.Parse(x.Handle(time.Now(), proxySegment, frame, &p, why).Frame)
 		require.Empty(t, why)
 		assert.True(t, a.Binds())
 		assert.Equal(t, p.IP, a.IP)
@@ -157,7 +151,7 @@ func TestProxyLimits(t *testing.T) {
 		s := proxySegment
 		s.Port = port
 		for range n {
-			if link, _ := x.Handle(now, s, frame, &p, why); link != 0 {
+			if x.Handle(now, s, frame, &p, why).Link != 0 {
 				count++
 			}
 		}
@@ -170,6 +164,6 @@ func TestProxyLimits(t *testing.T) {
 	st := x.Stats()[snoop.ARPGratuitous]
 	assert.Equal(t, uint64(1210), st[snoop.Carried])
 	assert.Equal(t, uint64(10000-1200), st[snoop.Limited])
-	x.Follow(map[int32]bool{8: true})
+	x.Follow([]int32{8})
 	assert.Equal(t, 1000, sent(7, 5000), "a port that left and came is a new one")
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/vtepbgp/vtepbgp/evpn"
 	"github.com/vtepbgp/vtepbgp/kernel"
+	"github.com/vtepbgp/vtepbgp/kernel/snoop"
 )
 
 // neighborStates are the states of a session (RFC 4271 §8.2.2).
@@ -33,6 +34,7 @@ type collector struct {
 	heard, refused, localIPs, probes, answers       *prometheus.Desc
 	held, heldBack, kept, silent                    *prometheus.Desc
 	snooped, missed, muted                          *prometheus.Desc
+	suppressing, swallowed                          *prometheus.Desc
 	queued, limit, merged, waits                    *prometheus.Desc
 	strangers                                       *prometheus.Desc
 }
@@ -83,18 +85,20 @@ func newCollector(d *daemon) *collector {
 		lost:         desc("kernel_lost_events_total", "Times that the kernel reported dropped events; each causes a full read."),
 		batches:      desc("kernel_batches_total", "Batches of row writes."),
 
-		heard:    desc("snoop_packets_total", "ARP, neighbour discovery and DHCP packets heard on access ports, by kind.", "kind"),
-		refused:  desc("snoop_refused_total", "Packets on access ports that taught no local IP address though they tell of one, by reason.", "reason"),
-		localIPs: desc("snoop_local_ips", "Local IP addresses known from packets on access ports."),
-		probes:   desc("snoop_probes_total", "Frames sent to ask a host for an address."),
-		answers:  desc("snoop_probe_answers_total", "Addresses that a host still had when asked."),
-		held:     desc("snoop_held_macs", "MACs that the bridge aged out and whose hosts are being asked."),
-		heldBack: desc("snoop_held_macs_total", "Times that a MAC was not withdrawn before its host was asked."),
-		kept:     desc("snoop_kept_macs_total", "Times that such a host was there, and nothing was withdrawn."),
-		silent:   desc("snoop_silent_ips_total", "Local IP addresses withdrawn because nobody answered for them."),
-		snooped:  desc("snoop_ports", "Access ports that are listened to."),
-		missed:   desc("snoop_dropped_frames_total", "Frames on access ports that came faster than they were read."),
-		muted:    desc("snoop_muted_total", "Times that an access port was left alone for a moment because it said too much."),
+		heard:       desc("snoop_packets_total", "ARP, neighbour discovery and DHCP packets heard on access ports, by kind.", "kind"),
+		refused:     desc("snoop_refused_total", "Packets on access ports that taught no local IP address though they tell of one, by reason.", "reason"),
+		localIPs:    desc("snoop_local_ips", "Local IP addresses known from packets on access ports."),
+		probes:      desc("snoop_probes_total", "Frames sent to ask a host for an address."),
+		answers:     desc("snoop_probe_answers_total", "Addresses that a host still had when asked."),
+		held:        desc("snoop_held_macs", "MACs that the bridge aged out and whose hosts are being asked."),
+		heldBack:    desc("snoop_held_macs_total", "Times that a MAC was not withdrawn before its host was asked."),
+		kept:        desc("snoop_kept_macs_total", "Times that such a host was there, and nothing was withdrawn."),
+		silent:      desc("snoop_silent_ips_total", "Local IP addresses withdrawn because nobody answered for them."),
+		snooped:     desc("snoop_ports", "Access ports that are listened to."),
+		missed:      desc("snoop_dropped_frames_total", "Frames on access ports that came faster than they were read."),
+		muted:       desc("snoop_muted_total", "Times that an access port was left alone for a moment because it said too much."),
+		suppressing: desc("suppression_ready", "1 while ARP and ND are answered for remote hosts, 0 while something is missing for it; no series where it is off.", "vni"),
+		swallowed:   desc("suppression_frames_total", "Frames that the bridges swallow, by kind and what was done: answered, carried, limited, not_flooded, failed.", "kind", "action"),
 
 		queued: desc("queue_objects", "Objects that wait for the event loop, by source.", "queue"),
 		limit:  desc("queue_limit_objects", "Objects that may wait before the source has to.", "queue"),
@@ -166,6 +170,7 @@ func (c *collector) kernel(gauge gaugeFunc, counter counterFunc) {
 	counter(c.lookups, s.Underlay.Lookups)
 	counter(c.lostWays, s.Underlay.Lost)
 	c.snoop(gauge, counter, s)
+	c.suppression(gauge, counter, s)
 }
 
 func (c *collector) snoop(gauge gaugeFunc, counter counterFunc, s kernel.Stats) {
@@ -185,6 +190,15 @@ func (c *collector) snoop(gauge gaugeFunc, counter counterFunc, s kernel.Stats) 
 	gauge(c.snooped, float64(s.Wire.Links))
 	counter(c.missed, s.Wire.Dropped)
 	counter(c.muted, s.Wire.Muted)
+}
+
+func (c *collector) suppression(gauge gaugeFunc, counter counterFunc, s kernel.Stats) {
+	s.Suppression.Each(func(k snoop.Kind, d snoop.Deed, n uint64) { counter(c.swallowed, n, k.String(), d.String()) })
+	for _, v := range c.d.kernel.Status() {
+		if v.SuppressionState != kernel.SuppressionOff {
+			gauge(c.suppressing, truth(v.SuppressionState == kernel.SuppressionReady), v.VNI.String())
+		}
+	}
 }
 
 // speaker gives the neighbours' names for the core to be asked about.

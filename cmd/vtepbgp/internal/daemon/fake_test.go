@@ -207,7 +207,8 @@ func (k *fakeKernel) Status() []kernel.VNIStatus {
 	defer k.mu.Unlock()
 	var out []kernel.VNIStatus
 	for _, v := range k.cfg.VNIs {
-		out = append(out, kernel.VNIStatus{VNI: v.VNI, Device: v.Device, Bridge: v.Bridge, MTU: 1450, Up: true, Problems: []string{}})
+		out = append(out, kernel.VNIStatus{VNI: v.VNI, Device: v.Device, Bridge: v.Bridge, MTU: 1450, Up: true, Problems: []string{},
+			SuppressionState: kernel.SuppressionReady, SuppressionMissing: []string{}})
 	}
 	return out
 }

@@ -37,6 +37,7 @@ func metricsWorld(t *testing.T) *daemon {
 	d.loop = newLoop(testCore(), s, k, d)
 	d.notReady("starting")
 	t.Cleanup(runLoop(t, d.loop))
+	require.NoError(t, d.kernel.Configure(kernelConfig(&cfg)))
 	d.loop.kernel.put(t.Context(), evpn.VNIState{VNI: 100, Up: true})
 	addr := cfg.Neighbors[0].Address
 	rt, _ := evpn.AutoRouteTarget(65000, 999)

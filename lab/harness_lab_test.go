@@ -193,6 +193,9 @@ func (r *running) logs() {
 		r.t.Logf("%s (%s, %s):\n%s", n.Name, n.Role, n.State, text)
 		for _, argv := range views[n.Role] {
 			out, err := r.try(n.Name, argv...)
+			if len(out) > 6000 {
+				out = out[:6000] + "…"
+			}
 			r.t.Logf("%s: %s: %v\n%s", n.Name, strings.Join(argv, " "), err, out)
 		}
 	}

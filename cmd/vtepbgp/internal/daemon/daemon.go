@@ -47,6 +47,7 @@ type daemon struct {
 	ready        atomic.Pointer[string] // why not ready; nil = ready
 	pruneAllowed atomic.Bool
 	failed       atomic.Bool // a part ended by itself
+	flushed      atomic.Bool // our rows were removed when we stopped
 
 	watchers   atomic.Int32 // monitors that run
 	recordings atomic.Int32 // recordings that run
@@ -103,7 +104,7 @@ func (d *daemon) start(ctx context.Context, files *claimed) (err error) {
 	kernelPart := d.parts.start("kernel", func(ctx context.Context) error {
 		return d.kernel.Run(ctx, func(ev evpn.Event) { d.loop.kernel.put(ctx, ev) })
 	})
-	kernelPart.before = func() { d.flush(files) }
+	kernelPart.before = d.flush
 	// The loop stops before the speaker: what the sessions' end would change must
 	// not reach the kernel, whose rows forward on while we are away.
 	speakerCtx, stopSink := context.WithCancel(context.Background())
@@ -192,20 +193,17 @@ func (d *daemon) keepRows() bool { return d.failed.Load() || d.leaveGracefully()
 
 // flush removes our rows unless they shall stay; it runs after the speaker has
 // ended and before the kernel part does.
-func (d *daemon) flush(files *claimed) {
-	mark := thisRun(time.Now())
-	if !d.keepRows() {
-		ctx, cancel := context.WithTimeout(context.Background(), flushTime)
-		defer cancel()
-		if err := d.kernel.Flush(ctx); err != nil {
-			d.log.WithField(fieldError, err).Error("rows could not be removed")
-		} else {
-			mark.Flushed = true
-		}
+func (d *daemon) flush() {
+	if d.keepRows() {
+		return
 	}
-	if err := mark.write(files.dir); err != nil {
-		d.log.WithField(fieldError, err).Warn("end of run could not be noted")
+	ctx, cancel := context.WithTimeout(context.Background(), flushTime)
+	defer cancel()
+	if err := d.kernel.Flush(ctx); err != nil {
+		d.log.WithField(fieldError, err).Error("rows could not be removed")
+		return
 	}
+	d.flushed.Store(true)
 }
 
 // stop ends what start began, in reverse.

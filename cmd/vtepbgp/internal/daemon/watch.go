@@ -98,16 +98,23 @@ func (d *daemon) watchdog(ctx context.Context, every time.Duration) error {
 	}
 }
 
-// heartbeat notes that we live, for the next run to know how long we were away.
+// heartbeat notes that we live, for the next run to know how long we were away, and
+// last of all how we ended.
 func (d *daemon) heartbeat(ctx context.Context, dir string) error {
 	t := time.NewTicker(heartbeatEvery)
 	defer t.Stop()
-	for {
-		if err := thisRun(time.Now()).write(dir); err != nil {
+	note := func() {
+		mark := thisRun(time.Now())
+		mark.Flushed = d.flushed.Load()
+		if err := mark.write(dir); err != nil {
 			d.log.WithField(fieldError, err).Warn("sign of life could not be written")
 		}
+	}
+	for {
+		note()
 		select {
 		case <-ctx.Done():
+			note()
 			return nil
 		case <-t.C:
 		}

@@ -157,3 +157,18 @@ func (c *Core) Row(k RowKey) (RowValue, bool) {
 	}
 	return RowValue{}, false
 }
+
+// VNIsWith names the VNIs that have an entry of a MAC (or of an IP, when that is
+// valid), in order. Routes that no VNI uses make no entry.
+func (c *Core) VNIsWith(mac MAC, ip netip.Addr) (vnis []VNI) {
+	for _, v := range c.sortedVNIs() {
+		known := v.macs[mac] != nil
+		if ip.IsValid() {
+			known = v.ips[ip] != nil
+		}
+		if known {
+			vnis = append(vnis, v.vni)
+		}
+	}
+	return vnis
+}

@@ -76,6 +76,10 @@ func TestBrowseEqualsList(t *testing.T) {
 	slices.SortFunc(gotRows, func(a, b evpn.Row) int { return a.Compare(b.RowKey) })
 	assert.Len(t, wantRows, 21)
 	assert.Equal(t, wantRows, gotRows)
+	assert.Equal(t, []evpn.VNI{100}, c.VNIsWith(evpn.MAC{2, 1, 5: 3}, netip.Addr{}))
+	assert.Equal(t, []evpn.VNI{100}, c.VNIsWith(evpn.MAC{}, a("192.0.2.3")))
+	assert.Empty(t, c.VNIsWith(evpn.MAC{2, 9}, netip.Addr{}))
+	assert.Empty(t, c.VNIsWith(evpn.MAC{2, 1, 5: 3}, a("192.0.2.99")))
 	c.RowKeys(200, func(k evpn.RowKey) bool { assert.Fail(t, "row of another VNI", k); return false })
 
 	c.Handle(evpn.VNIState{VNI: 100}, now)

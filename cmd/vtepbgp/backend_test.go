@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/vtepbgp/vtepbgp/cmd/vtepbgp/internal/api"
+	"github.com/vtepbgp/vtepbgp/cmd/vtepbgp/internal/explain"
 	"github.com/vtepbgp/vtepbgp/evpn"
 )
 
@@ -21,6 +22,7 @@ type fakeDaemon struct {
 	flood     []api.Flood
 	macs      []api.MAC
 	routes    []api.Route
+	explained []api.Explanation
 	drift     []api.Drift
 	events    []api.Event
 	recording []byte
@@ -76,6 +78,22 @@ func (f *fakeDaemon) Routes(_ context.Context, q api.RouteFilter, yield func(api
 		}
 	}
 	return nil
+}
+
+// Explain knows what it was given, and says of anything else that nobody knows it.
+func (f *fakeDaemon) Explain(_ context.Context, q api.ExplainFilter) ([]api.Explanation, error) {
+	var out []api.Explanation
+	for _, x := range f.explained {
+		if (q.VNI == 0 || x.VNI == q.VNI) && (q.IP.IsValid() && x.IP == q.IP || !q.MAC.IsZero() && x.MAC == q.MAC.String() && !x.IP.IsValid()) {
+			out = append(out, x)
+		}
+	}
+	if out == nil {
+		out = append(out, explain.Missing(explain.Absent{
+			MAC: q.MAC, IP: q.IP, VNI: q.VNI, Neighbors: []explain.Neighbor{{Address: ip("10.0.0.254"), Established: true}},
+		}))
+	}
+	return out, f.refuse
 }
 
 func (f *fakeDaemon) Drift(_ context.Context, q api.VNIFilter, yield func(api.Drift) error) error {
@@ -253,6 +271,39 @@ func ipv4Daemon() *fakeDaemon {
 		Type: 5, TypeName: "ip-prefix", RD: "10.0.0.2:9", ESI: evpn.ESI{}.String(), Prefix: "198.51.100.0/24", NextHop: ip("10.0.0.2"),
 		RouteTargets: targets("65000:900"), Encapsulation: []uint16{8}, Neighbor: ip("10.0.0.254"), ImportedBy: []evpn.VNI{}, Reason: evpn.TypeNotUsed,
 	}}
+	self, bridge := "dst 10.0.0.2 extern_learn", "dev vxlan100 extern_learn"
+	f.explained = []api.Explanation{{
+		VNI: 100, MAC: "02:00:00:00:00:02", Origin: evpn.OriginRemote, VTEP: ip("10.0.0.2"), Status: api.StatusOK,
+		Verdict: "02:00:00:00:00:02 is behind VTEP 10.0.0.2, and packets to it can go there", Advice: []string{},
+		Steps: []api.Step{
+			{Step: "vni", Status: api.StatusOK, Text: "VNI 100 is up: device vxlan100 in bridge br100", Details: []string{}},
+			{Step: "seen", Status: api.StatusInfo, Text: "not seen on a port of this host", Details: []string{}},
+			{Step: "routes", Status: api.StatusInfo, Text: "2 routes from 1 neighbour, 1 in use", Details: []string{
+				"10.0.0.254: at 10.0.0.2 rd 10.0.0.2:1 sequence 3, in use",
+				"10.0.0.254: at 10.0.0.3 rd 10.0.0.3:1 sequence 2, lost: sequence 2 is lower than 3",
+			}},
+			{Step: "kernel", Status: api.StatusOK, Text: "the kernel holds what it should", Details: []string{"device vxlan100: " + self, "bridge br100: " + bridge}},
+		},
+		Routes: []api.RouteVerdict{{Route: f.routes[0], Verdict: "in use"}},
+		Rows: []api.Drift{
+			{VNI: 100, Table: "vxlan", Link: "vxlan100", MAC: "02:00:00:00:00:02", State: "equal", Expected: self, Found: self},
+			{VNI: 100, Table: "bridge", Link: "br100", MAC: "02:00:00:00:00:02", State: "equal", Expected: bridge, Found: bridge},
+		},
+		Way: &api.UnderlayOfVTEP{Reachable: true, Device: "eth1", MTUBytes: 1500},
+	}, {
+		VNI: 200, MAC: "02:00:00:00:00:02", Status: api.StatusProblem, Verdict: "VNI 200 is down: bridge br200 does not exist",
+		Advice: []string{"bring VNI 200 up: create what is missing, or set manage = true"},
+		Steps: []api.Step{
+			{Step: "vni", Status: api.StatusProblem, Text: "VNI 200 is down: bridge br200 does not exist", Details: []string{}},
+			{Step: "stale", Status: api.StatusWarning, Text: "neighbour 10.0.0.254 restarts: its route is kept until it is back or its time is over", Details: []string{}},
+		},
+		Routes: []api.RouteVerdict{}, Rows: []api.Drift{},
+	}, {
+		VNI: 100, MAC: "02:00:00:00:00:01", IP: ip("192.0.2.1"), Origin: evpn.OriginLocal, Port: "eth2", Status: api.StatusWarning,
+		Verdict: "192.0.2.1 is on port eth2 of this host and announced", Advice: []string{},
+		Steps:  []api.Step{{Step: "vni", Status: api.StatusWarning, Text: "VNI 100 is up with problems: device vxlan100 in bridge br100", Details: []string{"port \x1b[31m of a name"}}},
+		Routes: []api.RouteVerdict{}, Rows: []api.Drift{},
+	}}
 	f.drift = []api.Drift{
 		{VNI: 100, Table: "link", Link: "vxlan100", Setting: "mtu", State: "wrong", Expected: "1450", Found: "1400", Drift: true},
 		{VNI: 100, Table: "flood", Link: "vxlan100", IP: ip("10.0.0.2"), State: "missing", Expected: "dst 10.0.0.2 self permanent", Drift: true, Error: "no buffer space available"},
@@ -326,6 +377,13 @@ func wideDaemon() *fakeDaemon {
 		f.flood[i].Counters = map[string]uint64{"frames_replicated": 123456789, "frames_dropped_unknown_vni": 7, "frames_dropped_rate": 1}
 		for j := range f.flood[i].VTEPs {
 			f.flood[i].VTEPs[j].Address = long(fmt.Sprintf("222%d", j))
+		}
+	}
+	for i := range f.explained {
+		for j := range f.explained[i].Steps {
+			for k, d := range f.explained[i].Steps[j].Details {
+				f.explained[i].Steps[j].Details[k] = strings.ReplaceAll(d, "10.0.0.", "2001:db8:1111:2222:3333:4444:5555:777")
+			}
 		}
 	}
 	for i := range f.drift {

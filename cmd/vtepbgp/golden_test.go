@@ -135,6 +135,41 @@ func TestDrift(t *testing.T) {
 	assert.Empty(t, errs)
 }
 
+// Why something is where it is, as text and as JSON; the exit code is that of the worst.
+func TestExplain(t *testing.T) {
+	t.Parallel()
+	for name, daemon := range map[string]*fakeDaemon{"ipv4": ipv4Daemon(), "wide": wideDaemon()} {
+		socket := serve(t, daemon)
+		var all strings.Builder
+		for _, c := range []struct {
+			line string
+			code int
+		}{
+			{"explain 02:00:00:00:00:02 --vni 100", 0},
+			{"explain 02-00-00-00-00-02", 1},
+			{"explain 192.0.2.1", 0},
+			{"explain 02:00:00:00:00:99", 1},
+			{"explain 2001:db8::99 --vni 100", 1},
+			{"explain 02:00:00:00:00:02 --vni 100 --json", 0},
+			{"explain 192.0.2.77 --json", 1},
+		} {
+			code, out, errs := run(t, socket, "", strings.Fields(c.line)...)
+			fmt.Fprintf(&all, "$ vtepbgp %s\n%s%sexit %d\n\n", c.line, out, errs, code)
+			assert.Equal(t, c.code, code, c.line)
+			if strings.HasSuffix(c.line, "--json") {
+				assert.True(t, json.Valid([]byte(out)))
+				assert.NotContains(t, out, "null")
+			} else {
+				fits(t, out)
+			}
+		}
+		golden(t, name+"_explain", all.String())
+		_, out, _ := runWith(t, map[string]string{socketVariable: socket}, true, "", "explain", "02:00:00:00:00:02")
+		assert.Contains(t, out, "\n  \x1b[31mproblem\x1b[0m VNI 200 is down")
+		assert.Contains(t, out, "\x1b[32mVerdict:\x1b[0m 02:00:00:00:00:02 is behind")
+	}
+}
+
 // fits fails for lines over 100 columns, trailing blanks and control characters.
 func fits(t *testing.T, text string) {
 	t.Helper()
@@ -201,6 +236,11 @@ func TestErrors(t *testing.T) {
 		{"mac clear-duplicate --vni 100", "", 2},
 		{"route show --type 9", "", 2},
 		{"route show --best --ignored", "", 2},
+		{"explain", "", 2},
+		{"explain 02:00:00:00:00:02 extra", "", 2},
+		{"explain 10.0.0.300", "", 2},
+		{"explain 00:00:00:00:00:00", "", 2},
+		{"drift 100", "", 2},
 		{"status extra", "", 2},
 		{"status --socket /nonexistent/s", "", 1},
 		{"config check -c /nonexistent.toml", "", 2},

@@ -105,6 +105,23 @@ func (b *backend) Routes(_ context.Context, _ api.RouteFilter, yield func(api.Ro
 	return b.fail
 }
 
+func (b *backend) Explain(_ context.Context, f api.ExplainFilter) ([]api.Explanation, error) {
+	if f.VNI == 9 {
+		return nil, fmt.Errorf("VNI 9 is not configured: %w", api.ErrNotFound)
+	}
+	x := api.Explanation{
+		VNI: 100, IP: f.IP, Origin: evpn.OriginRemote, VTEP: netip.MustParseAddr("10.0.0.2"), Status: api.StatusOK,
+		Verdict: "it is behind VTEP 10.0.0.2", Advice: []string{}, Rows: []api.Drift{},
+		Steps:  []api.Step{{Step: "vni", Status: api.StatusOK, Text: "VNI 100 is up", Details: []string{}}},
+		Routes: []api.RouteVerdict{{Route: b.routes[0], Verdict: "lost: sequence 3 is lower than 5", By: evpn.BySequence, Mine: "3", Theirs: "5"}},
+		Way:    &api.UnderlayOfVTEP{Reachable: true, Device: "eth1", MTUBytes: 1500},
+	}
+	if !f.MAC.IsZero() {
+		x.MAC = f.MAC.String()
+	}
+	return []api.Explanation{x}, nil
+}
+
 func (b *backend) Drift(_ context.Context, f api.VNIFilter, yield func(api.Drift) error) error {
 	if f.VNI == 7 {
 		return b.fail
@@ -223,6 +240,7 @@ func TestGolden(t *testing.T) {
 		"status": "/v1/status", "neighbors": "/v1/neighbors", "vnis": "/v1/vnis", "macs": "/v1/macs",
 		"macs_vni": "/v1/macs?vni=200", "macs_none": "/v1/macs?vni=300", "vteps": "/v1/vteps", "vteps_none": "/v1/vteps?vni=7",
 		"flood": "/v1/flood", "routes": "/v1/routes", "drift": "/v1/drift", "drift_none": "/v1/drift?vni=7",
+		"explain": "/v1/explain?mac=02:00:00:00:00:01", "error_explain": "/v1/explain", "error_explain_both": "/v1/explain?mac=02:00:00:00:00:01&ip=192.0.2.1",
 		"monitor":      "/v1/monitor",
 		"error_filter": "/v1/macs?vnii=3", "error_vni": "/v1/vnis?vni=0", "error_unknown_vni": "/v1/vnis?vni=9", "error_path": "/v2/macs",
 	} {
@@ -269,6 +287,12 @@ func TestClientReadsWhatServerWrites(t *testing.T) {
 	require.NoError(t, c.Routes(ctx, api.RouteFilter{}, func(r api.Route) error { routes = append(routes, r); return nil }))
 	assert.Equal(t, b.routes, routes)
 
+	for _, f := range []api.ExplainFilter{{MAC: evpn.MAC{2, 5: 1}, VNI: 100}, {IP: netip.MustParseAddr("192.0.2.1")}} {
+		xs, err := c.Explain(ctx, f)
+		require.NoError(t, err)
+		wantX, _ := b.Explain(ctx, f)
+		assert.Equal(t, wantX, xs)
+	}
 	var drift, repaired []api.Drift
 	require.NoError(t, c.Drift(ctx, api.VNIFilter{VNI: 100}, func(d api.Drift) error { drift = append(drift, d); return nil }))
 	require.Len(t, drift, 1)

@@ -83,6 +83,13 @@ func (c *Client) Routes(ctx context.Context, f RouteFilter, yield func(Route) er
 	return each(ctx, c, http.MethodGet, "/v1/routes", f.query(), yield)
 }
 
+// Explain asks why a MAC or IP address is where it is, in each VNI that knows it. It
+// always gives at least one explanation.
+func (c *Client) Explain(ctx context.Context, f ExplainFilter) (l []Explanation, err error) {
+	err = c.get(ctx, "/v1/explain", f.query(), &l)
+	return l, err
+}
+
 // Drift calls yield for each difference between kernel and intent, in order.
 func (c *Client) Drift(ctx context.Context, f VNIFilter, yield func(Drift) error) error {
 	return each(ctx, c, http.MethodGet, "/v1/drift", f.query(), yield)

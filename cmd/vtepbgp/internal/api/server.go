@@ -21,6 +21,7 @@ type Backend interface {
 	Flood(ctx context.Context, f VNIFilter) ([]Flood, error)
 	MACs(ctx context.Context, f MACFilter, yield func(MAC) error) error
 	Routes(ctx context.Context, f RouteFilter, yield func(Route) error) error
+	Explain(ctx context.Context, f ExplainFilter) ([]Explanation, error)
 	Drift(ctx context.Context, f VNIFilter, yield func(Drift) error) error
 	// RepairDrift writes what differs and lists what differed.
 	RepairDrift(ctx context.Context, f VNIFilter, yield func(Drift) error) error
@@ -66,6 +67,14 @@ func (s *Server) readOnly() *http.ServeMux {
 	mux.HandleFunc("GET /v1/vnis", byVNI(s.backend.VNIs))
 	mux.HandleFunc("GET /v1/vteps", byVNI(s.backend.VTEPs))
 	mux.HandleFunc("GET /v1/flood", byVNI(s.backend.Flood))
+	mux.HandleFunc("GET /v1/explain", func(w http.ResponseWriter, r *http.Request) {
+		f, err := parseExplainFilter(r.URL.Query())
+		if err != nil {
+			writeError(w, badRequest(err))
+			return
+		}
+		answer(w, func() ([]Explanation, error) { return s.backend.Explain(r.Context(), f) })
+	})
 	mux.HandleFunc("GET /v1/drift", streamByVNI(s.backend.Drift))
 	mux.HandleFunc("GET /v1/macs", func(w http.ResponseWriter, r *http.Request) {
 		f, err := parseMACFilter(r.URL.Query())

@@ -67,6 +67,9 @@ func newSite(c Config, s *snapshot) site {
 	own := map[string]bool{}
 	for _, v := range c.VNIs {
 		own[v.Device], own[v.Bridge] = true, true
+		for _, p := range v.Ports {
+			own[p] = true
+		}
 	}
 	for _, a := range s.addrs {
 		if a.IP == st.vtep && !a.Unusable {
@@ -101,12 +104,13 @@ func interfaceAddress(name string, s *snapshot) (best netip.Addr) {
 }
 
 // uplinkMTU serves a VTEP address on a loopback: packets leave by whatever link
-// routing chooses, so the smallest MTU of the candidates is the safe one.
+// routing chooses, so the smallest MTU of the candidates is the safe one. Ports of
+// bridges are none, though they may have addresses (link-local ones, from before).
 func uplinkMTU(s *snapshot, own map[string]bool) int {
 	smallest := 0
 	for _, a := range s.addrs {
 		l := s.index[a.Index]
-		if l == nil || l.Loop || !l.Up || l.Kind == "dummy" || l.Kind == "vxlan" || own[l.Name] {
+		if l == nil || l.Loop || !l.Up || l.Port.Bridge || l.Kind == "dummy" || l.Kind == "vxlan" || own[l.Name] {
 			continue
 		}
 		if smallest == 0 || l.MTU < smallest {

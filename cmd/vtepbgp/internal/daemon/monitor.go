@@ -13,6 +13,7 @@ import (
 
 	"github.com/vtepbgp/vtepbgp/cmd/vtepbgp/internal/api"
 	"github.com/vtepbgp/vtepbgp/evpn"
+	"github.com/vtepbgp/vtepbgp/speaker/wire"
 )
 
 // Bounds of what is told live.
@@ -157,6 +158,9 @@ type resync struct {
 	reason string
 }
 
+// dailyDrops are no fault of anybody: routes of ours come back from every reflector.
+var dailyDrops = []string{wire.DropASLoop, wire.DropOriginatorLoop, wire.DropClusterLoop}
+
 func (d *daemon) count() counted {
 	c := counted{drops: map[drop]uint64{}, kernel: map[resync]uint64{}}
 	for _, n := range d.speaker.Neighbors() {
@@ -184,6 +188,9 @@ func (c counted) since(before counted, now time.Time) (events []api.Event) {
 		if n := grown(c.drops[k], before.drops[k]); n > 0 {
 			e := newEvent(now, api.EventRouteDropped, fmt.Sprintf("%d for %s", n, k.reason))
 			e.Neighbor, e.Reason, e.Count = k.neighbor, k.reason, n
+			if slices.Contains(dailyDrops, k.reason) {
+				e.Level = api.LevelDebug
+			}
 			events = append(events, e)
 		}
 	}

@@ -236,7 +236,7 @@ func TestSlowDiskEndsTheRecording(t *testing.T) {
 	assert.Equal(t, "events came faster than they could be written", end)
 }
 
-// BenchmarkLoop takes 100,000 routes through the loop, alone and with listeners beside.
+// BenchmarkLoop100kRoutes takes 100,000 routes through the loop, alone and with listeners beside.
 func BenchmarkLoop100kRoutes(b *testing.B) {
 	rt, _ := evpn.AutoRouteTarget(65000, 100)
 	vtep := netip.MustParseAddr("10.0.0.2")
@@ -252,9 +252,12 @@ func BenchmarkLoop100kRoutes(b *testing.B) {
 		}})
 		updates[len(updates)-1] = u
 	}
-	for name, beside := range map[string]func(context.Context, *loop){
-		"alone": func(context.Context, *loop) {},
-		"recorded": func(ctx context.Context, l *loop) {
+	for _, c := range []struct {
+		name   string
+		beside func(context.Context, *loop)
+	}{
+		{"alone", func(context.Context, *loop) {}},
+		{"recorded", func(ctx context.Context, l *loop) {
 			f, err := os.Create(filepath.Join(b.TempDir(), "r.jsonl"))
 			require.NoError(b, err)
 			out := journal.NewOutput(f, f.Name())
@@ -265,13 +268,13 @@ func BenchmarkLoop100kRoutes(b *testing.B) {
 				require.NoError(b, r.open("1.2.3"))
 				require.NoError(b, r.run(ctx, l.done))
 			}()
-		},
-		"monitored": func(ctx context.Context, l *loop) {
+		}},
+		{"monitored", func(ctx context.Context, l *loop) {
 			d := &daemon{loop: l, kernel: newFakeKernel(), speaker: newFakeSpeaker(speakerConfig(&config.Config{}, false))}
 			go func() { _ = d.Monitor(ctx, api.EventFilter{}, func([]api.Event) error { return nil }) }()
-		},
+		}},
 	} {
-		b.Run(name, func(b *testing.B) {
+		b.Run(c.name, func(b *testing.B) {
 			for b.Loop() {
 				b.StopTimer()
 				s := newSink()
@@ -281,7 +284,7 @@ func BenchmarkLoop100kRoutes(b *testing.B) {
 				go func() { defer close(done); _ = l.run(ctx) }()
 				l.kernel.put(ctx, evpn.VNIState{VNI: 100, Up: true})
 				require.NoError(b, l.settle(ctx, l.kernel))
-				beside(ctx, l)
+				c.beside(ctx, l)
 				b.StartTimer()
 				for _, u := range updates {
 					l.speaker.put(ctx, u)

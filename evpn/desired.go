@@ -213,7 +213,9 @@ func (c *Core) macInfo(m *macEntry) (MACInfo, bool) {
 		i.Origin, i.Port = OriginLocal, m.local.port.Value()
 		i.Sequence, i.Sticky = m.local.sequence, m.local.sticky
 		for e := m.ips; e != nil; e = e.nextOfMAC {
-			i.IPs = append(i.IPs, e.ip)
+			if e.announced() { // else another MAC has it
+				i.IPs = append(i.IPs, e.ip)
+			}
 		}
 	case ownRemote:
 		a := m.best.set.attrs
@@ -221,7 +223,7 @@ func (c *Core) macInfo(m *macEntry) (MACInfo, bool) {
 		i.Unreachable = m.best.via.unreachable
 		i.Sequence, i.Sticky, i.LongLivedStale = a.Mobility.Sequence, a.Mobility.Sticky, m.best.leastPreferred()
 		for p := m.head; p != nil; p = p.next {
-			if p.namesIP() && p.set.attrs.NextHop == a.NextHop {
+			if p.namesIP() && p.set.attrs.NextHop == a.NextHop && m.vni.ips[p.Key.IP].holder == m.mac {
 				i.IPs = append(i.IPs, p.Key.IP)
 			}
 		}

@@ -224,6 +224,9 @@ func (c *Core) noteIPMove(e *ipEntry, was owner, holder MAC, best *path) {
 	if !moved(was) || !moved(e.owner) || holder == e.holder {
 		return
 	}
+	if was == ownRemote && !e.named(holder) {
+		return // the routes that gave it to holder have ended
+	}
 	n := Note{Kind: NoteIPMoved, VNI: e.vni.vni, MAC: e.holder, IP: e.ip, Detail: "from " + holder.String()}
 	if e.owner == ownRemote {
 		if best.set.attrs.DefaultGateway {
@@ -237,6 +240,16 @@ func (c *Core) noteIPMove(e *ipEntry, was owner, holder MAC, best *path) {
 	if was != e.owner {
 		c.countMove(e, n.VTEP)
 	}
+}
+
+// named reports whether some route gives the IP to mac.
+func (e *ipEntry) named(mac MAC) bool {
+	for p := e.head; p != nil; p = p.ipNext {
+		if p.Key.MAC == mac {
+			return true
+		}
+	}
+	return false
 }
 
 // elect gives the best remote claim to the IP.

@@ -217,8 +217,11 @@ func (m *macEntry) wantRow(o owner, best *path) (RowValue, bool) {
 	case ownRemote:
 		return RowValue{VTEP: best.set.attrs.NextHop, Sticky: best.set.attrs.Mobility.Sticky}, true
 	case ownStatic:
+		if m.static.via.lost {
+			return RowValue{}, false
+		}
 		// Pinned by the operator, so traffic must not move it either.
-		return RowValue{VTEP: m.static.VTEP, Sticky: true}, !m.static.via.lost
+		return RowValue{VTEP: m.static.VTEP, Sticky: true}, true
 	default:
 		return RowValue{}, false
 	}

@@ -19,7 +19,7 @@ const (
 type MACInfo struct {
 	VNI       VNI
 	MAC       MAC
-	IPs       []netip.Addr // sorted
+	IPs       []netip.Addr // that it has, sorted; not those that another MAC has by now
 	Origin    Origin
 	VTEP      netip.Addr // remote and static
 	Port      string     // local

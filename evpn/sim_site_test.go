@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 
 	"github.com/vtepbgp/vtepbgp/evpn"
+	"github.com/vtepbgp/vtepbgp/evpn/journal"
 )
 
 func mustAddr(s string) addr { return netip.MustParseAddr(s) }
@@ -131,6 +132,7 @@ func (s *site) handle(ev evpn.Event) {
 func (s *site) drain() {
 	ch := s.core.Drain(s.w.now)
 	s.sum.apply(simPanic{}, ch)
+	s.checkAlways(ch)
 	if len(ch.Announce)+len(ch.Withdraw) > 0 {
 		for _, l := range s.links {
 			l.send(func() { l.r.receive(l, ch.Announce, ch.Withdraw) })
@@ -142,6 +144,27 @@ func (s *site) drain() {
 	for _, h := range ch.NextHops {
 		if !h.Remove {
 			s.kernel.tellReachable(h.VTEP)
+		}
+	}
+}
+
+// checkAlways holds the core to what is true at any time: a gateway neither moves nor has
+// a number, and nothing leads to where by policy nothing may.
+func (s *site) checkAlways(ch evpn.Changes) {
+	for _, n := range ch.Notes {
+		if n.MAC == simGatewayMAC && n.Kind != evpn.NoteRouteIgnored {
+			simPanic{}.Errorf("%s: %s", s.addr, journal.NoteText(n))
+		}
+	}
+	for _, r := range ch.Announce {
+		a := r.Attrs
+		if (r.Key.MAC == simGatewayMAC) != a.DefaultGateway || (a.DefaultGateway && a.Mobility != evpn.Mobility{}) {
+			simPanic{}.Errorf("%s announces %s", s.addr, journal.RouteText(r))
+		}
+	}
+	for _, t := range s.core.VTEPs() {
+		if s.cfg.Unreachable == evpn.UnreachableRemove && !t.Reachable && (t.MACs > 0 || len(t.VNIs) > 0) {
+			simPanic{}.Errorf("%s still uses %v", s.addr, t)
 		}
 	}
 }

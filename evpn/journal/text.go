@@ -88,7 +88,8 @@ func MACInfoText(i evpn.MACInfo) string {
 	}
 	return words(words(w...), when(i.Sequence != 0, fmt.Sprintf("seq %d", i.Sequence)), when(i.Sticky, "sticky"),
 		when(i.Stale, "stale"), when(i.LongLivedStale, "long-lived"), when(i.Unreachable, "unreachable"),
-		when(i.Moves != 0, fmt.Sprintf("moves %d", i.Moves)), when(i.Duplicate, "duplicate"))
+		when(i.Moves != 0, fmt.Sprintf("moves %d", i.Moves)), when(i.Duplicate, "duplicate"),
+		when(len(i.DuplicateIPs) > 0, fmt.Sprintf("duplicate-ips %v", i.DuplicateIPs)))
 }
 
 // words joins what is not empty.

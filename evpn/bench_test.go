@@ -120,6 +120,45 @@ func BenchmarkNeighborDown(b *testing.B) {
 	}
 }
 
+// BenchmarkNextHopLost loses the way to a VTEP with 10,000 MACs beside one with 90,000,
+// and finds it again.
+func BenchmarkNextHopLost(b *testing.B) {
+	const lost = 10_000
+	cfg := oneVNI()
+	cfg.Unreachable = evpn.UnreachableRemove
+	c := evpn.New(cfg)
+	c.Handle(evpn.VNIState{VNI: 100, Up: true}, start)
+	vtep3 := addrAt(vtep2, 1)
+	receive(c, updates(many, vtep2))
+	evs := updates(lost, vtep3)
+	for i := range evs { // the MACs after those of vtep2
+		for j := range evs[i].Announced {
+			evs[i].Announced[j].Key.MAC[1] = 1
+		}
+	}
+	receive(c, evs)
+	c.Drain(start)
+	for b.Loop() {
+		c.Handle(evpn.NextHopState{VTEP: vtep3, Reason: "no route"}, start)
+		require.Len(b, c.Drain(start).Rows, lost)
+		c.Handle(evpn.NextHopState{VTEP: vtep3, Reachable: true}, start)
+		require.Len(b, c.Drain(start).Rows, lost)
+	}
+}
+
+// BenchmarkSnapshot takes one of 100,000 remote and as many local MACs, and makes a core of it.
+func BenchmarkSnapshot(b *testing.B) {
+	c := liveCore()
+	receive(c, updates(many, vtep2))
+	for i := range many {
+		c.Handle(evpn.LocalMACLearned{VNI: 100, MAC: macAt(many + i), Port: "veth1"}, start)
+	}
+	c.Drain(start)
+	for b.Loop() {
+		require.Len(b, restore(c, start).Desired().Rows, many)
+	}
+}
+
 // BenchmarkOneChange is what one route costs beside 100,000 others.
 func BenchmarkOneChange(b *testing.B) {
 	c := liveCore()

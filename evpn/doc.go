@@ -14,7 +14,12 @@
 // gives equal output, in one canonical order). [Core.Desired] lists the whole
 // intended state for resync, for the drift report and for tests.
 //
-// The rules come from RFC 7432 (EVPN; §7 routes, §15 MAC mobility), RFC 8365
+// The rules come from RFC 7432 (EVPN; §7 routes, §10.1 default gateways, §15 MAC
+// mobility), RFC 9721 (mobility of IPs; see ipentry.go for what of it), RFC 8365
 // (VXLAN encapsulation; §5.1.2.1 route-target derivation), RFC 9012 (encapsulation
-// community) and RFC 6514 §5 (PMSI tunnel attribute).
+// community), RFC 6514 §5 (PMSI tunnel attribute), RFC 4724 and RFC 9494 (stale and
+// long-lived stale routes).
+//
+// [Core.Snapshot] gives events that make an equal core, [Core.Explain] why a MAC is
+// where it is.
 package evpn

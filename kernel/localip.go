@@ -32,9 +32,7 @@ const sourceKernel = "kernel"
 func (k *Kernel) listen(ctx context.Context) {
 	wire, err := k.b.OpenWire()
 	if err != nil {
-		k.mu.Lock()
-		k.deaf = err
-		k.mu.Unlock()
+		k.cannotHear(err)
 		k.log.WithError(err).Warn("listening to ARP and ND failed; local IP addresses come from the kernel's neighbours alone")
 		return
 	}
@@ -57,8 +55,16 @@ func (k *Kernel) listen(ctx context.Context) {
 		}
 	})
 	if err := g.Wait(); err != nil && !errors.Is(err, os.ErrClosed) {
+		k.cannotHear(err)
 		k.log.WithError(err).Warn("listening to ARP and ND ended")
 	}
+}
+
+// cannotHear keeps the reason for those who ask whether suppression is ready.
+func (k *Kernel) cannotHear(err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.deaf = err
 }
 
 // followPorts listens to the ports that there are now. deviceMu is held.
@@ -80,11 +86,14 @@ func (k *Kernel) followPorts() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.proxy.Follow(links)
-	k.deaf = nil
-	if err != nil && !errors.Is(err, os.ErrClosed) {
+	switch {
+	case errors.Is(err, os.ErrClosed): // who closed it has the reason
+	case err != nil:
 		k.log.WithError(err).Warn("listening to a port failed")
 		k.deaf = err
 		k.retryLinks()
+	default:
+		k.deaf = nil
 	}
 }
 

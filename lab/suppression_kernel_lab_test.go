@@ -207,9 +207,9 @@ func TestKernelSuppression(t *testing.T) {
 		s.sh("n", neighbor6)
 		assert.Equal(t, "answered local", s.watch(nsKnown).String(), "%s, then on, and the row is back", off.name)
 	}
-	// A querier makes the bridge prune groups that nobody has joined, and nobody here joins
-	// for a remote host: its solicited-node group has no member. The port that leads to the
-	// others has to be a router port.
+	// A querier makes the bridge prune groups that nobody has joined. The solicited-node group
+	// of a host elsewhere is one, unless an MLD report of that host came out of the tunnel, or the
+	// port is a router port.
 	s.sh("n", "ip link set br100 addrgenmode eui64 && ip addr add fe80::100/64 dev br100 nodad && "+
 		"ip link set br100 type bridge mcast_query_response_interval 20 mcast_querier 1")
 	eventually(t, 20*time.Second, "pruning", func() error {

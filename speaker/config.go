@@ -55,6 +55,7 @@ type Neighbor struct {
 	// LongLivedStaleTime is how long routes stay, as a last resort, after the neighbour's restart time
 	// has passed, if it agrees; 0 = not at all (RFC 9494). We ask it for the same.
 	LongLivedStaleTime time.Duration
+	BFD                BFD
 	VTEPSource         netip.Addr // local address to dial from; zero = the kernel chooses
 }
 
@@ -174,6 +175,9 @@ func (n Neighbor) validate(c Config) error {
 	}
 	if n.LongLivedStaleTime < 0 || n.LongLivedStaleTime > MaxLongLivedStaleTime {
 		errs = append(errs, fmt.Errorf("long-lived stale time %s is outside 0s..%s", n.LongLivedStaleTime, MaxLongLivedStaleTime))
+	}
+	if b := n.BFD; b.Enabled && (b.Interval < time.Millisecond || b.Interval > time.Minute || b.Multiplier < 1 || b.Multiplier > 255) {
+		errs = append(errs, fmt.Errorf("BFD with %s × %d is outside 1ms..1m, 1..255", b.Interval, b.Multiplier))
 	}
 	if n.TTLSecurity && n.EBGPMultihop > 0 {
 		errs = append(errs, errors.New("TTL security and eBGP multihop exclude each other"))

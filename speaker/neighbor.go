@@ -37,6 +37,9 @@ type neighbor struct {
 	conns   chan net.Conn // accepted
 	orders  chan order
 	dynamic netip.Prefix // it came from; invalid for a configured neighbour
+	watchMu sync.Mutex   // orders calls of watch
+	// pathLost tells run of a BFD failure that may end what waits for a restart.
+	pathLost chan struct{}
 
 	mu        sync.Mutex
 	cfg       Config
@@ -156,6 +159,9 @@ func (n *neighbor) run(ctx context.Context) {
 		dialed: make(chan dialResult), timer: time.NewTimer(0), ended: make(chan down, 1), synced: make(chan int), staleTimer: time.NewTimer(time.Hour),
 	}
 	c.staleTimer.Stop()
+	if !n.dynamic.IsValid() { // others are watched once they have a session
+		n.watch()
+	}
 	if err := n.prepare(); err != nil {
 		n.s.fatal(err)
 		return
@@ -181,6 +187,8 @@ func (n *neighbor) run(ctx context.Context) {
 			n.obey(c, o)
 		case <-n.up:
 			n.resumed(c)
+		case <-n.pathLost:
+			n.lostPath(c)
 		case <-n.endRIB:
 			n.awaitSync(ctx, c)
 		case g := <-c.synced:
@@ -308,6 +316,9 @@ func (n *neighbor) stop(c *cycle) {
 		n.mu.Lock()
 		n.current = nil
 		n.mu.Unlock()
+	}
+	if !n.s.stopping.Load() { // else the BFD sessions end after all BGP sessions have
+		n.unwatch()
 	}
 	if n.inner != nil {
 		n.inner.conn.Close()

@@ -114,6 +114,9 @@ func (s *Speaker) applyDifference(old, cfg Config) (gone, changed []*neighbor, e
 			n.mu.Lock()
 			n.cfg, n.nc = cfg, w
 			n.mu.Unlock()
+			if w.BFD != before[key].BFD {
+				n.watch()
+			}
 		}
 	}
 	return gone, changed, err
@@ -122,7 +125,7 @@ func (s *Speaker) applyDifference(old, cfg Config) (gone, changed []*neighbor, e
 // needsReset reports whether going from n to w changes the OPEN or the socket.
 func (n Neighbor) needsReset(w Neighbor) bool {
 	n.Description, n.ConnectRetry, n.Passive, n.Port = w.Description, w.ConnectRetry, w.Passive, w.Port
-	n.MaxPrefixes = w.MaxPrefixes
+	n.MaxPrefixes, n.BFD = w.MaxPrefixes, w.BFD
 	return n != w
 }
 

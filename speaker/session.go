@@ -2,6 +2,7 @@ package speaker
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -20,12 +21,16 @@ const (
 	writeBuffer = 64 << 10
 )
 
+// lastWords is how long a NOTIFICATION may take: a writer may be stuck with a slow peer.
+const lastWords = 500 * time.Millisecond
+
 // down says why a session ended.
 type down struct {
 	text     string
-	notified bool // a NOTIFICATION was sent or received: not graceful (RFC 4724 §4.2)
-	hold     bool // keep the neighbour down until it is reset by hand or holdDown passed
-	replaced bool // a new connection of a restarted peer took over
+	notified bool          // a NOTIFICATION was sent or received: not graceful (RFC 4724 §4.2)
+	hold     bool          // keep the neighbour down until it is reset by hand or holdDown passed
+	replaced bool          // a new connection of a restarted peer took over
+	patience time.Duration // what a NOTIFICATION may take to send; 0 = lastWords
 }
 
 // session is one connection to the peer spliced to one connection to GoBGP.
@@ -130,8 +135,7 @@ func (s *session) endWith(last []byte, d down) {
 	s.once.Do(func() {
 		s.cause = d
 		if last != nil {
-			// A writer may be stuck with a slow peer: do not wait for it longer.
-			_ = s.outer.SetWriteDeadline(time.Now().Add(500 * time.Millisecond))
+			_ = s.outer.SetWriteDeadline(time.Now().Add(cmp.Or(d.patience, lastWords)))
 			s.wmu.Lock()
 			if !s.broken {
 				_, _ = s.outer.Write(last)
@@ -206,6 +210,7 @@ func (s *session) establish() {
 	s.out = s.n.s.adj.open()
 	s.established.Store(true)
 	s.n.setState(stateEstablished)
+	s.n.watch()
 	s.n.s.emit(evpn.NeighborUp{
 		Neighbor: s.n.addr, RouterID: s.peer.RouterID, ASN: s.peer.ASN, IBGP: s.cfg.ibgp(s.nc),
 		// RFC 4724 §2: the marker is promised to those who announced graceful restart themselves.

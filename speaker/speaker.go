@@ -14,6 +14,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/vtepbgp/vtepbgp/evpn"
+	"github.com/vtepbgp/vtepbgp/speaker/bfd"
 	"github.com/vtepbgp/vtepbgp/speaker/wire"
 )
 
@@ -31,6 +32,7 @@ type Speaker struct {
 	stopGraceful atomic.Bool
 	unknown      atomic.Uint64 // connections from nobody we know
 
+	bfd   *bfd.Watcher
 	sink  func(evpn.Event)
 	gobgp *embedded
 	ctx   context.Context // of Run
@@ -55,7 +57,7 @@ func New(cfg Config, log *logrus.Entry) (*Speaker, error) {
 	}
 	cfg.Neighbors = slices.Clone(cfg.Neighbors)
 	s := &Speaker{
-		log: log, cfg: cfg, adj: newAdjOut(), ready: make(chan struct{}), selected: make(chan struct{}),
+		log: log, cfg: cfg, bfd: bfd.NewWatcher(log), adj: newAdjOut(), ready: make(chan struct{}), selected: make(chan struct{}),
 		neighbors: map[netip.Addr]*neighbor{}, died: make(chan error, 1), finished: make(chan struct{}),
 	}
 	s.transit.Store(cfg.transit())
@@ -124,6 +126,8 @@ func (s *Speaker) Run(ctx context.Context, sink func(evpn.Event)) error {
 		l.Close()
 	}
 	s.wg.Wait()
+	// After BGP: a neighbour that takes the end of BFD for a failure finds a session that has ended gracefully.
+	s.bfd.Stop()
 	gobgp.stop()
 	return err
 }
@@ -254,7 +258,7 @@ func (s *Speaker) addNeighbor(addr netip.Addr, nc Neighbor, from netip.Prefix) *
 	n := &neighbor{
 		s: s, addr: addr, slot: slot, log: s.log.WithField("neighbor", addr.String()),
 		cancel: cancel, done: make(chan struct{}), conns: make(chan net.Conn), orders: make(chan order, 4),
-		dynamic: from, cfg: s.cfg, nc: nc, state: stateIdle, since: time.Now(), endRIB: make(chan struct{}, 1), up: make(chan struct{}, 1),
+		dynamic: from, cfg: s.cfg, nc: nc, state: stateIdle, since: time.Now(), endRIB: make(chan struct{}, 1), pathLost: make(chan struct{}, 1), up: make(chan struct{}, 1),
 	}
 	s.neighbors[addr] = n
 	s.spawn(func() { n.run(ctx) })

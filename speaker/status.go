@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/vtepbgp/vtepbgp/speaker/bfd"
 )
 
 // NeighborStatus is what there is to show of a neighbour.
@@ -35,6 +37,7 @@ type NeighborStatus struct {
 	UpdatesIn        uint64
 	UpdatesOut       uint64
 	Flaps            uint64
+	BFD              *bfd.Status // nil without BFD
 	LocalAddress     netip.Addr
 	LocalPort        uint16
 	RemotePort       uint16
@@ -49,10 +52,14 @@ type LongLivedStatus struct {
 
 // Neighbors lists all neighbours, sorted by address.
 func (s *Speaker) Neighbors() []NeighborStatus {
-	list := s.list()
+	list, watched := s.list(), s.bfd.Sessions()
 	out := make([]NeighborStatus, 0, len(list))
 	for _, n := range list {
-		out = append(out, n.status())
+		st := n.status()
+		if b, ok := watched[n.addr]; ok {
+			st.BFD = &b
+		}
+		out = append(out, st)
 	}
 	slices.SortFunc(out, func(a, b NeighborStatus) int { return a.Address.Compare(b.Address) })
 	return out
@@ -120,11 +127,12 @@ type Stats struct {
 	UpdatesOut             uint64
 	Flaps                  uint64
 	UnknownConnections     uint64 // from addresses that no neighbour has
+	BFD                    bfd.Stats
 }
 
 // Stats sums over the neighbours there are.
 func (s *Speaker) Stats() Stats {
-	t := Stats{OwnRoutes: s.adj.len(), Transit: s.transit.Load(), Drops: map[string]uint64{}, UnknownConnections: s.unknown.Load()}
+	t := Stats{OwnRoutes: s.adj.len(), Transit: s.transit.Load(), Drops: map[string]uint64{}, UnknownConnections: s.unknown.Load(), BFD: s.bfd.Stats()}
 	for _, n := range s.Neighbors() {
 		t.Neighbors++
 		if n.State == stateEstablished {

@@ -219,6 +219,11 @@ func ipv4Daemon() *fakeDaemon {
 		Address: ip("10.0.0.253"), ASN: 65000, State: "active", Description: "rr2", Capabilities: []string{},
 		Drops: map[string]uint64{}, LastError: "dial tcp 10.0.0.253:179: connect: connection refused",
 		StaleSeconds: 43, LongLivedStaleSeconds: 3643,
+		BFD: api.BFD{
+			State: "down", RemoteState: "down", Mode: "multihop", IntervalMilliseconds: 1000, Multiplier: 3, Diagnostic: "control detection time expired",
+			RemoteDiagnostic: "none", Discriminator: 17, Flaps: 1, LastDown: time.Date(2026, 1, 2, 5, 0, 0, 0, time.UTC), PacketsIn: 9000, PacketsOut: 9003,
+			LastDownReason: "control detection time expired: nothing heard for 901ms",
+		},
 	}, {
 		Address: ip("10.0.0.254"), ASN: 65000, RouterID: ip("10.0.0.254"), State: "established", UptimeSeconds: 306,
 		Description: "rr1", HoldTimeSeconds: 90, KeepaliveSeconds: 30, GracefulRestart: true,
@@ -226,6 +231,11 @@ func ipv4Daemon() *fakeDaemon {
 		Capabilities: []string{"4-octet-as", "graceful-restart", "l2vpn-evpn", "route-refresh"}, Flaps: 1,
 		RoutesReceived: 5, RoutesAccepted: 3, RoutesShed: 1, RoutesAdvertised: 2, MessagesIn: 40, MessagesOut: 38,
 		Drops: map[string]uint64{"label 0": 2, "unknown route type": 1}, LastError: "hold timer expired",
+		BFD: api.BFD{
+			State: "up", RemoteState: "up", Mode: "single-hop", LocalAddress: ip("10.0.0.1"), IntervalMilliseconds: 100, DetectionMilliseconds: 300,
+			Multiplier: 3, RemoteMultiplier: 3, Diagnostic: "none", RemoteDiagnostic: "none", Discriminator: 18, RemoteDiscriminator: 3000000000,
+			UpSince: time.Date(2026, 1, 2, 4, 30, 0, 0, time.UTC), PacketsIn: 3500, PacketsOut: 3511,
+		},
 	}}
 	f.vnis = []api.VNI{{
 		VNI: 100, Device: "vxlan100", Bridge: "br100", VTEPAddress: ip("10.0.0.1"), MTUBytes: 1450, RD: "10.0.0.1:1",

@@ -58,7 +58,7 @@ RECEIVED counts the routes a neighbour sent, ACCEPTED those that some VNI uses
 }
 
 func neighborTable(neighbors []api.Neighbor) *table {
-	t := newTable(column{name: "NEIGHBOR"}, column{name: "ASN", right: true}, column{name: "STATE"},
+	t := newTable(column{name: "NEIGHBOR"}, column{name: "ASN", right: true}, column{name: "STATE"}, column{name: "BFD"},
 		column{name: "UPTIME", right: true}, column{name: "RECEIVED", right: true}, column{name: "ACCEPTED", right: true},
 		column{name: "SENT", right: true, kind: moving}, column{name: "DESCRIPTION", kind: remark}, column{name: "LAST ERROR", kind: remark})
 	for _, n := range neighbors {
@@ -66,7 +66,7 @@ func neighborTable(neighbors []api.Neighbor) *table {
 		if n.State == "established" {
 			uptime = duration(n.UptimeSeconds)
 		}
-		t.row(n.Address, n.ASN, sessionState(n.State), uptime, n.RoutesReceived, n.RoutesAccepted, n.RoutesAdvertised,
+		t.row(n.Address, n.ASN, sessionState(n.State), bfdState(n.BFD), uptime, n.RoutesReceived, n.RoutesAccepted, n.RoutesAdvertised,
 			n.Description, currentError(n))
 	}
 	return t
@@ -106,6 +106,7 @@ func neighborPairs(n api.Neighbor) *pairs {
 	if n.Dynamic {
 		p.add("Dynamic, from", n.Prefix)
 	}
+	addBFD(p, n.BFD)
 	p.add("Passive", yesNo(n.Passive))
 	p.add("Route reflector client", yesNo(n.RouteReflectorClient))
 	p.add("Routes", fmt.Sprintf("%d received, %d accepted, %d not kept, %d advertised",
@@ -144,6 +145,32 @@ func staleLeft(n api.Neighbor) string {
 	default:
 		return fmt.Sprintf("long-lived stale in %s, gone %s later", duration(n.StaleSeconds), duration(long))
 	}
+}
+
+// bfdState is the state of the BFD session; "" without one.
+func bfdState(b api.BFD) cell {
+	switch b.State {
+	case "off":
+		return cell{}
+	case "up":
+		return cell{b.State, good}
+	default:
+		return cell{b.State, bad}
+	}
+}
+
+func addBFD(p *pairs, b api.BFD) {
+	p.add("BFD", bfdState(b))
+	if b.State == "off" {
+		return
+	}
+	p.add("BFD mode", b.Mode)
+	p.add("BFD timers", fmt.Sprintf("packets every %gms, down after %gms of silence, multiplier %d", b.IntervalMilliseconds, b.DetectionMilliseconds, b.Multiplier))
+	p.add("BFD neighbour", fmt.Sprintf("%s, multiplier %d, diagnostic %s", b.RemoteState, b.RemoteMultiplier, b.RemoteDiagnostic))
+	p.add("BFD packets", fmt.Sprintf("%d in, %d out", b.PacketsIn, b.PacketsOut))
+	p.add("BFD flaps", b.Flaps)
+	p.add("BFD last down", b.LastDownReason)
+	p.add("BFD problem", b.Problem)
 }
 
 func yesNo(b bool) string {

@@ -96,6 +96,7 @@ type Neighbor struct {
 	RoutesAccepted        int               `json:"routes_accepted"`
 	RoutesShed            int               `json:"routes_shed"`
 	RoutesAdvertised      int               `json:"routes_advertised"`
+	BFD                   BFD               `json:"bfd"`
 	MessagesIn            uint64            `json:"messages_in"`
 	MessagesOut           uint64            `json:"messages_out"`
 	Flaps                 uint64            `json:"flaps"`
@@ -109,6 +110,30 @@ type LongLived struct {
 	AnnouncedSeconds int64 `json:"announced_seconds"`
 	Forwarding       bool  `json:"forwarding"`     // it kept forwarding over a restart
 	AgreedSeconds    int64 `json:"agreed_seconds"` // its routes stay this long after its restart time; 0 = not at all
+}
+
+// BFD is the BFD session of a neighbour (RFC 5880).
+type BFD struct {
+	State                 string     `json:"state"`         // "up" | "init" | "down" | "admin-down" | "off": without one
+	RemoteState           string     `json:"remote_state"`  // as the neighbour told last
+	Mode                  string     `json:"mode"`          // "single-hop" | "multihop"
+	LocalAddress          netip.Addr `json:"local_address"` // "" = as the kernel chooses
+	IntervalMilliseconds  float64    `json:"interval_ms"`   // negotiated, between packets of ours
+	DetectionMilliseconds float64    `json:"detection_ms"`  // 0 until the neighbour was heard
+	Multiplier            int        `json:"multiplier"`
+	RemoteMultiplier      int        `json:"remote_multiplier"`
+	Diagnostic            string     `json:"diagnostic"` // why the session left up, as we saw it; "none" while up
+	RemoteDiagnostic      string     `json:"remote_diagnostic"`
+	RemoteIndependent     bool       `json:"remote_control_plane_independent"` // the C bit
+	Discriminator         uint32     `json:"discriminator"`
+	RemoteDiscriminator   uint32     `json:"remote_discriminator"`
+	UpSince               time.Time  `json:"up_since,omitzero"`
+	Flaps                 uint64     `json:"flaps"` // times that it left up
+	LastDown              time.Time  `json:"last_down,omitzero"`
+	LastDownReason        string     `json:"last_down_reason"`
+	PacketsIn             uint64     `json:"packets_in"`
+	PacketsOut            uint64     `json:"packets_out"`
+	Problem               string     `json:"problem"` // why packets cannot be sent or received
 }
 
 // VNI is one VXLAN network.

@@ -11,6 +11,7 @@ import (
 	"github.com/vtepbgp/vtepbgp/cmd/vtepbgp/internal/api"
 	"github.com/vtepbgp/vtepbgp/evpn"
 	"github.com/vtepbgp/vtepbgp/kernel"
+	"github.com/vtepbgp/vtepbgp/speaker/bfd"
 )
 
 // The daemon answers the control interface. Core state is copied on the loop, as
@@ -132,6 +133,7 @@ func (d *daemon) Neighbors(ctx context.Context) ([]api.Neighbor, error) {
 			GracefulRestart: n.GracefulRestart, Capabilities: notNil(n.Capabilities),
 			RoutesReceived: n.RoutesReceived, RoutesAccepted: accepted[i], RoutesShed: n.RoutesShed, RoutesAdvertised: n.RoutesAdvertised,
 			MessagesIn: n.MessagesIn, MessagesOut: n.MessagesOut, Flaps: n.Flaps, Drops: n.Drops, LastError: n.LastError,
+			BFD: bfdSession(n.BFD),
 		}
 		if l := n.LongLived; l != nil {
 			a.LongLived = api.LongLived{
@@ -155,6 +157,34 @@ func (d *daemon) Neighbors(ctx context.Context) ([]api.Neighbor, error) {
 	}
 	return out, nil
 }
+
+func bfdSession(s *bfd.Status) api.BFD {
+	if s == nil {
+		return api.BFD{State: "off"}
+	}
+	b := api.BFD{
+		State: s.State.String(), RemoteState: s.RemoteState.String(), Mode: "single-hop", LocalAddress: s.Local,
+		IntervalMilliseconds: milliseconds(s.SendInterval), DetectionMilliseconds: milliseconds(s.DetectionTime),
+		Multiplier: int(s.Multiplier), RemoteMultiplier: int(s.RemoteMultiplier),
+		Diagnostic: s.Diag.String(), RemoteDiagnostic: s.RemoteDiag.String(), RemoteIndependent: s.RemoteIndependent,
+		Discriminator: s.Discriminator, RemoteDiscriminator: s.RemoteDiscr,
+		Flaps: s.Downs, LastDown: s.LastDown.UTC(), LastDownReason: s.LastDownReason,
+		PacketsIn: s.PacketsReceived, PacketsOut: s.PacketsSent, Problem: s.Problem,
+	}
+	if s.LastDown.IsZero() {
+		b.LastDown = time.Time{}
+	}
+	if s.Multihop {
+		b.Mode = "multihop"
+	}
+	if s.State == bfd.Up {
+		b.UpSince = s.Since.UTC()
+	}
+	return b
+}
+
+// milliseconds are exact: intervals may be shorter than one.
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
 // VNIs lists VNIs as the core and the kernel see them.
 func (d *daemon) VNIs(ctx context.Context, f api.VNIFilter) ([]api.VNI, error) {

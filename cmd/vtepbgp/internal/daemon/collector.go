@@ -10,6 +10,7 @@ import (
 	"github.com/vtepbgp/vtepbgp/evpn"
 	"github.com/vtepbgp/vtepbgp/kernel"
 	"github.com/vtepbgp/vtepbgp/kernel/snoop"
+	"github.com/vtepbgp/vtepbgp/speaker/bfd"
 )
 
 // neighborStates are the states of a session (RFC 4271 §8.2.2).
@@ -37,6 +38,8 @@ type collector struct {
 	suppressing, swallowed                          *prometheus.Desc
 	queued, limit, merged, waits                    *prometheus.Desc
 	strangers                                       *prometheus.Desc
+	bfdUp, bfdDetection, bfdFlaps, bfdPackets       *prometheus.Desc
+	bfdDrops, bfdLatest, bfdInfo                    *prometheus.Desc
 }
 
 func desc(name, help string, labels ...string) *prometheus.Desc {
@@ -49,17 +52,24 @@ func newCollector(d *daemon) *collector {
 		ready:  desc("ready", "1 once every part is up."),
 		synced: desc("synced", "1 once every neighbor that was established has sent its first full table."),
 
-		neighbors:  desc("neighbors", "BGP neighbors by state of their session.", "state"),
-		neighborUp: desc("neighbor_up", "1 while the session is established.", "neighbor"),
-		received:   desc("neighbor_routes_received", "EVPN routes that the neighbor announces.", "neighbor"),
-		accepted:   desc("neighbor_routes_accepted", "Routes of the neighbor that some VNI imports and that are fit for use.", "neighbor"),
-		shed:       desc("neighbor_routes_shed", "Routes of the neighbor that are counted but not kept, because no VNI imports them.", "neighbor"),
-		advertised: desc("neighbor_routes_advertised", "Own routes announced to the neighbor.", "neighbor"),
-		messages:   desc("neighbor_messages_total", "BGP messages by direction: in or out.", "neighbor", "direction"),
-		updates:    desc("neighbor_updates_total", "BGP UPDATE messages by direction: in or out.", "neighbor", "direction"),
-		flaps:      desc("neighbor_flaps_total", "Times that an established session ended.", "neighbor"),
-		drops:      desc("guard_drops_total", "What the session guard left out of a neighbor's messages, by reason.", "neighbor", "reason"),
-		strangers:  desc("unknown_connections_total", "Connections from addresses that no neighbor has."),
+		neighbors:    desc("neighbors", "BGP neighbors by state of their session.", "state"),
+		neighborUp:   desc("neighbor_up", "1 while the session is established.", "neighbor"),
+		received:     desc("neighbor_routes_received", "EVPN routes that the neighbor announces.", "neighbor"),
+		accepted:     desc("neighbor_routes_accepted", "Routes of the neighbor that some VNI imports and that are fit for use.", "neighbor"),
+		shed:         desc("neighbor_routes_shed", "Routes of the neighbor that are counted but not kept, because no VNI imports them.", "neighbor"),
+		advertised:   desc("neighbor_routes_advertised", "Own routes announced to the neighbor.", "neighbor"),
+		messages:     desc("neighbor_messages_total", "BGP messages by direction: in or out.", "neighbor", "direction"),
+		updates:      desc("neighbor_updates_total", "BGP UPDATE messages by direction: in or out.", "neighbor", "direction"),
+		flaps:        desc("neighbor_flaps_total", "Times that an established session ended.", "neighbor"),
+		drops:        desc("guard_drops_total", "What the session guard left out of a neighbor's messages, by reason.", "neighbor", "reason"),
+		bfdUp:        desc("bfd_up", "1 while the BFD session of the neighbor is up.", "neighbor"),
+		bfdDetection: desc("bfd_detection_seconds", "Silence after which the BFD session goes down; 0 until the neighbor was heard.", "neighbor"),
+		bfdFlaps:     desc("bfd_flaps_total", "Times that the BFD session left up.", "neighbor"),
+		bfdPackets:   desc("bfd_packets_total", "BFD packets by direction: in or out.", "neighbor", "direction"),
+		bfdDrops:     desc("bfd_drops_total", "BFD packets discarded, by reason.", "reason"),
+		bfdLatest:    desc("bfd_send_delay_max_seconds", "The most that a BFD packet of ours was ever late."),
+		bfdInfo:      desc("bfd_info", "1 while BFD runs; priority of its thread: realtime, high, or normal.", "priority"),
+		strangers:    desc("unknown_connections_total", "Connections from addresses that no neighbor has."),
 
 		ownRoutes: desc("own_routes", "Routes that this host originates."),
 		routes:    desc("routes", "Received routes by type.", "type"),
@@ -217,6 +227,13 @@ func (c *collector) speaker(gauge gaugeFunc, counter counterFunc) (names []neigh
 		counter(c.updates, n.UpdatesIn, name, "in")
 		counter(c.updates, n.UpdatesOut, name, "out")
 		counter(c.flaps, n.Flaps, name)
+		if b := n.BFD; b != nil {
+			gauge(c.bfdUp, truth(b.State == bfd.Up), name)
+			gauge(c.bfdDetection, b.DetectionTime.Seconds(), name)
+			counter(c.bfdFlaps, b.Downs, name)
+			counter(c.bfdPackets, b.PacketsReceived, name, "in")
+			counter(c.bfdPackets, b.PacketsSent, name, "out")
+		}
 		for reason, drops := range n.Drops {
 			counter(c.drops, drops, name, reason)
 		}
@@ -227,6 +244,13 @@ func (c *collector) speaker(gauge gaugeFunc, counter counterFunc) (names []neigh
 	stats := c.d.speaker.Stats()
 	gauge(c.ownRoutes, float64(stats.OwnRoutes))
 	counter(c.strangers, stats.UnknownConnections)
+	if b := stats.BFD; b.Priority != "" {
+		gauge(c.bfdInfo, 1, b.Priority)
+		gauge(c.bfdLatest, b.Latest.Seconds())
+		for reason, drops := range b.Drops {
+			counter(c.bfdDrops, drops, reason)
+		}
+	}
 	return names
 }
 

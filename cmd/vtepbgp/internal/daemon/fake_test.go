@@ -19,6 +19,7 @@ import (
 	"github.com/vtepbgp/vtepbgp/kernel"
 	"github.com/vtepbgp/vtepbgp/kernel/snoop"
 	"github.com/vtepbgp/vtepbgp/speaker"
+	"github.com/vtepbgp/vtepbgp/speaker/bfd"
 )
 
 // fakeKernel brings every configured VNI up at once and reports the MACs that it
@@ -348,6 +349,7 @@ func (s *fakeSpeaker) Neighbors() []speaker.NeighborStatus {
 	var out []speaker.NeighborStatus
 	for _, n := range s.cfg.Neighbors {
 		st := speaker.NeighborStatus{Address: n.Address, ASN: n.ASN, State: "active", Drops: map[string]uint64{"short nlri": 2 + s.drops}, LastError: s.errors[n.Address]}
+		st.BFD = &bfd.Status{State: bfd.Up, DetectionTime: 300 * time.Millisecond}
 		if s.up[n.Address] {
 			st.State, st.Since, st.RoutesReceived = "established", time.Now(), 1
 		}
@@ -374,7 +376,7 @@ func (s *fakeSpeaker) drop(n uint64) {
 func (s *fakeSpeaker) Stats() speaker.Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return speaker.Stats{OwnRoutes: len(s.own)}
+	return speaker.Stats{OwnRoutes: len(s.own), BFD: bfd.Stats{Priority: "realtime", Drops: map[string]uint64{"TTL is not 255": 1}}}
 }
 
 func (s *fakeSpeaker) counts() (own, atStart int) {

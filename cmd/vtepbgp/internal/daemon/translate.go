@@ -82,11 +82,19 @@ func speakerConfig(cfg *config.Config, restarting bool) speaker.Config {
 			Address: n.Address, Prefix: n.Prefix, ASN: n.ASN, Port: n.Port, Description: n.Description, Password: n.Password,
 			RouteReflectorClient: n.RouteReflectorClient, Passive: n.Passive, TTLSecurity: n.TTLSecurity,
 			EBGPMultihop: n.EBGPMultihop, MaxPrefixes: n.MaxPrefixes,
-			HoldTime: n.HoldTime, KeepaliveTime: n.KeepaliveTime, ConnectRetry: n.ConnectRetry,
+			HoldTime: n.HoldTime, KeepaliveTime: n.KeepaliveTime, ConnectRetry: n.ConnectRetry, BFD: bfdConfig(n.BFD),
 			LongLivedStaleTime: n.LongLivedStaleTime,
 		})
 	}
 	return s
+}
+
+// bfdConfig translates how a neighbour is watched.
+func bfdConfig(b config.BFD) speaker.BFD {
+	modes := map[config.BFDMode]speaker.BFDMode{
+		config.BFDAuto: speaker.BFDAuto, config.BFDSingleHop: speaker.BFDSingleHop, config.BFDMultihop: speaker.BFDMultihop,
+	}
+	return speaker.BFD{Enabled: b.Enabled, Interval: b.Interval, Multiplier: b.Multiplier, Mode: modes[b.Mode]}
 }
 
 // dialled lists the neighbours that we dial, and reports whether others may come.

@@ -86,7 +86,9 @@ func (c Changes) Empty() bool {
 }
 
 // NextHopChange says that the way to a remote VTEP is of interest, or no longer.
-// VTEPs are named by routes and by the configuration, whether or not rows exist.
+// VTEPs are named by routes and by the configuration, whether or not rows exist. One
+// that is of interest already is asked for again when nothing named it for a while:
+// what [NextHopState] said of it is forgotten then, and wanted once more.
 type NextHopChange struct {
 	VTEP   netip.Addr
 	Remove bool

@@ -122,10 +122,13 @@ func (u *underlay) track(changes []evpn.NextHopChange) {
 			u.marked -= count(w.dirty)
 			delete(u.ways, c.VTEP)
 			u.order = nil
-		case !c.Remove && w == nil:
-			w = &way{to: c.VTEP, tellAll: true}
-			u.ways[c.VTEP] = w
-			u.order = nil
+		case !c.Remove:
+			if w == nil {
+				w = &way{to: c.VTEP}
+				u.ways[c.VTEP] = w
+				u.order = nil
+			}
+			w.tellAll = true // asked for again: the core has forgotten what it was told
 			u.mark(w)
 			u.due = time.Now() // the core waits for it
 		}

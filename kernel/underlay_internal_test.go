@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"golang.org/x/sys/unix"
@@ -58,6 +59,24 @@ func TestForgottenVTEPDoesNotCount(t *testing.T) {
 	u.track([]evpn.NextHopChange{{VTEP: netip.MustParseAddr("10.0.0.1"), Remove: true}})
 	u.changed(netip.MustParsePrefix("10.0.0.2/32"))
 	assert.Equal(t, []string{"10.0.0.2"}, u.marks())
+}
+
+// The core asks again for a VTEP that nothing named for a while: it has forgotten the answer.
+func TestAskedAgain(t *testing.T) {
+	u := newUnderlay()
+	u.site.links = map[int32]wayLink{1: {name: "eth0", up: true, running: true, mtu: 1500}}
+	ask := []evpn.NextHopChange{{VTEP: netip.MustParseAddr("10.0.0.1")}}
+	for range 2 {
+		u.track(ask)
+		ways, _ := u.takeDirty()
+		u.learn(ways, []Route{{Type: unix.RTN_UNICAST, Device: 1}}, time.Now())
+		assert.Equal(t, []evpn.Event{evpn.NextHopState{VTEP: ask[0].VTEP, Reachable: true}}, u.report(nil, 9))
+		u.mark(u.ways[ask[0].VTEP])
+		u.due = time.Now()
+		ways, _ = u.takeDirty()
+		u.learn(ways, []Route{{Type: unix.RTN_UNICAST, Device: 1}}, time.Now())
+		assert.Empty(t, u.report(nil, 9), "nothing is told twice")
+	}
 }
 
 func TestJudge(t *testing.T) {

@@ -6,6 +6,10 @@ import (
 	"time"
 )
 
+// takeGap is how long changes gather before they are taken. To be woken for each of
+// them cost half a core while 40,000 routes a second were added.
+const takeGap = wayDebounce / 2
+
 // follow watches the routes and looks the ways to the VTEPs up again until ctx ends
 // (nil) or the subscription dies (an error). It has a goroutine and sockets of its
 // own: neither a table of rows that is written nor one of routes that changes may
@@ -13,8 +17,9 @@ import (
 func (k *Kernel) follow(ctx context.Context, s *stream[RouteChange], _ string) error {
 	u := k.underlay
 	u.markAll()
-	timer := time.NewTimer(0)
+	timer, again := time.NewTimer(0), time.NewTimer(time.Hour)
 	defer timer.Stop()
+	defer again.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -27,6 +32,8 @@ func (k *Kernel) follow(ctx context.Context, s *stream[RouteChange], _ string) e
 			if err := u.take(s.sub); err != nil {
 				return err
 			}
+			again.Reset(takeGap)
+		case <-again.C:
 			s.drained <- struct{}{}
 		}
 		k.lookUp(ctx)

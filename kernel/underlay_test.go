@@ -30,6 +30,10 @@ func tracking(t *testing.T) (*kerneltest.Fake, *kernel.Kernel) {
 	k := run(t, f, func(evpn.Event) {})
 	<-k.Synced()
 	f.SetRoute(kerneltest.Route{To: netip.MustParsePrefix("10.1.0.0/16"), Device: "eth0"})
+	eventually(t, func() bool {
+		f.SetRoute(kerneltest.Route{To: netip.MustParsePrefix("172.16.0.0/24"), Device: "eth0"})
+		return k.Stats().Underlay.Events > 0
+	}, "changes are heard of")
 	k.Track(manyWays())
 	eventually(t, func() bool { return reachable(k) == manyVTEPs }, "all are reachable")
 	return f, k
@@ -55,7 +59,7 @@ func TestRouteChangesElsewhereCostNoLookups(t *testing.T) {
 	target := netip.MustParsePrefix("10.1.0.7/32")
 	f.SetRoute(kerneltest.Route{To: target, Kind: "blackhole"})
 	eventually(t, func() bool { return reachable(k) == manyVTEPs-1 }, "the one that is concerned")
-	assert.EqualValues(t, events+10_001, k.Stats().Underlay.Events)
+	assert.GreaterOrEqual(t, k.Stats().Underlay.Events, events+10_001)
 	assert.LessOrEqual(t, f.Lookups()-before, 3, "one VTEP, looked up again as its first answer comes in")
 	assert.Equal(t, 1, k.Stats().Underlay.Unreachable)
 }
@@ -78,10 +82,11 @@ func TestLookupsAreLimited(t *testing.T) {
 // While the kernel refuses to answer, what is known stays; then it is asked again.
 func TestRefusedLookupsAreRepeated(t *testing.T) {
 	f, k := tracking(t)
+	events := k.Stats().Underlay.Events
 	f.FailRoutes(unix.ENOBUFS)
 	f.SetRoute(kerneltest.Route{To: netip.MustParsePrefix("10.1.0.0/24"), Kind: "prohibit"})
 	f.SetRoute(kerneltest.Route{To: netip.MustParsePrefix("10.1.1.0/24"), Kind: "prohibit"})
-	eventually(t, func() bool { return k.Stats().Underlay.Events >= 3 }, "changes are known")
+	eventually(t, func() bool { return k.Stats().Underlay.Events >= events+2 }, "changes are known")
 	assert.Equal(t, manyVTEPs, reachable(k))
 	f.FailRoutes(nil)
 	eventually(t, func() bool { return reachable(k) == manyVTEPs-512 }, "asked again")

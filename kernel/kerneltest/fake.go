@@ -32,6 +32,7 @@ type Fake struct {
 	writes   int // ops so far
 	failAt   int // the op that fails; 0 = none
 	failWith error
+	refused  map[evpn.MAC]error // FDB rows that fail
 
 	lookups    int
 	routesFail error
@@ -126,6 +127,16 @@ func (f *Fake) FailOp(n int, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.failAt, f.failWith = f.writes+n, err
+}
+
+// FailMAC makes every op about a FDB row of mac fail with err; nil ends that.
+func (f *Fake) FailMAC(mac evpn.MAC, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.refused == nil {
+		f.refused = map[evpn.MAC]error{}
+	}
+	f.refused[mac] = err
 }
 
 // Writes counts the row ops so far.

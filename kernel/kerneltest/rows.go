@@ -38,6 +38,9 @@ func (f *Fake) write(op kernel.NeighborOp) error {
 	if op.Family != unix.AF_BRIDGE {
 		return f.writeNeighbor(op)
 	}
+	if err := f.refused[op.MAC]; err != nil {
+		return err
+	}
 	// rtnl_fdb_add and rtnl_fdb_del (net/core/rtnetlink.c): the bridge first; when
 	// it refuses, the device's own table is not reached.
 	if op.Flags == 0 || op.Flags&unix.NTF_MASTER != 0 {

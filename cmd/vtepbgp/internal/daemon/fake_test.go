@@ -17,6 +17,7 @@ import (
 	"github.com/vtepbgp/vtepbgp/config"
 	"github.com/vtepbgp/vtepbgp/evpn"
 	"github.com/vtepbgp/vtepbgp/kernel"
+	"github.com/vtepbgp/vtepbgp/kernel/kerneltest"
 	"github.com/vtepbgp/vtepbgp/kernel/snoop"
 	"github.com/vtepbgp/vtepbgp/speaker"
 	"github.com/vtepbgp/vtepbgp/speaker/bfd"
@@ -390,6 +391,8 @@ type world struct {
 	t       *testing.T
 	dir     string
 	kernel  *fakeKernel
+	host    *kerneltest.Fake // when set, the real adapter on a host in memory is used instead of kernel
+	adapter *kernel.Kernel   // that adapter
 	speaker *fakeSpeaker
 	api     *api.Client
 	stop    context.CancelFunc
@@ -441,7 +444,11 @@ func (w *world) environment() environment {
 			c.VNIs, c.Neighbors = slices.Clone(c.VNIs), slices.Clone(c.Neighbors)
 			return &c, w.loadErr
 		},
-		kernel: func(*logrus.Entry) (dataplane, func() error, error) {
+		kernel: func(log *logrus.Entry) (dataplane, func() error, error) {
+			if w.host != nil {
+				w.adapter = kernel.New(w.host, log)
+				return w.adapter, func() error { return nil }, nil
+			}
 			return w.kernel, func() error { return nil }, nil
 		},
 		speaker: func(cfg speaker.Config, _ *logrus.Entry) (sessions, error) {

@@ -34,13 +34,13 @@ func main() {
 // full are the sizes that docs/performance.md is made with.
 var full = sizes{
 	routes: 100_000, locals: []int{100_000, 500_000}, rounds: 60, death: 10_000, vnis: 1000,
-	soak: 10_000_000, soakMACs: 10_000, idleMACs: 10_000, idle: 30 * time.Second, down: 2 * time.Second,
+	soak: 10_000_000, soakMACs: 10_000, idleMACs: 10_000, idle: 30 * time.Second, stream: 3 * time.Second, down: 2 * time.Second,
 }
 
 // quick are the sizes of a smoke test.
 var quick = sizes{
 	routes: 10_000, locals: []int{10_000}, rounds: 10, death: 1000, vnis: 50,
-	soak: 400_000, soakMACs: 1000, idleMACs: 1000, idle: 3 * time.Second, down: 500 * time.Millisecond,
+	soak: 400_000, soakMACs: 1000, idleMACs: 1000, idle: 3 * time.Second, stream: 300 * time.Millisecond, down: 500 * time.Millisecond,
 }
 
 func measurements(z sizes) []measurement {
@@ -54,7 +54,7 @@ func measurements(z sizes) []measurement {
 	}
 	// The many VNIs come last: the kernel takes a minute to remove their devices and
 	// holds up all other work on links meanwhile.
-	return append(list, reacting(), dying(), restarting(), idling(), soaking(), soakingOwn(), soakingTransit(), manyVNIs())
+	return append(list, reacting(), dying(), restarting(), idling(), listening(), soaking(), soakingOwn(), soakingTransit(), manyVNIs())
 }
 
 func run(ctx context.Context, args []string, out io.Writer) error {

@@ -22,6 +22,7 @@ type sizes struct {
 	soakMACs int
 	idleMACs int
 	idle     time.Duration
+	stream   time.Duration // how long a TCP stream lasts
 	down     time.Duration // how long a killed daemon stays away
 }
 

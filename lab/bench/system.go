@@ -24,6 +24,7 @@ type options struct {
 	noRestart     bool // no graceful restart: a lost session takes its routes with it at once
 	defaultBuffer bool // netlink receive buffer left at the kernel's default
 	metrics       bool // vtepbgp: serve metrics at metricsAddress
+	noSuppression bool // vtepbgp: arp_suppression = false, so that nobody listens to access ports
 	reflect       bool // the neighbours are route-reflector clients
 }
 
@@ -159,7 +160,7 @@ func (b *vtepbgp) start(v *vtep, dir string, o options) (*running, error) {
 		fmt.Fprintf(&c, "[[neighbor]]\naddress = %q\nasn = %d\nroute_reflector_client = %t\n", n, asn, o.reflect)
 	}
 	for _, id := range v.vnis {
-		fmt.Fprintf(&c, "[[vni]]\nid = %d\nmanage = false\n", id)
+		fmt.Fprintf(&c, "[[vni]]\nid = %d\nmanage = false\narp_suppression = %t\n", id, !o.noSuppression)
 	}
 	fmt.Fprintf(&c, "[api]\nsocket = %q\n", filepath.Join(dir, "vtepbgp.sock"))
 	if o.metrics {

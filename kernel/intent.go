@@ -79,6 +79,12 @@ func (k *Kernel) intendNeighbor(in *instance, c evpn.RowChange) {
 		e.want, e.wantRouter = c.RowValue.MAC, c.Router
 	}
 	k.storeNeighbor(in, c.IP, e)
+	// The core knew of the local host and decided for another one elsewhere. What the
+	// local one says from now on is news again (RFC 9721).
+	if b, ok := k.bindings.Lookup(in.vni, c.IP); ok && !c.Remove && b.MAC == e.reported && b.MAC != e.want {
+		k.bindings.Drop(in.vni, c.IP)
+		k.takeEffects()
+	}
 }
 
 func setDrop(f rowFlags, drop bool) rowFlags {

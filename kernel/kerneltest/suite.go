@@ -27,6 +27,7 @@ func Run(t *testing.T, f Factory) {
 		{"local IPs from ARP", heardARP},
 		{"local IPs from ND", heardND},
 		{"local IPs from DHCP", heardDHCP},
+		{"local IP yields to a remote one", heardYields},
 		{"forged bindings", forgedBindings},
 		{"silent host", silentHost},
 		{"port leaves", portLeaves},

@@ -165,6 +165,22 @@ func heardDHCP(t *testing.T, f Factory) {
 	assert.EqualValues(t, 1, r.k.Stats().Bindings.Refused[snoop.NotLearned])
 }
 
+// An address that moves away and back, as that of a pair of gateways does.
+func heardYields(t *testing.T, f Factory) {
+	r := start(t, underlay(t, f), oneVNI(), 0)
+	r.settledPorts()
+	r.HostSends(t, "p1", announce(macB, hostB4))
+	r.wantEvents(evpn.LocalMACLearned{VNI: 100, MAC: macB, Port: "p1"}, evpn.LocalIPLearned{VNI: 100, IP: hostB4, MAC: macB, Source: "arp"})
+	r.set(remote(100, macC, vtepB), binding(100, hostB4.String(), macC))
+	r.wantEvents(evpn.LocalIPGone{VNI: 100, IP: hostB4, MAC: macB})
+	r.wantNeighbors("192.0.2.11 dev br100 lladdr 02:00:00:00:00:0c extern_learn NOARP proto 229")
+	r.HostSends(t, "p1", announce(macB, hostB4))
+	r.wantEvents(evpn.LocalIPLearned{VNI: 100, IP: hostB4, MAC: macB, Source: "arp"})
+	r.remove(binding(100, hostB4.String(), macC))
+	r.wantNeighbors()
+	assert.Empty(t, r.heard())
+}
+
 // dhcpAck is a DHCPACK of a server, broadcast.
 func dhcpAck(server, client evpn.MAC, ip netip.Addr) []byte {
 	f := append(append([]byte{}, snoop.BroadcastMAC[:]...), server[:]...)

@@ -85,15 +85,6 @@ func (t *Table) silent(h *host) {
 	t.done.Silent = append(t.done.Silent, Silent{VNI: h.net.vni, MAC: h.mac})
 }
 
-// Verify asks for an address at once: somebody elsewhere says that he has it.
-func (t *Table) Verify(vni evpn.VNI, ip netip.Addr, now time.Time) {
-	if net := t.nets[vni]; net != nil && net.ips[ip] != nil {
-		b := net.ips[ip]
-		b.seen, b.tries = now.Add(-silence), 0
-		b.fire(t, now)
-	}
-}
-
 // fire asks a held MAC for some of its addresses, others each time; or gives it up.
 func (h *host) fire(t *Table, now time.Time) {
 	const atOnce = 4

@@ -31,8 +31,9 @@ or the end of the daemon (exit code 1). A name that ends in .gz compresses.
 
 ` + aboutRecordings + `
 
-The daemon does not wait for it: a disk that is too slow or full ends the recording, and
-"vtepbgp run --record" records from the very start.`,
+The daemon does not wait for the disk: one that is too slow or full ends the recording.
+Only at the beginning it pauses to copy what it knows, about 0.2 s for 100,000 routes;
+forwarding does not. "vtepbgp run --record" records from the very start.`,
 		Example: `  vtepbgp record report.jsonl.gz --duration 1m
   vtepbgp record - | jq -c 'select(.event == "routes_received")'`,
 		Args: func(_ *cobra.Command, args []string) error {

@@ -175,9 +175,13 @@ func (r *replaying) writeScenario(p *journal.Replay, reader *journal.Reader, out
 		}
 	}
 	h := reader.Header()
+	vtep := "that has no address yet"
+	if h.VTEP.IsValid() {
+		vtep = h.VTEP.String()
+	}
 	about := fmt.Sprintf(`Say here in one or two sentences what should have happened, and which RFC section says so.
 Recorded by vtepbgp %s at VTEP %s, %s.
-`, h.ProgramVersion, h.VTEP, h.Started.Format(time.RFC3339))
+`, h.ProgramVersion, vtep, h.Started.Format(time.RFC3339))
 	for file, text := range map[string][]byte{
 		"about.txt": []byte(about), "recording.jsonl": recording.Bytes(), "transcript.golden": transcript.Bytes(),
 	} {

@@ -15,6 +15,12 @@
 // ones that still wait. There is no debounce: an idle loop acts at once, and only
 // what has queued up meanwhile is taken together.
 //
+// What happens on the loop can be followed from outside: a tap sees each event before
+// the core takes it and the changes that follow, and hands them to a bounded feed that
+// one reader empties. A monitor that is too slow loses some and is told how many; a
+// recording that is too slow ends, because a gap would tell another story. Nothing
+// reaches the core but by loop.tell, so that no tap misses it.
+//
 // # Start and stop
 //
 // Start: configuration, locks and state directory, control socket, loop, kernel

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -236,22 +237,51 @@ func TestSlowDiskEndsTheRecording(t *testing.T) {
 	assert.Equal(t, "events came faster than they could be written", end)
 }
 
-// BenchmarkLoop100kRoutes takes 100,000 routes through the loop, alone and with listeners beside.
-func BenchmarkLoop100kRoutes(b *testing.B) {
+// manyUpdates gives n routes of one VTEP in UPDATEs of 60, as neighbours pack them.
+func manyUpdates(n int) (updates []evpn.Event) {
 	rt, _ := evpn.AutoRouteTarget(65000, 100)
 	vtep := netip.MustParseAddr("10.0.0.2")
 	attrs := &evpn.Attrs{NextHop: vtep, RouteTargets: []evpn.RouteTarget{rt}, Encaps: []uint16{evpn.EncapVXLAN}, LocalPref: 100}
-	var updates []evpn.Event
-	for i := range 100_000 {
-		if i%60 == 0 {
-			updates = append(updates, evpn.RoutesReceived{Neighbor: netip.MustParseAddr("10.0.0.254")})
-		}
-		u := updates[len(updates)-1].(evpn.RoutesReceived)
-		u.Announced = append(u.Announced, evpn.Route{Label: 100, Attrs: attrs, Key: evpn.RouteKey{
+	var all []evpn.Route
+	for i := range n {
+		all = append(all, evpn.Route{Label: 100, Attrs: attrs, Key: evpn.RouteKey{
 			Type: evpn.MACIPRoute, RD: evpn.RDFromRouterID(vtep, 1), MAC: evpn.MAC{2, 0, 0, byte(i >> 16), byte(i >> 8), byte(i)},
 		}})
-		updates[len(updates)-1] = u
 	}
+	for routes := range slices.Chunk(all, 60) {
+		updates = append(updates, evpn.RoutesReceived{Neighbor: netip.MustParseAddr("10.0.0.254"), Announced: routes})
+	}
+	return updates
+}
+
+// BenchmarkTap is what a listener costs the loop itself for an UPDATE of 60 routes.
+func BenchmarkTap(b *testing.B) {
+	updates := manyUpdates(60)
+	core, now := testCore(), time.Now()
+	rows := evpn.Changes{Rows: make([]evpn.RowChange, 60)}
+	recorder, monitor := newRecorder(), &watcher{feed: newFeed[happening](watchLimit)}
+	for name, c := range map[string]struct {
+		tap  tap
+		take func()
+	}{
+		"recorder": {recorder, func() { recorder.feed.take() }},
+		"monitor":  {monitor, func() { monitor.feed.take() }},
+	} {
+		b.Run(name, func(b *testing.B) {
+			for n := 0; b.Loop(); n++ {
+				c.tap.Told(core, updates[0], now)
+				c.tap.Drained(rows, now)
+				if n%30 == 0 {
+					c.take()
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkLoop100kRoutes takes 100,000 routes through the loop, alone and with listeners beside.
+func BenchmarkLoop100kRoutes(b *testing.B) {
+	updates := manyUpdates(100_000)
 	for _, c := range []struct {
 		name   string
 		beside func(context.Context, *loop)

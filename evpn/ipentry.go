@@ -87,6 +87,8 @@ func (c *Core) localIPLearned(ev LocalIPLearned) {
 		e.unbind()
 		e.bind(m)
 		e.claim, e.floor = true, floor
+	} else if e.owner == ownRemote {
+		e.claim = true // it was lost to a route, and the host speaks again
 	}
 	e.router = ev.Router
 	c.touchIP(e)

@@ -52,6 +52,7 @@ func TestMoves(t *testing.T) {
 			}{
 				{"there and back", thereAndBack},
 				{"several addresses", severalAddresses},
+				{"address moves to another MAC", addressMoves},
 				{"port flap", portFlap},
 				{"sticky stays", stickyStays},
 			} {
@@ -253,4 +254,32 @@ func severalAddresses(t *testing.T, f *fabric) {
 		}
 	}
 	f.roam(s[0]) // silent from here on, and without addresses
+}
+
+// An address goes over to another MAC behind another VTEP, and comes back (RFC 9721): all
+// VTEPs answer with the new one, and hosts elsewhere send to it at once.
+func addressMoves(t *testing.T, f *fabric) {
+	const ip = "192.168.100.60"
+	s := f.ours()
+	from, to := s[0], s[1]
+	f.roam(from, ip)
+	eventually(t, convergence, "first owner", f.known(from, ip, roamerMAC))
+	var third site
+	for _, o := range f.sites() {
+		if o != from && o != to {
+			third = o
+		}
+	}
+	require.NoError(t, f.ping(third.host, ip, 3))
+	for range 2 {
+		f.do(from.roamer, "ip", "addr", "del", ip+"/24", "dev", "eth1")
+		f.do(to.host, "ip", "addr", "add", ip+"/32", "dev", "eth1")
+		f.announce(to.host, f.macOf(to.host), ip)
+		eventually(t, convergence, "second owner", f.known(to, ip, f.macOf(to.host)))
+		eventually(t, convergence, "second owner answers", func() error { return f.ping(third.host, ip, 1) })
+		f.do(to.host, "ip", "addr", "del", ip+"/32", "dev", "eth1")
+		f.roam(from, ip)
+		eventually(t, convergence, "first owner again", f.known(from, ip, roamerMAC))
+		eventually(t, convergence, "first owner answers", func() error { return f.ping(third.host, ip, 1) })
+	}
 }

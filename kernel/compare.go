@@ -167,9 +167,14 @@ func (c *comparison) localMAC(mac evpn.MAC, e macEntry, fdb fdbRow, onPort bool)
 		found = "dev " + c.linkName(fdb.port)
 	}
 	d := Drift{Table: LocalTable, VNI: c.view.cfg.VNI, Link: c.view.cfg.Bridge, MAC: mac, Expected: expected, Found: found, State: Equal}
-	if expected != found {
+	switch {
+	case expected != found:
 		d.State, d.Pending = Wrong, e.flags&flagReport != 0
-	} else if expected == "" || !c.scope.only {
+	case !c.scope.only:
+		return
+	case e.flags&flagHeld != 0:
+		d.State, d.Pending, d.Expected = Missing, true, "dev "+c.linkName(e.reported)
+	case expected == "":
 		return
 	}
 	c.out = append(c.out, d)

@@ -176,6 +176,11 @@ func TestStories(t *testing.T) {
 		{"ip without mac", func(t *testing.T) api.Explanation {
 			return newStory(nil).tell(evpn.LocalIPLearned{VNI: 100, MAC: host, IP: addr, Source: "kernel"}).explainIP(t)
 		}, "problem", "no host here or elsewhere has it", "let the host send something: it is learned from its frames"},
+		{"silent", func(t *testing.T) api.Explanation {
+			rows := onPort()
+			rows[0].State, rows[0].Found, rows[0].Pending = kernel.Missing, "", true
+			return newStory(nil).tell(evpn.LocalMACLearned{VNI: 100, MAC: host, Port: "eth2"}).explainMAC(t, rows...)
+		}, "warning", "02:00:00:00:00:0b is on port eth2 of this host and announced; but the bridge has forgotten it, and its host is asked whether it is still there", ""},
 		{"no session", func(t *testing.T) api.Explanation {
 			s := newStory(nil).tell(evpn.LocalMACLearned{VNI: 100, MAC: host, Port: "eth2"})
 			s.facts.Neighbors = []explain.Neighbor{{Address: rr}}

@@ -12,11 +12,13 @@ import (
 // kernel tells what the kernel holds, and whether that is what follows.
 func (c *chain) kernel() {
 	var details, refused, differs []string
-	pending := false
+	pending, silent := false, false
 	for _, r := range c.Rows {
 		details = append(details, rowLine(r))
 		switch {
 		case r.State == kernel.Equal, r.State == kernel.Foreign, r.State == kernel.Unconfirmed:
+		case r.Pending && r.Table == kernel.LocalTable:
+			silent = true
 		case r.Pending:
 			pending = true
 		case r.Err != nil:
@@ -31,6 +33,8 @@ func (c *chain) kernel() {
 			"see `vtepbgp drift` and the kernel's log; the daemon tries again", details...)
 	case len(differs) > 0:
 		c.problem("kernel", "the kernel differs from intent: "+strings.Join(differs, ", "), "vtepbgp drift --repair", details...)
+	case silent:
+		c.warn("kernel", "the bridge has forgotten it, and its host is asked whether it is still there", details...)
 	case pending:
 		c.warn("kernel", "the kernel's rows are being written", details...)
 	case len(c.Rows) == 0 && c.Host.Origin == "":
@@ -74,7 +78,7 @@ func rowLine(r kernel.Drift) string {
 		text += r.Found + ", instead of " + r.Expected
 	}
 	switch {
-	case r.Pending:
+	case r.Pending && r.Table != kernel.LocalTable:
 		text += " (being written)"
 	case r.State != kernel.Equal:
 		text += fmt.Sprintf(" (%s)", r.State)

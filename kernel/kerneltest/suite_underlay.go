@@ -62,8 +62,10 @@ func waysByRoute(t *testing.T, f Factory) {
 	r.wantEvents(evpn.NextHopState{VTEP: vtepB, Reason: "no route"})
 	r.SetRoute(t, Route{To: connected, Device: "eth0"})
 	r.wantEvents(evpn.NextHopState{VTEP: vtepB, Reachable: true})
-	r.track(vtepC, vtepB)
+	r.track(vtepC)
 	r.wantEvents(evpn.NextHopState{VTEP: vtepC, Reachable: true})
+	r.track(vtepB) // asked again, told again
+	r.wantEvents(evpn.NextHopState{VTEP: vtepB, Reachable: true})
 	r.wantWays(onLink(vtepB, 1600), onLink(vtepC, 1600))
 
 	for _, c := range []struct{ kind, why string }{

@@ -88,7 +88,9 @@ func (c *Core) localIPLearned(ev LocalIPLearned) {
 		e.bind(m)
 		e.claim, e.floor = true, floor
 	} else if e.owner == ownRemote {
-		e.claim = true // it was lost to a route, and the host speaks again
+		// It was lost to a route, and the host speaks again. That the binding had ended
+		// meanwhile is lost when a queue merges what it holds of one address.
+		e.claim = true
 	}
 	e.router = ev.Router
 	c.touchIP(e)

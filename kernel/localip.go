@@ -137,25 +137,6 @@ func (k *Kernel) digest(link int32, frame []byte, p *snoop.Packet, reason snoop.
 func (k *Kernel) consider(o snoop.Observation) {
 	k.bindings.Hear(o, time.Now())
 	k.takeEffects()
-	if o.Packet.Binds() {
-		k.claimAgain(o.VNI, o.Packet.IP, o.Packet.MAC)
-	}
-}
-
-// claimAgain tells the core once more of a binding that a route has taken over, when
-// its host speaks up: the address may have come back. mu is held.
-func (k *Kernel) claimAgain(vni evpn.VNI, ip netip.Addr, mac evpn.MAC) {
-	in := k.instances[vni]
-	if in == nil {
-		return
-	}
-	e := in.neighbors[ip]
-	if e.reported != mac || !e.wanted() || e.want == mac {
-		return
-	}
-	e.reported = evpn.MAC{}
-	k.storeNeighbor(in, ip, e)
-	signal(k.reportWake)
 }
 
 // localPort is the port on which the bridge has a MAC. mu is held.

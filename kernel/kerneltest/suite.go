@@ -29,7 +29,6 @@ func Run(t *testing.T, f Factory) {
 		{"local IPs from DHCP", heardDHCP},
 		{"local IP yields to a remote one", heardYields},
 		{"forged bindings", forgedBindings},
-		{"address claimed again", claimedAgain},
 		{"silent host", silentHost},
 		{"port leaves", portLeaves},
 		{"local takes over remote", localOverRemote},

@@ -265,17 +265,3 @@ func silentHost(t *testing.T, f Factory) {
 	assert.Contains(t, r.heard(), evpn.LocalMACGone{VNI: 100, MAC: macB})
 	assert.LessOrEqual(t, len(r.HostHears(t, "p2")), 1, "a port that is down is not asked three times")
 }
-
-// An address that a route has given to another MAC stays known here, and is told again
-// when its host speaks: it may have come back.
-func claimedAgain(t *testing.T, f Factory) {
-	r := start(t, underlay(t, f), oneVNI(), 0)
-	r.settledPorts()
-	r.HostSends(t, "p1", announce(macB, hostB4))
-	learned := evpn.LocalIPLearned{VNI: 100, IP: hostB4, MAC: macB, Source: "arp"}
-	r.wantEvents(evpn.LocalMACLearned{VNI: 100, MAC: macB, Port: "p1"}, learned)
-	r.set(remote(100, macC, vtepB), binding(100, hostB4.String(), macC))
-	r.wantNeighbors(hostB4.String() + " dev br100 lladdr " + macC.String() + " extern_learn NOARP proto 229")
-	r.HostSends(t, "p1", announce(macB, hostB4))
-	r.wantEvents(learned)
-}

@@ -211,7 +211,7 @@ func (c *Core) macInfo(m *macEntry) (MACInfo, bool) {
 	switch m.owner {
 	case ownLocal:
 		i.Origin, i.Port = OriginLocal, m.local.port.Value()
-		i.Sequence, i.Sticky = m.local.sequence, m.local.sticky
+		i.Sequence, i.Sticky, i.Gateway = m.local.sequence, m.local.sticky, m.local.gateway
 		for e := m.ips; e != nil; e = e.nextOfMAC {
 			if e.announced() { // else another MAC has it
 				i.IPs = append(i.IPs, e.ip)
@@ -220,7 +220,7 @@ func (c *Core) macInfo(m *macEntry) (MACInfo, bool) {
 	case ownRemote:
 		a := m.best.set.attrs
 		i.Origin, i.VTEP, i.Stale = OriginRemote, a.NextHop, m.best.stale
-		i.Unreachable = m.best.via.unreachable
+		i.Gateway, i.Unreachable = a.DefaultGateway, m.best.via.unreachable
 		i.Sequence, i.Sticky, i.LongLivedStale = a.Mobility.Sequence, a.Mobility.Sticky, m.best.leastPreferred()
 		for p := m.head; p != nil; p = p.next {
 			if p.namesIP() && p.set.attrs.NextHop == a.NextHop && m.vni.ips[p.Key.IP].holder == m.mac {

@@ -25,6 +25,7 @@ type MACInfo struct {
 	Port      string     // local
 	Sequence  uint32
 	Sticky    bool
+	Gateway   bool // announced as a default gateway (RFC 7432 §10.1)
 	Duplicate bool
 	// DuplicateIPs of it are frozen: other MACs claim them too. Sorted.
 	DuplicateIPs []netip.Addr

@@ -124,10 +124,13 @@ func addMAC(t *table, m api.MAC) {
 		style style
 	}{
 		{m.Sticky, "sticky", plain},
+		{m.Gateway, "gateway", plain},
 		{m.Stale && !m.LongLivedStale, "stale", warned},
 		{m.LongLivedStale, "long-lived-stale", warned},
 		{!m.Installed && m.Origin != evpn.OriginLocal, "pending", warned},
+		{m.Unreachable, "unreachable", bad},
 		{m.Duplicate, "duplicate", bad},
+		{len(m.DuplicateIPs) > 0, "duplicate-ip", bad},
 	} {
 		if flag.set {
 			flags = append(flags, flag.name)

@@ -86,7 +86,7 @@ func MACInfoText(i evpn.MACInfo) string {
 	if len(i.IPs) > 0 {
 		w = append(w, fmt.Sprintf("ips %v", i.IPs))
 	}
-	return words(words(w...), when(i.Sequence != 0, fmt.Sprintf("seq %d", i.Sequence)), when(i.Sticky, "sticky"),
+	return words(words(w...), when(i.Sequence != 0, fmt.Sprintf("seq %d", i.Sequence)), when(i.Sticky, "sticky"), when(i.Gateway, "gateway"),
 		when(i.Stale, "stale"), when(i.LongLivedStale, "long-lived"), when(i.Unreachable, "unreachable"),
 		when(i.Moves != 0, fmt.Sprintf("moves %d", i.Moves)), when(i.Duplicate, "duplicate"),
 		when(len(i.DuplicateIPs) > 0, fmt.Sprintf("duplicate-ips %v", i.DuplicateIPs)))

@@ -192,8 +192,8 @@ func sample() *backend {
 	return &backend{
 		events: sampleEvents(),
 		macs: []api.MAC{
-			{VNI: 100, MAC: mac, IPs: []netip.Addr{netip.MustParseAddr("192.0.2.1")}, Origin: evpn.OriginLocal, Port: "veth1", Installed: true},
-			{VNI: 200, MAC: mac, IPs: []netip.Addr{}, Origin: evpn.OriginRemote, VTEP: netip.MustParseAddr("10.0.0.2"), Sequence: 3},
+			{VNI: 100, MAC: mac, IPs: []netip.Addr{netip.MustParseAddr("192.0.2.1")}, DuplicateIPs: []netip.Addr{}, Origin: evpn.OriginLocal, Port: "veth1", Installed: true},
+			{VNI: 200, MAC: mac, IPs: []netip.Addr{}, DuplicateIPs: []netip.Addr{}, Origin: evpn.OriginRemote, VTEP: netip.MustParseAddr("10.0.0.2"), Sequence: 3},
 		},
 		routes: []api.Route{{
 			Type: 2, TypeName: "mac-ip", RD: "10.0.0.2:1", ESI: evpn.ESI{}.String(), VNI: 100, MAC: mac.String(),

@@ -10,7 +10,9 @@ import (
 func NewMAC(m evpn.MACInfo, installed bool) MAC {
 	return MAC{
 		VNI: m.VNI, MAC: m.MAC, IPs: notNil(m.IPs), Origin: m.Origin, VTEP: m.VTEP, Port: m.Port,
-		Sequence: m.Sequence, Sticky: m.Sticky, Duplicate: m.Duplicate, Stale: m.Stale, LongLivedStale: m.LongLivedStale, Moves: m.Moves,
+		Sequence: m.Sequence, Sticky: m.Sticky, Gateway: m.Gateway, Duplicate: m.Duplicate,
+		DuplicateIPs: notNil(m.DuplicateIPs), Stale: m.Stale, LongLivedStale: m.LongLivedStale,
+		Unreachable: m.Unreachable, Moves: m.Moves,
 		Installed: installed,
 	}
 }

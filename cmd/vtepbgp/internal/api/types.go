@@ -170,11 +170,15 @@ type MAC struct {
 	Port      string       `json:"port"`
 	Sequence  uint32       `json:"sequence"`
 	Sticky    bool         `json:"sticky"`
+	Gateway   bool         `json:"gateway"` // an anycast gateway, or another default gateway
 	Duplicate bool         `json:"duplicate"`
-	Stale     bool         `json:"stale"` // from a neighbour that restarts
+	// DuplicateIPs of the MAC are frozen: other MACs claim them too.
+	DuplicateIPs []netip.Addr `json:"duplicate_ips"`
+	Stale        bool         `json:"stale"` // from a neighbour that restarts
 	// LongLivedStale says that it is there for want of anything better.
 	LongLivedStale bool `json:"long_lived_stale"`
-	Moves          int  `json:"moves"` // inside the detection window
+	Unreachable    bool `json:"unreachable"` // the underlay has no way to the VTEP
+	Moves          int  `json:"moves"`       // inside the detection window
 	// Installed says that the kernel holds the row: the FDB row of a remote or
 	// static MAC. A local MAC is in the kernel by nature.
 	Installed bool `json:"installed"`

@@ -300,7 +300,7 @@ func TestShowAndOrders(t *testing.T) {
 	assert.Equal(t, []api.VTEP{{Address: netip.MustParseAddr("10.0.0.2"), VNIs: []evpn.VNI{100}, Reachable: true, Interface: "eth0", MTUBytes: 1500}}, vteps)
 	var macs []api.MAC
 	require.NoError(t, w.api.MACs(ctx, api.MACFilter{VNI: 100}, func(m api.MAC) error { macs = append(macs, m); return nil }))
-	assert.Equal(t, []api.MAC{{VNI: 100, MAC: evpn.MAC{2, 5: 1}, IPs: []netip.Addr{}, Origin: "local", Port: "veth1", Installed: true}}, macs)
+	assert.Equal(t, []api.MAC{{VNI: 100, MAC: evpn.MAC{2, 5: 1}, IPs: []netip.Addr{}, DuplicateIPs: []netip.Addr{}, Origin: "local", Port: "veth1", Installed: true}}, macs)
 	var routes []api.Route
 	require.NoError(t, w.api.Routes(ctx, api.RouteFilter{Received: true}, func(r api.Route) error { routes = append(routes, r); return nil }))
 	require.Len(t, routes, 1)

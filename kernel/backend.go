@@ -21,6 +21,10 @@ type Backend interface {
 	// Dump calls yield for each row of one family: AF_BRIDGE (FDB of bridges and
 	// VXLAN devices), AF_INET or AF_INET6 (neighbours).
 	Dump(family uint8, yield func(Neighbor)) error
+	// Find calls yield for single rows that are there. A row of the FDB is named by a
+	// port of its bridge and NTF_MASTER, or by its device and NTF_SELF, and its MAC; a
+	// neighbour by its link and address. EOPNOTSUPP says that only Dump can tell.
+	Find(rows []Neighbor, yield func(Neighbor)) error
 	// Write performs ops in order and reports those that failed by their index.
 	// The error is for the batch as a whole: after it, the fate of the ops that were
 	// not reported is unknown.

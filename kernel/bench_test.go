@@ -176,3 +176,15 @@ func benchmarkDrift(b *testing.B, f kerneltest.Factory) {
 
 func BenchmarkDriftFake(b *testing.B)  { benchmarkDrift(b, kerneltest.NewFakeWorld) }
 func BenchmarkDriftLinux(b *testing.B) { benchmarkDrift(b, kerneltest.NewRealWorld) }
+
+// The rows of one MAC among 100,000, as explain asks for them.
+func BenchmarkInspectLinux(b *testing.B) {
+	k := running(b, kerneltest.NewRealWorld)
+	k.Apply(manyChanges("10.0.0.2"))
+	waitWritten(b, k, manyMACs, 0)
+	for b.Loop() {
+		d, err := k.Inspect(b.Context(), 100, []evpn.MAC{{4, 0, 0, 0, 1, 1}}, nil)
+		require.NoError(b, err)
+		require.Len(b, d, 2)
+	}
+}

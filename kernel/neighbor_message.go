@@ -92,6 +92,22 @@ func appendNeighborOp(b []byte, op NeighborOp, seq uint32, ack bool) []byte {
 	return finish(b, start)
 }
 
+// appendGetNeighbor appends a question for one row.
+func appendGetNeighbor(b []byte, r Neighbor, seq uint32) []byte {
+	start := len(b)
+	b = appendHeader(b, unix.RTM_GETNEIGH, unix.NLM_F_REQUEST, seq)
+	b = append(b, r.Family, 0, 0, 0)
+	b = native.AppendUint32(b, uint32(r.Index))
+	b = native.AppendUint16(b, 0)
+	b = append(b, r.Flags, 0)
+	if r.Family == unix.AF_BRIDGE {
+		b = appendAttribute(b, unix.NDA_LLADDR, r.MAC[:])
+	} else {
+		b = appendAddrAttribute(b, unix.NDA_DST, r.Addr)
+	}
+	return finish(b, start)
+}
+
 // String names the row for errors and logs.
 func (op NeighborOp) String() string {
 	if op.Family == unix.AF_BRIDGE {

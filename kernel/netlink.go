@@ -148,6 +148,51 @@ func (n *Netlink) Dump(family uint8, yield func(Neighbor)) error {
 	return nil
 }
 
+// Find asks for rows one by one in one send (Linux 5.0: rtnl_fdb_get, neigh_get).
+func (n *Netlink) Find(rows []Neighbor, yield func(Neighbor)) error {
+	s := n.links
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	base := s.seq + 1
+	b := s.out[:0]
+	for _, r := range rows {
+		s.seq++
+		b = appendGetNeighbor(b, r, s.seq)
+	}
+	s.out = b
+	if len(rows) == 0 {
+		return nil
+	}
+	if err := s.send(b); err != nil {
+		return fmt.Errorf("ask for %d rows: %w", len(rows), err)
+	}
+	var failed error
+	for left := len(rows); left > 0; {
+		b, err := s.receive()
+		if err != nil {
+			return fmt.Errorf("read %d rows: %w", len(rows), err)
+		}
+		for m, rest, ok := nextMessage(b); ok; m, rest, ok = nextMessage(rest) {
+			if m.seq-base >= uint32(len(rows)) {
+				continue // of a question that was given up
+			}
+			switch m.typ {
+			case unix.RTM_NEWNEIGH:
+				left--
+				if r, ok := decodeNeighbor(m.body); ok {
+					yield(r)
+				}
+			case unix.NLMSG_ERROR:
+				left--
+				if err := m.errno(); !errors.Is(err, unix.ENOENT) && failed == nil {
+					failed = fmt.Errorf("ask for row %s %s: %w", rows[m.seq-base].MAC, rows[m.seq-base].Addr, err)
+				}
+			}
+		}
+	}
+	return failed
+}
+
 // Write sends ops in as few sends as the batch size allows. Errors come back per
 // message, matched by sequence number; only the last message of a send asks for
 // an acknowledgement, which says that all before it are done.

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"errors"
 	"maps"
 	"net/netip"
 
@@ -89,10 +90,8 @@ func (k *Kernel) take(s scope) (*picture, error) {
 			p.add(v, created)
 		}
 	}
-	for _, family := range []uint8{unix.AF_BRIDGE, unix.AF_INET, unix.AF_INET6} {
-		if err := k.b.Dump(family, p.see); err != nil {
-			return nil, err
-		}
+	if err := p.read(k.b); err != nil {
+		return nil, err
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -107,6 +106,42 @@ func (k *Kernel) take(s scope) (*picture, error) {
 		}
 	}
 	return p, nil
+}
+
+// read takes the rows in: all of them, or the few that the scope names.
+func (p *picture) read(b Backend) error {
+	if p.scope.only {
+		if err := b.Find(p.named(), p.see); !errors.Is(err, unix.EOPNOTSUPP) {
+			return err
+		}
+	}
+	for _, family := range []uint8{unix.AF_BRIDGE, unix.AF_INET, unix.AF_INET6} {
+		if err := b.Dump(family, p.see); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// named are the rows that the scope names.
+func (p *picture) named() (rows []Neighbor) {
+	for _, v := range p.views {
+		for _, mac := range p.scope.macs {
+			if v.device == nil {
+				continue
+			}
+			rows = append(rows, Neighbor{Family: unix.AF_BRIDGE, Index: v.device.Index, Flags: unix.NTF_SELF, MAC: mac})
+			if v.device.Port.Bridge { // then the bridge's table can be asked by it, for rows of any port
+				rows = append(rows, Neighbor{Family: unix.AF_BRIDGE, Index: v.device.Index, Flags: unix.NTF_MASTER, MAC: mac})
+			}
+		}
+		for _, ip := range p.scope.ips {
+			if v.bridge != nil {
+				rows = append(rows, Neighbor{Family: family(ip), Index: v.bridge.Index, Addr: ip})
+			}
+		}
+	}
+	return rows
 }
 
 // intend copies the intent of in, or of the rows that s names.
@@ -164,4 +199,11 @@ func (p *picture) see(n Neighbor) {
 			v.fdb[n.MAC] = row
 		}
 	}
+}
+
+func family(ip netip.Addr) uint8 {
+	if ip.Is6() {
+		return unix.AF_INET6
+	}
+	return unix.AF_INET
 }

@@ -229,6 +229,34 @@ func (r *tunnelRow) neighbor(index int32, mac evpn.MAC, to netip.Addr) kernel.Ne
 	return kernel.Neighbor{Family: unix.AF_BRIDGE, Index: index, MAC: mac, Addr: to, State: r.state, Flags: r.flags}
 }
 
+// Find gives the rows that are there, as rtnl_fdb_get and neigh_get do.
+func (f *Fake) Find(rows []kernel.Neighbor, yield func(kernel.Neighbor)) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, q := range rows {
+		l := f.links[q.Index]
+		switch {
+		case l == nil:
+			return unix.ENODEV
+		case q.Family != unix.AF_BRIDGE:
+			if n := f.neighbors[q.Index][q.Addr]; n != nil {
+				yield(*n)
+			}
+		case q.Flags == unix.NTF_MASTER && l.Master == 0, q.Flags == unix.NTF_SELF && l.Kind != "vxlan":
+			return unix.EINVAL
+		case q.Flags == unix.NTF_MASTER:
+			if r := f.fdb[l.Master][q.MAC]; r != nil {
+				yield(r.neighbor(l.Master, q.MAC))
+			}
+		default:
+			if r := f.tunnels[q.Index][q.MAC]; r != nil {
+				yield(r.neighbor(q.Index, q.MAC, r.to[0]))
+			}
+		}
+	}
+	return nil
+}
+
 // Dump lists the rows of a family.
 func (f *Fake) Dump(family uint8, yield func(kernel.Neighbor)) error {
 	for _, n := range f.rows(family) {

@@ -349,4 +349,16 @@ func inspect(t *testing.T, f Factory) {
 		`equal local br100 02:00:00:00:00:0a: want "dev p1" found "dev p1"`,
 	}, lines([]evpn.MAC{macA}, "192.0.2.10"))
 	assert.Empty(t, lines([]evpn.MAC{{2, 99}}, "192.0.2.99"), "nobody's")
+
+	// Several at once, of both families.
+	six := binding(100, "2001:db8::11", macB)
+	r.set(six)
+	r.eventually(func() bool { return r.k.Installed(six.RowKey) }, "installed")
+	assert.Len(t, lines([]evpn.MAC{macB, macC}, "192.0.2.11", "2001:db8::11"), 6)
+
+	// Without the device there is nothing to ask of it.
+	require.NoError(t, r.raw.DeleteLink(r.link("p1").Index))
+	r.stop()
+	require.NoError(t, r.raw.DeleteLink(r.link("vxlan100").Index))
+	assert.Contains(t, lines([]evpn.MAC{macB}, "192.0.2.11"), `missing vxlan vxlan100 02:00:00:00:00:0b: want "dst 10.0.0.2 extern_learn" found ""`)
 }

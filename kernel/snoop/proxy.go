@@ -130,7 +130,7 @@ func (x *Proxy) limit(port int32) *rate.Limiter {
 // that asks is the owner itself, which has moved here; any other is carried, so that
 // an owner that never spoke can answer, and so is every announcement.
 func judge(p *Packet, why Reason, remote func(netip.Addr) (Owner, bool)) (Deed, Owner) {
-	if !p.Dest.IsGroup() || !(why == "" || why == BadIP && p.linkLocal4()) {
+	if !p.Dest.IsGroup() || (why != "" && (why != BadIP || !p.linkLocal4())) {
 		return Leave, Owner{} // unicast passes the bridge; what is malformed helps nobody
 	}
 	switch p.Kind {

@@ -256,7 +256,10 @@ func TestOrderDoesNotMatter(t *testing.T) {
 		}
 		locals := make([]evpn.Event, g.IntN(5))
 		for i := range locals {
-			locals[i] = evpn.LocalMACLearned{VNI: g.vni(), MAC: g.mac(), Port: "veth1", Sticky: g.chance(20)}
+			locals[i] = evpn.LocalMACLearned{VNI: g.vni(), MAC: g.mac(), Port: "veth1", Sticky: g.chance(20), Gateway: g.chance(10)}
+			if g.chance(40) {
+				locals[i] = evpn.LocalIPLearned{VNI: g.vni(), IP: g.ip(), MAC: g.mac()}
+			}
 		}
 		type sent struct {
 			nb addr

@@ -120,7 +120,7 @@ func (c *Core) explainMAC(x *Explanation, m *macEntry) {
 		x.Static = m.static.StaticMAC
 	}
 	if m.log != nil {
-		x.Moves, x.Freeze = slices.Clone(m.log.moves), c.freeze(m.log)
+		x.Moves, x.Freeze = slices.Clone(m.log.moves), m.log.freeze()
 	}
 	x.Limit.Over = m.owner == ownOver
 	if o := c.wantMAC(m, false); o != nil {
@@ -172,7 +172,7 @@ func (c *Core) neighborRows(m *macEntry) []Row {
 func (c *Core) explainIP(x *Explanation, e *ipEntry) {
 	v := e.vni
 	if e.log != nil {
-		x.Moves, x.Freeze = slices.Clone(e.log.moves), c.freeze(e.log)
+		x.Moves, x.Freeze = slices.Clone(e.log.moves), e.log.freeze()
 	}
 	if e.bound != nil {
 		x.Local = e.bound.localFact()
@@ -218,7 +218,7 @@ func (e *ipEntry) localIP() LocalIP {
 	return LocalIP{IP: e.ip, Source: e.source.Value(), Router: e.router, Announced: e.announced()}
 }
 
-func (c *Core) freeze(l *moveLog) *Freeze {
+func (l *moveLog) freeze() *Freeze {
 	if l.frozenAt.IsZero() {
 		return nil
 	}

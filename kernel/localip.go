@@ -151,10 +151,16 @@ func (k *Kernel) localPort(vni evpn.VNI, mac evpn.MAC) int32 {
 // that the bridge has aged the MAC out. A host that says nothing for minutes would
 // otherwise be withdrawn, and unreachable wherever its address is known. mu is held.
 func (k *Kernel) holdBack(in *instance, mac evpn.MAC, e *macEntry) {
-	if e.reported > 0 && in.state.up && k.ports[e.reported].up && k.bindings.Aged(in.vni, mac, time.Now()) {
+	if e.reported > 0 && k.carries(in, e.reported) && k.bindings.Aged(in.vni, mac, time.Now()) {
 		e.flags |= flagHeld
 		k.takeEffects()
 	}
+}
+
+// carries says that packets go between a VNI and a port, as far as links tell.
+func (k *Kernel) carries(in *instance, link int32) bool {
+	p := k.ports[link]
+	return p.in == in && p.up && in.state.up
 }
 
 // placeBindings tells the bindings what networks there are. mu is held.
@@ -171,7 +177,7 @@ func (k *Kernel) placeBindings(s *snapshot) {
 		})
 	}
 	k.bindings.Unhold(func(vni evpn.VNI, link int32) bool {
-		return k.instances[vni].state.up && k.ports[link].up
+		return k.carries(k.instances[vni], link)
 	})
 	k.takeEffects()
 }

@@ -30,6 +30,7 @@ func Run(t *testing.T, f Factory) {
 		{"local IP yields to a remote one", heardYields},
 		{"forged bindings", forgedBindings},
 		{"silent host", silentHost},
+		{"port changes its bridge", portChangesBridge},
 		{"port leaves", portLeaves},
 		{"local takes over remote", localOverRemote},
 		{"remote takes over local", remoteOverLocal},

@@ -265,3 +265,33 @@ func silentHost(t *testing.T, f Factory) {
 	assert.Contains(t, r.heard(), evpn.LocalMACGone{VNI: 100, MAC: macB})
 	assert.LessOrEqual(t, len(r.HostHears(t, "p2")), 1, "a port that is down is not asked three times")
 }
+
+// With its port a host leaves the VNI at once, also when the port is up and in a bridge.
+func portChangesBridge(t *testing.T, f Factory) {
+	w := underlay(t, f)
+	cfg := oneVNI()
+	cfg.VNIs = append(cfg.VNIs, kernel.VNI{VNI: 200, Manage: true, Suppression: true})
+	r := start(t, w, cfg, 0)
+	r.eventually(func() bool { return len(r.heard()) == 2 }, "both VNIs are up")
+	r.seen("p1", macC)
+	r.eventually(func() bool { return len(r.heard()) == 3 && r.k.Stats().Wire.Links == 2 }, "the port is in use")
+	r.forget()
+	r.HostSends(t, "p1", announce(macB, hostB4))
+	r.wantEvents(evpn.LocalMACLearned{VNI: 100, MAC: macB, Port: "p1"}, evpn.LocalIPLearned{VNI: 100, IP: hostB4, MAC: macB, Source: "arp"})
+
+	other := r.link("br200").Index
+	require.NoError(t, r.raw.SetLink(r.link("p1").Index, kernel.LinkSettings{Master: &other}))
+	r.eventually(func() bool { return len(r.heard()) == 3 }, "both MACs and the address have left")
+	assert.ElementsMatch(t, []evpn.Event{
+		evpn.LocalMACGone{VNI: 100, MAC: macB}, evpn.LocalMACGone{VNI: 100, MAC: macC}, evpn.LocalIPGone{VNI: 100, IP: hostB4, MAC: macB},
+	}, r.heard())
+	assert.LessOrEqual(t, r.k.Stats().Bindings.Probes, uint64(2), "nobody waited for an answer")
+	r.forget()
+	r.eventually(func() bool {
+		r.HostSends(t, "p1", announce(macB, hostB4))
+		return len(r.heard()) == 2
+	}, "it is known in the other VNI")
+	assert.Equal(t, []evpn.Event{
+		evpn.LocalMACLearned{VNI: 200, MAC: macB, Port: "p1"}, evpn.LocalIPLearned{VNI: 200, IP: hostB4, MAC: macB, Source: "arp"},
+	}, r.heard())
+}

@@ -41,6 +41,13 @@
 // control plane). A local row over a remote MAC of ours is a move, not damage: it is
 // reported and left alone until [Kernel.Apply] speaks about that MAC again.
 //
+// # Drift
+//
+// [Kernel.Drift] reads rows and links anew and compares them with intent, by code that
+// shares nothing with the mirror that events keep: it finds what the incremental
+// machinery lost. Drift is what [Kernel.Repair] would change; what belongs to others
+// is told as foreign. [Kernel.Inspect] gives the rows of single MACs and addresses.
+//
 // # Concurrency
 //
 // All methods of [Kernel] are safe for concurrent use. One goroutine (Run) owns the

@@ -1,6 +1,7 @@
 package kerneltest
 
 import (
+	"context"
 	"encoding/binary"
 	"net/netip"
 	"testing"
@@ -239,6 +240,11 @@ func silentHost(t *testing.T, f Factory) {
 	for i := range 3 {
 		r.deleteLocal("p1", macB)
 		p := r.probed("p1", hostB4)
+		rows, err := r.k.Inspect(context.Background(), 100, []evpn.MAC{macB}, nil)
+		require.NoError(t, err)
+		assert.Equal(t, []kernel.Drift{{
+			Table: kernel.LocalTable, VNI: 100, Link: "br100", MAC: macB, State: kernel.Missing, Expected: "dev p1", Pending: true,
+		}}, rows, "who looks meanwhile is told")
 		r.HostSends(t, "p1", snoop.ARPReplyFrame(snoop.Station{MAC: macB, IP: hostB4}, snoop.Station{MAC: p.Source, IP: any4}))
 		r.eventually(func() bool { s := r.k.Stats().Bindings; return s.Kept == uint64(i+1) && s.Held == 0 }, "it is found alive")
 	}

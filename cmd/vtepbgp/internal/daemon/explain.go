@@ -93,7 +93,7 @@ func (d *daemon) neighborsForExplain() (list []explain.Neighbor) {
 // explainIn explains it in one VNI; false when the VNI does not know it.
 func (d *daemon) explainIn(ctx context.Context, vni evpn.VNI, f api.ExplainFilter, neighbors []explain.Neighbor) (api.Explanation, bool, error) {
 	facts := explain.Facts{
-		MAC: f.MAC, IP: f.IP, Duplicate: d.config().Duplicate, VTEP: d.kernel.VTEPAddress(),
+		MAC: f.MAC, IP: f.IP, Duplicate: d.config().Duplicate,
 		Neighbors: neighbors, Ways: d.ways(), Now: time.Now(),
 	}
 	known := false
@@ -104,11 +104,6 @@ func (d *daemon) explainIn(ctx context.Context, vni evpn.VNI, f api.ExplainFilte
 		} else {
 			facts.Subject, known = c.Explain(vni, f.MAC)
 			facts.Host = facts.Subject
-		}
-		for _, i := range c.VNIs() {
-			if i.VNI == vni {
-				facts.VNI = i
-			}
 		}
 	}); err != nil || !known {
 		return api.Explanation{}, false, err

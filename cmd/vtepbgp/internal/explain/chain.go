@@ -16,7 +16,6 @@ import (
 type chain struct {
 	Facts
 	x     *api.Explanation
-	host  string   // what the MAC is called in a sentence
 	holds []string // what is wrong with it, though not fatal
 }
 

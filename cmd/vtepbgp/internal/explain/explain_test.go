@@ -56,7 +56,7 @@ func newStory(edit func(*evpn.VNIConfig)) *story {
 	s := &story{cfg: evpn.Config{VTEP: here, VNIs: []evpn.VNIConfig{vni}, Duplicate: evpn.DefaultDuplicate}, at: now}
 	s.core = evpn.New(s.cfg)
 	s.facts = explain.Facts{
-		VTEP: here, Duplicate: evpn.DefaultDuplicate, Now: now,
+		Duplicate: evpn.DefaultDuplicate, Now: now,
 		Link:      kernel.VNIStatus{VNI: 100, Device: "vxlan100", Bridge: "br100", MTU: 1450, Up: true, SuppressionState: "ready"},
 		Neighbors: []explain.Neighbor{{Address: rr, Established: true}, {Address: rr2, Established: true}},
 		Ways: map[netip.Addr]explain.Way{

@@ -18,10 +18,8 @@ type Facts struct {
 	Subject evpn.Explanation
 	Host    evpn.Explanation
 
-	VNI       evpn.VNIInfo
 	Link      kernel.VNIStatus
 	Duplicate evpn.DuplicateConfig
-	VTEP      netip.Addr     // our own
 	Rows      []kernel.Drift // of the subject, read anew
 	Ways      map[netip.Addr]Way
 	Neighbors []Neighbor

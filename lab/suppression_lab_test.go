@@ -297,38 +297,50 @@ func carriedOnce(t *testing.T, f *fabric) {
 	assert.Empty(t, rows, "it is local on va")
 }
 
-// addressChangesMAC: what a gratuitous ARP says is a type-2 at once, and hosts elsewhere
-// hear it. FRR without an address on the bridge learns none, so the new place is va.
+// addressChangesMAC: what a host announces is a type-2 at once, and hosts elsewhere hear it.
+// FRR without an address on the bridge learns none, so the new place is va.
 func addressChangesMAC(t *testing.T, f *fabric) {
-	require.NoError(t, f.ping("h2", "192.168.100.1", 2))
-	was := hwAddr(f.macOf("h1"))
-	eventually(t, convergence, "h1 on vb", f.wantNeigh("vb", "192.168.100.1", was.String()))
-	is := net.HardwareAddr{2, 0, 0, 3, 0, 1}
+	f.do("h1", "ip", "addr", "replace", "2001:db8:100::1/64", "dev", "eth1", "nodad")
+	f.do("h2", "ip", "addr", "replace", "2001:db8:100::3/64", "dev", "eth1", "nodad")
 	h1, h2 := f.openTap("h1", "eth1"), f.openTap("h2", "eth1")
-	rows := f.watchNeighbor("vb", "192.168.100.1", is)
-	f.do("h1", "ip", "link", "set", "eth1", "address", is.String())
-	h2.drain()
-	garp := gratuitousARP(is, "192.168.100.1")
-	began := time.Now()
-	h1.send(garp)
-	h2.until(convergence, "gratuitous ARP at h2", func(s sighting) bool { return bytes.Equal(s.frame, garp) })
-	heard := time.Since(began)
-	var row time.Duration
-	select {
-	case at := <-rows:
-		row = at.Sub(began)
-	case <-time.After(convergence):
-		require.Fail(t, "no new row on vb")
+	for _, c := range []struct {
+		name, ip string
+		mac      net.HardwareAddr
+		announce func(net.HardwareAddr, string) []byte
+		echo     func([]byte) bool
+	}{
+		{"gratuitous ARP", "192.168.100.1", net.HardwareAddr{2, 0, 0, 3, 0, 1}, gratuitousARP,
+			func(b []byte) bool {
+				return netorder.BigEndian.Uint16(b[12:]) == unix.ETH_P_IP && b[23] == unix.IPPROTO_ICMP
+			}},
+		{"unsolicited NA", "2001:db8:100::1", net.HardwareAddr{2, 0, 0, 3, 0, 2}, unsolicitedNA,
+			func(b []byte) bool { return isND(b, 128) }}, // echo request (RFC 4443 section 4.1)
+	} {
+		eventually(t, convergence, "old place", func() error { return f.ping("h2", c.ip, 2) })
+		eventually(t, convergence, "h1 on vb", f.wantNeigh("vb", c.ip, f.macOf("h1")))
+		rows := f.watchNeighbor("vb", c.ip, c.mac)
+		f.do("h1", "ip", "link", "set", "eth1", "address", c.mac.String())
+		h2.drain()
+		frame := c.announce(c.mac, c.ip)
+		began := time.Now()
+		h1.send(frame)
+		h2.until(convergence, c.name+" at h2", func(s sighting) bool { return bytes.Equal(s.frame, frame) })
+		heard := time.Since(began)
+		var row time.Duration
+		select {
+		case at := <-rows:
+			row = at.Sub(began)
+		case <-time.After(convergence):
+			require.Fail(t, "no new row on vb")
+		}
+		t.Logf("%s: at the remote host after %s, neighbour row of the remote VTEP after %s",
+			c.name, heard.Round(10*time.Microsecond), row.Round(10*time.Microsecond))
+		done := make(chan error, 1)
+		go func() { done <- f.ping("h2", c.ip, 1) }()
+		first := h2.until(convergence, "echo request", func(s sighting) bool { return s.sent && len(s.frame) > 55 && c.echo(s.frame) })
+		assert.Equal(t, c.mac.String(), net.HardwareAddr(first[len(first)-1].frame[:6]).String(), "the next packet goes to the new MAC")
+		require.NoError(t, <-done)
 	}
-	t.Logf("gratuitous ARP: at the remote host after %s, neighbour row of the remote VTEP after %s", heard.Round(10*time.Microsecond), row.Round(10*time.Microsecond))
-	done := make(chan error, 1)
-	go func() { done <- f.ping("h2", "192.168.100.1", 1) }()
-	isEcho := func(s sighting) bool {
-		return s.sent && len(s.frame) > 34 && netorder.BigEndian.Uint16(s.frame[12:]) == unix.ETH_P_IP && s.frame[23] == unix.IPPROTO_ICMP
-	}
-	first := h2.until(convergence, "echo request", isEcho)
-	assert.Equal(t, is.String(), net.HardwareAddr(first[len(first)-1].frame[:6]).String(), "the next packet goes to the new MAC")
-	require.NoError(t, <-done)
 }
 
 // watchNeighbor tells when an address has a MAC on br100 of a node.

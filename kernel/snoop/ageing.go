@@ -85,6 +85,12 @@ func (t *Table) silent(h *host) {
 	t.done.Silent = append(t.done.Silent, Silent{VNI: h.net.vni, MAC: h.mac})
 }
 
+// ask makes a host prove an address now that it has not been silent about.
+func (b *binding) ask(t *Table, now time.Time) {
+	b.seen, b.tries = now.Add(-silence), 0
+	b.fire(t, now)
+}
+
 // fire asks a held MAC for some of its addresses, others each time; or gives it up.
 func (h *host) fire(t *Table, now time.Time) {
 	const atOnce = 4

@@ -335,12 +335,14 @@ func (t *Table) bind(net *network, link int32, p *Packet, now time.Time) Reason 
 		h = &host{net: net, mac: p.MAC, link: link}
 		net.hosts[p.MAC] = h
 	}
+	var left []*binding // of the host that had the address
 	if b == nil {
 		b = &binding{ip: p.IP}
 		net.ips[p.IP] = b
 		t.stats.Bindings++
 	} else {
 		t.unlink(b)
+		left = b.host.ips
 	}
 	b.host, b.source, b.seen, b.tries = h, source, now, 0
 	b.router = advertised && p.Router
@@ -348,6 +350,11 @@ func (t *Table) bind(net *network, link int32, p *Packet, now time.Time) Reason 
 	t.port(h.link).bindings++
 	t.arm(b, &b.timed, now.Add(silence))
 	t.change(b)
+	// Perhaps it has another MAC now, for all its addresses. As bridges elsewhere answer
+	// for them, nobody but us would ever find out.
+	for _, o := range left {
+		o.ask(t, now)
+	}
 	return ""
 }
 

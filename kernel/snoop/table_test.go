@@ -173,6 +173,34 @@ func TestTableMovesAddresses(t *testing.T) {
 	d.want(fmt.Sprintf("192.0.2.1 %s arp", other))
 }
 
+// A host whose address goes over to another MAC is asked for the rest: its interface may
+// be another one now.
+func TestTableDoubtsWhatIsLeft(t *testing.T) {
+	t.Parallel()
+	for _, alive := range []bool{true, false} {
+		d := newDesk(t, 0, 0)
+		d.learn(tableA, 1)
+		d.learn(tableB, 1)
+		d.hear(1, snoop.ARPGratuitous, tableA, ip1)
+		d.hear(1, snoop.ARPGratuitous, tableA, ip2)
+		d.hear(1, snoop.NAUnsolicited, tableA, ip6)
+		d.did = nil
+		d.hear(1, snoop.ARPGratuitous, tableB, ip1)
+		require.Len(t, d.sent, 2)
+		assert.ElementsMatch(t, []netip.Addr{ip2, ip6}, []netip.Addr{d.sent[0].Target, d.sent[1].Target})
+		if alive {
+			d.hear(1, snoop.ARPReply, tableA, ip2)
+			d.hear(1, snoop.NA, tableA, ip6)
+		}
+		d.pass(5 * time.Second)
+		if alive {
+			d.want("192.0.2.1 02:00:00:00:00:0b arp")
+		} else {
+			assert.ElementsMatch(t, []string{"192.0.2.1 02:00:00:00:00:0b arp", "gone 192.0.2.2", "gone 2001:db8::1"}, d.did)
+		}
+	}
+}
+
 func TestTableLimits(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, 3, 5)

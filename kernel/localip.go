@@ -201,8 +201,12 @@ func (k *Kernel) takeEffects() {
 			continue
 		}
 		e := in.neighbors[c.IP]
-		if b, ok := k.bindings.Lookup(c.VNI, c.IP); ok && e.shape == neighborLocal && b.MAC != e.have {
+		b, ok := k.bindings.Lookup(c.VNI, c.IP)
+		if ok && e.shape == neighborLocal && b.MAC != e.have {
 			e.flags |= flagRefuted
+		}
+		if ok {
+			k.announce(in, c, &e, b)
 		}
 		k.storeNeighbor(in, c.IP, e)
 	}
@@ -225,7 +229,7 @@ func (k *Kernel) takeEffects() {
 		signal(k.reportWake)
 	}
 	next := k.bindings.Next()
-	if len(effects.Frames) > 0 || (!next.IsZero() && (k.tendDue.IsZero() || next.Before(k.tendDue))) {
+	if len(k.outgoing) > 0 || (!next.IsZero() && (k.tendDue.IsZero() || next.Before(k.tendDue))) {
 		signal(k.tendWake)
 	}
 }

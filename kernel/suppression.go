@@ -85,7 +85,7 @@ func (k *Kernel) relay(port accessPort, link int32, frame []byte, p *snoop.Packe
 		return snoop.Frame{} // the frame is on its way already
 	}
 	return k.proxy.Handle(time.Now(), snoop.Segment{
-		Port: link, Tunnel: in.device, Floods: in.wantedFloods > 0 || in.remote != vtep{}, Remote: in.remoteOwner,
+		Port: link, Tunnel: in.device, Floods: in.floodsToSomebody(), Remote: in.remoteOwner,
 	}, frame, p, why)
 }
 
@@ -93,4 +93,15 @@ func (k *Kernel) relay(port accessPort, link int32, frame []byte, p *snoop.Packe
 func (in *instance) remoteOwner(ip netip.Addr) (snoop.Owner, bool) {
 	e := in.neighbors[ip]
 	return snoop.Owner{MAC: e.want, Router: e.wantRouter}, e.wanted()
+}
+
+func (in *instance) floodsToSomebody() bool { return in.wantedFloods > 0 || in.remote != vtep{} }
+
+// announce tells hosts elsewhere that an address has another MAC than before, here or
+// behind another VTEP. mu is held.
+func (k *Kernel) announce(in *instance, c snoop.Change, e *neighborEntry, now snoop.Binding) {
+	moved := (!c.From.IsZero() && c.From != now.MAC) || (e.wanted() && e.want != now.MAC)
+	if moved && in.state.swallows && in.floodsToSomebody() {
+		k.outgoing = append(k.outgoing, k.proxy.Announce(in.device, snoop.Station{MAC: now.MAC, IP: c.IP}, now.Router))
+	}
 }

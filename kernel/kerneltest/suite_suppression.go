@@ -91,6 +91,11 @@ func swallowed(t *testing.T, f Factory) {
 	r.HostSends(t, "p1", probe(netip.MustParseAddr("192.0.2.77")))
 	wantCounted(snoop.ARPProbe, snoop.Carried, 1)
 
+	// An address of a remote host comes up here with another MAC, in a question that the
+	// bridge answers: hosts elsewhere have to hear of it.
+	r.HostSends(t, "p1", snoop.ARPRequestFrame(snoop.BroadcastMAC, snoop.Station{MAC: macC, IP: hostB4}, hostB4.Next()))
+	wantCounted(snoop.ARPGratuitous, snoop.Announced, 1)
+
 	// What the bridge lets pass is left alone.
 	before := r.k.Stats()
 	on := true

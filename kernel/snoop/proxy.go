@@ -20,11 +20,12 @@ const (
 	Carried               // unchanged into the tunnel
 	Limited               // neither: its port asks too much
 	Unflooded             // neither: the VNI floods to nobody
+	Announced             // made here and sent into the tunnel, for a host that did not
 	Failed                // answered or carried, but it could not be sent
 	deeds
 )
 
-var deedNames = [deeds]string{"left", "answered", "carried", "limited", "not_flooded", "failed"}
+var deedNames = [deeds]string{"left", "answered", "carried", "limited", "not_flooded", "announced", "failed"}
 
 func (d Deed) String() string { return deedNames[d] }
 
@@ -76,6 +77,18 @@ func (x *Proxy) Follow(ports []int32) {
 			delete(x.limits, p)
 		}
 	}
+}
+
+// Announce tells hosts elsewhere that an address has another MAC, which its host said
+// in a packet that does not leave the bridge. A request that is answered here is one:
+// on one wire, all caches would have learned from it (RFC 826).
+func (x *Proxy) Announce(tunnel int32, who Station, router bool) Frame {
+	if who.IP.Is4() {
+		x.stats[ARPGratuitous][Announced]++
+		return Frame{tunnel, ARPRequestFrame(BroadcastMAC, who, who.IP)}
+	}
+	x.stats[NAUnsolicited][Announced]++
+	return Frame{tunnel, NAFrame(who, allNodes, who.IP, Flags{Router: router, Override: true})}
 }
 
 // Failed counts a frame of [Proxy.Handle] that could not be sent.

@@ -141,6 +141,22 @@ func TestProxyAnswersAreWellFormed(t *testing.T) {
 	}
 }
 
+// What is said for a host is what it would say itself.
+func TestProxyAnnounces(t *testing.T) {
+	x := snoop.NewProxy()
+	for _, ip := range []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")} {
+		out := x.Announce(100, snoop.Station{MAC: proxyHost, IP: ip}, ip.Is6())
+		assert.Equal(t, int32(100), out.Link)
+		p, why := snoop.Parse(out.Frame)
+		require.Empty(t, why)
+		assert.Contains(t, []snoop.Kind{snoop.ARPGratuitous, snoop.NAUnsolicited}, p.Kind)
+		assert.Equal(t, snoop.Station{MAC: proxyHost, IP: ip}, snoop.Station{MAC: p.MAC, IP: p.IP})
+		assert.Equal(t, ip.Is6(), p.Router)
+		assert.True(t, p.Dest.IsGroup())
+		assert.EqualValues(t, 1, x.Stats()[p.Kind][snoop.Announced])
+	}
+}
+
 // One port that announces without end is held back; others are not.
 func TestProxyLimits(t *testing.T) {
 	x := snoop.NewProxy()

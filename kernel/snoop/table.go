@@ -75,6 +75,7 @@ type Effects struct {
 type Change struct {
 	VNI  evpn.VNI
 	IP   netip.Addr
+	From evpn.MAC // that had the address until now; zero = none here
 	Gone bool
 }
 
@@ -310,7 +311,7 @@ func (t *Table) bind(net *network, link int32, p *Packet, now time.Time) Reason 
 		b.seen, b.tries = now, 0
 		if advertised && b.router != p.Router {
 			b.router = p.Router
-			t.change(b)
+			t.change(b, evpn.MAC{})
 		}
 		t.settleClaim(net, p)
 		return ""
@@ -335,21 +336,24 @@ func (t *Table) bind(net *network, link int32, p *Packet, now time.Time) Reason 
 		h = &host{net: net, mac: p.MAC, link: link}
 		net.hosts[p.MAC] = h
 	}
-	var left []*binding // of the host that had the address
+	var (
+		from evpn.MAC // that had the address
+		left []*binding
+	)
 	if b == nil {
 		b = &binding{ip: p.IP}
 		net.ips[p.IP] = b
 		t.stats.Bindings++
 	} else {
 		t.unlink(b)
-		left = b.host.ips
+		from, left = b.host.mac, b.host.ips
 	}
 	b.host, b.source, b.seen, b.tries = h, source, now, 0
 	b.router = advertised && p.Router
 	h.ips = append(h.ips, b)
 	t.port(h.link).bindings++
 	t.arm(b, &b.timed, now.Add(silence))
-	t.change(b)
+	t.change(b, from)
 	// Perhaps it has another MAC now, for all its addresses. As bridges elsewhere answer
 	// for them, nobody but us would ever find out.
 	for _, o := range left {
@@ -377,8 +381,8 @@ func (t *Table) refuseLimit(net *network, n Notice, now time.Time) Reason {
 	return n.Reason
 }
 
-func (t *Table) change(b *binding) {
-	t.done.Changes = append(t.done.Changes, Change{VNI: b.host.net.vni, IP: b.ip})
+func (t *Table) change(b *binding, from evpn.MAC) {
+	t.done.Changes = append(t.done.Changes, Change{VNI: b.host.net.vni, IP: b.ip, From: from})
 }
 
 // unlink takes a binding off its host, which goes with its last one.

@@ -108,7 +108,7 @@ func newCollector(d *daemon) *collector {
 		missed:      desc("snoop_dropped_frames_total", "Frames on access ports that came faster than they were read."),
 		muted:       desc("snoop_muted_total", "Times that an access port was left alone for a moment because it said too much."),
 		suppressing: desc("suppression_ready", "1 while ARP and ND are answered for remote hosts, 0 while something is missing for it; no series where it is off.", "vni"),
-		swallowed:   desc("suppression_frames_total", "Frames that the bridges swallow, by kind and what was done: answered, carried, limited, not_flooded, failed.", "kind", "action"),
+		swallowed:   desc("suppression_frames_total", "Frames that the bridges swallow, by kind and what was done: answered, carried, limited, not_flooded, announced (in the name of a host), failed.", "kind", "action"),
 
 		queued: desc("queue_objects", "Objects that wait for the event loop, by source.", "queue"),
 		limit:  desc("queue_limit_objects", "Objects that may wait before the source has to.", "queue"),

@@ -303,28 +303,44 @@ func addressChangesMAC(t *testing.T, f *fabric) {
 	f.do("h1", "ip", "addr", "replace", "2001:db8:100::1/64", "dev", "eth1", "nodad")
 	f.do("h2", "ip", "addr", "replace", "2001:db8:100::3/64", "dev", "eth1", "nodad")
 	h1, h2 := f.openTap("h1", "eth1"), f.openTap("h2", "eth1")
-	for _, c := range []struct {
-		name, ip string
-		mac      net.HardwareAddr
-		announce func(net.HardwareAddr, string) []byte
-		echo     func([]byte) bool
+	isEcho4 := func(b []byte) bool {
+		return netorder.BigEndian.Uint16(b[12:]) == unix.ETH_P_IP && b[23] == unix.IPPROTO_ICMP
+	}
+	isEcho6 := func(b []byte) bool { return isND(b, 128) } // echo request (RFC 4443 section 4.1)
+	asked4 := func(mac net.HardwareAddr, ip string) []byte {
+		return arpFrame(broadcastMAC, arpRequest, mac, ip, nil, "192.168.100.2")
+	}
+	asked6 := func(mac net.HardwareAddr, ip string) []byte { return solicitation(mac, ip, "2001:db8:100::3") }
+	// A host that changes its MAC says so (arp_notify, ndisc_notify), so that all stories
+	// begin with right caches.
+	settled := func() {
+		mac := hwAddr(f.macOf("h1"))
+		h1.send(gratuitousARP(mac, "192.168.100.1"))
+		h1.send(unsolicitedNA(mac, "2001:db8:100::1"))
+	}
+	for i, c := range []struct {
+		name, ip     string
+		says         func(net.HardwareAddr, string) []byte
+		heardAs      func(net.HardwareAddr, string) []byte
+		isEchoToHost func([]byte) bool
 	}{
-		{"gratuitous ARP", "192.168.100.1", net.HardwareAddr{2, 0, 0, 3, 0, 1}, gratuitousARP,
-			func(b []byte) bool {
-				return netorder.BigEndian.Uint16(b[12:]) == unix.ETH_P_IP && b[23] == unix.IPPROTO_ICMP
-			}},
-		{"unsolicited NA", "2001:db8:100::1", net.HardwareAddr{2, 0, 0, 3, 0, 2}, unsolicitedNA,
-			func(b []byte) bool { return isND(b, 128) }}, // echo request (RFC 4443 section 4.1)
+		{"gratuitous ARP", "192.168.100.1", gratuitousARP, gratuitousARP, isEcho4},
+		{"unsolicited NA", "2001:db8:100::1", unsolicitedNA, unsolicitedNA, isEcho6},
+		// A question that may be answered here tells the same. It is passed on as an announcement.
+		{"ARP request", "192.168.100.1", asked4, gratuitousARP, isEcho4},
+		{"NS", "2001:db8:100::1", asked6, unsolicitedNA, isEcho6},
 	} {
+		mac := net.HardwareAddr{2, 0, 0, 3, 0, byte(i + 1)}
+		settled()
 		eventually(t, convergence, "old place", func() error { return f.ping("h2", c.ip, 2) })
 		eventually(t, convergence, "h1 on vb", f.wantNeigh("vb", c.ip, f.macOf("h1")))
-		rows := f.watchNeighbor("vb", c.ip, c.mac)
-		f.do("h1", "ip", "link", "set", "eth1", "address", c.mac.String())
+		rows := f.watchNeighbor("vb", c.ip, mac)
+		f.do("h1", "ip", "link", "set", "eth1", "address", mac.String())
 		h2.drain()
-		frame := c.announce(c.mac, c.ip)
+		announced := c.heardAs(mac, c.ip)
 		began := time.Now()
-		h1.send(frame)
-		h2.until(convergence, c.name+" at h2", func(s sighting) bool { return bytes.Equal(s.frame, frame) })
+		h1.send(c.says(mac, c.ip))
+		h2.until(convergence, c.name+" at h2", func(s sighting) bool { return bytes.Equal(s.frame, announced) })
 		heard := time.Since(began)
 		var row time.Duration
 		select {
@@ -337,10 +353,11 @@ func addressChangesMAC(t *testing.T, f *fabric) {
 			c.name, heard.Round(10*time.Microsecond), row.Round(10*time.Microsecond))
 		done := make(chan error, 1)
 		go func() { done <- f.ping("h2", c.ip, 1) }()
-		first := h2.until(convergence, "echo request", func(s sighting) bool { return s.sent && len(s.frame) > 55 && c.echo(s.frame) })
-		assert.Equal(t, c.mac.String(), net.HardwareAddr(first[len(first)-1].frame[:6]).String(), "the next packet goes to the new MAC")
+		first := h2.until(convergence, "echo request", func(s sighting) bool { return s.sent && len(s.frame) > 55 && c.isEchoToHost(s.frame) })
+		assert.Equal(t, mac.String(), net.HardwareAddr(first[len(first)-1].frame[:6]).String(), "the next packet goes to the new MAC")
 		require.NoError(t, <-done)
 	}
+	settled()
 }
 
 // watchNeighbor tells when an address has a MAC on br100 of a node.

@@ -91,6 +91,8 @@ const (
 // look finds may be a write on its way, so a difference is one only when a second
 // look finds it too; what keeps changing is pending.
 func (k *Kernel) Drift(ctx context.Context, vni evpn.VNI) ([]Drift, error) {
+	k.driftMu.Lock() // one at a time: a large table takes some memory
+	defer k.driftMu.Unlock()
 	f, deadline := scope{vni: vni}, time.Now().Add(driftWait)
 	before, err := k.survey(f)
 	for err == nil && slices.ContainsFunc(before, Drift.differs) {

@@ -27,6 +27,8 @@ type Kernel struct {
 	deviceMu sync.Mutex
 	created  map[string]bool // links made but not marked yet
 
+	driftMu sync.Mutex // held while a whole comparison is under way; taken before all others
+
 	// workMu is held while rows are read or written; it is taken before mu.
 	workMu sync.Mutex
 	echoes []Notification // the array that collectEchoes fills, kept; workMu

@@ -34,7 +34,10 @@ type Explanation struct {
 	Way     *UnderlayOfVTEP `json:"way,omitempty"`
 }
 
-// Step is one link of the chain.
+// Step is one link of the chain, in the order of cause and effect: "vni", "seen",
+// "static", "moves" or "duplicate", "routes", "stale", "limit", "owner", "announced",
+// "kernel", "underlay", "mtu", "suppression", as far as they apply; of what nobody
+// knows "seen", "routes", "vni", "neighbors", "shed", "nobody".
 type Step struct {
 	Step    string   `json:"step"`
 	Status  string   `json:"status"`

@@ -112,6 +112,8 @@ const (
 	NoteStickyConflict   NoteKind = "mac_sticky_conflict"
 	NoteGatewayConflict  NoteKind = "mac_gateway_conflict" // our gateway MAC, as a host elsewhere
 	NoteIPMoved          NoteKind = "ip_moved"             // to another MAC (RFC 9721 §6)
+	NoteIPDuplicate      NoteKind = "ip_duplicate"         // two MACs claim it in turn: frozen (RFC 9721 §8)
+	NoteIPDuplicateOver  NoteKind = "ip_duplicate_over"    // thawed by timer or by hand
 	NoteRouteIgnored     NoteKind = "route_ignored"
 	NoteVNIUp            NoteKind = "vni_up"
 	NoteVNIDown          NoteKind = "vni_down"

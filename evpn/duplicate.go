@@ -64,6 +64,9 @@ func (c *Core) countMove(of mover, to netip.Addr) {
 	l.frozenAt, l.frozenTo = c.now, to
 	n := of.subject()
 	n.Kind, n.VTEP, n.Detail = NoteDuplicate, to, "frozen as local"
+	if n.IP.IsValid() {
+		n.Kind = NoteIPDuplicate
+	}
 	if to.IsValid() {
 		n.Detail = "frozen as remote"
 	} else if m, ok := of.(*macEntry); ok {
@@ -101,9 +104,7 @@ func (c *Core) armThaw(l *moveLog) {
 
 // thaw ends a freeze: the mover is open to every claim again.
 func (c *Core) thaw(of mover, reason Reason, detail string) {
-	n := of.subject()
-	n.Kind, n.Reason, n.Detail = NoteDuplicateCleared, reason, detail
-	c.notes = append(c.notes, n)
+	c.noteThaw(of, reason, detail)
 	*of.history() = nil
 	of.touch(c)
 }
@@ -113,14 +114,22 @@ func (c *Core) thaw(of mover, reason Reason, detail string) {
 func (c *Core) forgetMoves(of mover) {
 	l := of.history()
 	if (*l).frozen() {
-		n := of.subject()
-		n.Kind, n.Reason = NoteDuplicateCleared, VNIDown
+		reason := VNIDown
 		if m, ok := of.(*macEntry); ok && m.vni.up {
-			n.Reason = GatewayIsLocal
+			reason = GatewayIsLocal
 		}
-		c.notes = append(c.notes, n)
+		c.noteThaw(of, reason, "")
 	}
 	*l = nil
+}
+
+func (c *Core) noteThaw(of mover, reason Reason, detail string) {
+	n := of.subject()
+	n.Kind, n.Reason, n.Detail = NoteDuplicateCleared, reason, detail
+	if n.IP.IsValid() {
+		n.Kind = NoteIPDuplicateOver
+	}
+	c.notes = append(c.notes, n)
 }
 
 func (c *Core) duplicateCleared(ev DuplicateCleared) {

@@ -58,7 +58,7 @@ func (f *fakeDaemon) Flood(_ context.Context, q api.VNIFilter) ([]api.Flood, err
 
 func (f *fakeDaemon) MACs(_ context.Context, q api.MACFilter, yield func(api.MAC) error) error {
 	for _, m := range f.macs {
-		if !q.Matches(evpn.MACInfo{VNI: m.VNI, MAC: m.MAC, Origin: m.Origin, VTEP: m.VTEP, Duplicate: m.Duplicate}) {
+		if !q.Matches(evpn.MACInfo{VNI: m.VNI, MAC: m.MAC, Origin: m.Origin, VTEP: m.VTEP, Duplicate: m.Duplicate, DuplicateIPs: m.DuplicateIPs}) {
 			continue
 		}
 		if err := yield(m); err != nil {

@@ -338,7 +338,7 @@ func TestCompletion(t *testing.T) {
 		"vni show |":                            "100\tvxlan100 on br100, up\n200\tvxlan200 on br200, down\n:4\n",
 		"mac show --vni |":                      "100\tvxlan100 on br100, up\n200\tvxlan200 on br200, down\n:4\n",
 		"neighbor reset |":                      "10.0.0.253\tactive rr2\n10.0.0.254\testablished rr1\n:4\n",
-		"mac clear-duplicate --vni 100 |":       "02:00:00:00:00:03\n:4\n",
+		"mac clear-duplicate --vni 100 |":       "02:00:00:00:00:03\n02:00:00:00:00:06\n:4\n",
 		"route show -o |":                       "table\njson\n:4\n",
 		"vni show --socket /nonexistent/s 10 |": ":4\n",
 	} {

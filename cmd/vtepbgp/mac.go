@@ -29,8 +29,11 @@ func newMACShowCommand(d dependencies) *cobra.Command {
 		Short: "Show the MACs of the VNIs, local and remote",
 		Long: `Show the MACs of the VNIs, local and remote: where each lives and its addresses.
 
-FLAGS: sticky = never moves (RFC 7432 section 15.2); duplicate = frozen, it moved
-too often; stale = of a neighbour that restarts; pending = not in the kernel yet.`,
+FLAGS: sticky = never moves (RFC 7432 section 15.2); gateway = default gateway of its
+hosts; duplicate = frozen, it moved too often; duplicate-ip = an IP of it is frozen,
+other MACs claim it too; stale = of a neighbour that restarts; long-lived-stale = of one
+that has been away for longer (RFC 9494); unreachable = no way to the VTEP; pending = not
+in the kernel yet.`,
 		Example: "  vtepbgp mac show --vni 100\n  vtepbgp mac show --remote --vtep 10.0.0.2\n  vtepbgp mac show --duplicate --json",
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -98,6 +98,8 @@ var eventKinds = []KindInfo{
 	{EventKind(evpn.NoteMACLimit), LevelWarning, "vni is at its limit of remote macs"},
 	{EventIPLearned, LevelDebug, "ip learned"},
 	{EventKind(evpn.NoteIPMoved), LevelDebug, "ip moved to another mac"},
+	{EventKind(evpn.NoteIPDuplicate), LevelWarning, "ip is claimed by two macs and frozen"},
+	{EventKind(evpn.NoteIPDuplicateOver), LevelInfo, "ip is no longer frozen"},
 	{EventIPGone, LevelDebug, "ip gone"},
 	{EventKind(evpn.NoteVTEPUp), LevelInfo, "vtep appeared"},
 	{EventKind(evpn.NoteVTEPDown), LevelInfo, "vtep gone"},

@@ -16,7 +16,7 @@ type MACFilter struct {
 	MAC       evpn.MAC
 	Origin    evpn.Origin
 	VTEP      netip.Addr
-	Duplicate bool // only frozen ones
+	Duplicate bool // only frozen ones, and those with frozen IPs
 }
 
 // Matches reports whether m passes the filter.
@@ -25,7 +25,7 @@ func (f MACFilter) Matches(m evpn.MACInfo) bool {
 		(f.MAC.IsZero() || m.MAC == f.MAC) &&
 		(f.Origin == "" || m.Origin == f.Origin) &&
 		(!f.VTEP.IsValid() || m.VTEP == f.VTEP) &&
-		(!f.Duplicate || m.Duplicate)
+		(!f.Duplicate || m.Duplicate || len(m.DuplicateIPs) > 0)
 }
 
 func (f MACFilter) query() url.Values {

@@ -22,6 +22,9 @@ func (c *Core) Drain(now time.Time) Changes {
 		c.drainVNI(v, &ch)
 	}
 	c.pending = recycle(c.pending)
+	if len(ch.Rows) == 0 {
+		ch.Rows = nil // there was room for some
+	}
 	c.trackNextHops(&ch)
 
 	sortRoutes(ch.Announce)
@@ -40,6 +43,7 @@ func (c *Core) drainVNI(v *instance, ch *Changes) {
 	v.pending = false
 	c.emit(v, ch, &v.imet, c.wantIMET(v, true), imetKey, imetKey)
 
+	ch.Rows = slices.Grow(ch.Rows, v.rowsToLookAt())
 	slices.SortFunc(v.dirtyFloods, func(a, b *floodEntry) int { return a.addr.Compare(b.addr) })
 	for _, f := range v.dirtyFloods {
 		f.dirty = false
@@ -71,6 +75,23 @@ func (c *Core) drainVNI(v *instance, ch *Changes) {
 	if v.removed {
 		delete(c.vnis, v.vni)
 	}
+}
+
+// rowsToLookAt bounds the changes of rows that the next Drain gives for v: with many,
+// growing into them costs more than they do.
+func (v *instance) rowsToLookAt() int {
+	n := len(v.dirtyFloods)
+	for _, m := range v.dirtyMACs {
+		if m.row != nil || m.owner == ownRemote || m.owner == ownStatic {
+			n++
+		}
+	}
+	for _, e := range v.dirtyIPs {
+		if e.hasRow || e.owner == ownRemote || e.owner == ownStatic {
+			n++
+		}
+	}
+	return n
 }
 
 // emit moves an emitted route from *slot to want. oldKey and newKey give the keys of

@@ -26,6 +26,7 @@ type fakeDaemon struct {
 	drift     []api.Drift
 	events    []api.Event
 	recording []byte
+	goesOn    bool // monitors and recordings end when the reader leaves, not by themselves
 	reload    api.ReloadResult
 	refuse    error
 	told      []string
@@ -119,7 +120,7 @@ func (f *fakeDaemon) RepairDrift(ctx context.Context, q api.VNIFilter, yield fun
 }
 
 // Monitor tells the events there are; then the daemon stops.
-func (f *fakeDaemon) Monitor(_ context.Context, q api.EventFilter, yield func([]api.Event) error) error {
+func (f *fakeDaemon) Monitor(ctx context.Context, q api.EventFilter, yield func([]api.Event) error) error {
 	stream := func(kind api.EventKind) api.Event {
 		level, words := kind.Describe()
 		return api.Event{Time: eventTime, Kind: kind, Level: level, Words: words}
@@ -127,6 +128,10 @@ func (f *fakeDaemon) Monitor(_ context.Context, q api.EventFilter, yield func([]
 	for _, e := range append(append([]api.Event{stream(api.EventMonitorBegins)}, f.events...), stream(api.EventMonitorEnds)) {
 		if !q.Matches(e) {
 			continue
+		}
+		if f.goesOn && e.Kind == api.EventMonitorEnds {
+			<-ctx.Done()
+			return nil
 		}
 		if err := yield([]api.Event{e}); err != nil {
 			return err
@@ -136,7 +141,7 @@ func (f *fakeDaemon) Monitor(_ context.Context, q api.EventFilter, yield func([]
 }
 
 // Record writes the recording there is.
-func (f *fakeDaemon) Record(_ context.Context, to api.Recording) error {
+func (f *fakeDaemon) Record(ctx context.Context, to api.Recording) error {
 	if _, err := to.Out.Write(f.recording); err != nil {
 		return err
 	}
@@ -144,6 +149,9 @@ func (f *fakeDaemon) Record(_ context.Context, to api.Recording) error {
 		if err := to.Flush(); err != nil {
 			return err
 		}
+	}
+	if f.goesOn {
+		<-ctx.Done()
 	}
 	return f.refuse
 }

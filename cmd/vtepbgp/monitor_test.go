@@ -1,8 +1,13 @@
 package main
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
+	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -88,4 +93,50 @@ func TestMonitorRefuses(t *testing.T) {
 	code, _, errs := run(t, "/nonexistent/s", "", "monitor")
 	assert.Equal(t, exitFailure, code)
 	assert.Contains(t, errs, "daemon not running")
+}
+
+// leaving cancels the context, as Ctrl-C does, once something was written.
+type leaving struct {
+	text  bytes.Buffer
+	leave context.CancelFunc
+	after string
+}
+
+func (l *leaving) Write(b []byte) (int, error) {
+	n, err := l.text.Write(b)
+	if strings.Contains(l.text.String(), l.after) {
+		l.leave()
+	}
+	return n, err
+}
+
+// TestLeaving: Ctrl-C is a success, and a recording has an end all the same.
+func TestLeaving(t *testing.T) {
+	t.Parallel()
+	daemon := ipv4Daemon()
+	daemon.goesOn = true
+	whole := story(t)
+	daemon.recording = whole[:bytes.LastIndex(whole, []byte("{"))] // but for its end
+	socket := serve(t, daemon)
+	for line, after := range map[string]string{"monitor": "neighbor_down", "record -": "neighbor_down"} {
+		ctx, leave := context.WithCancel(t.Context())
+		out, errs := &leaving{leave: leave, after: after}, &bytes.Buffer{}
+		code := execute(ctx, dependencies{
+			stdout: out, stderr: errs, getenv: func(string) string { return socket }, isTerminal: func(io.Writer) bool { return false },
+		}, strings.Fields(line))
+		assert.Equal(t, 0, code, errs.String())
+		if line == "record -" {
+			assert.Equal(t, "vtepbgp: 8 events in standard output\n", errs.String())
+			assert.Contains(t, out.text.String(), `"end":"ended by the user"}`)
+			code, _, errs := run(t, "", out.text.String(), "replay", "-")
+			assert.Equal(t, 0, code)
+			assert.Empty(t, errs, "it is whole")
+		}
+	}
+	file := filepath.Join(t.TempDir(), "r.jsonl")
+	code, _, errs := run(t, socket, "", "record", file, "--duration", "50ms")
+	assert.Equal(t, 0, code, errs)
+	b, err := os.ReadFile(file)
+	require.NoError(t, err)
+	assert.Contains(t, string(b), `"end":"the time asked for is over"}`)
 }

@@ -222,9 +222,11 @@ func (d *demo) tables(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	vtep, reflector := "", ""
+	vtep, reflector, host := "", "", ""
 	for _, n := range nodes {
 		switch {
+		case n.Role == lab.RoleHost && len(n.Addresses) > 0 && len(n.Addresses[0].Addresses) > 0:
+			host = n.Addresses[0].Addresses[0].Addr().String() // the last one is behind another VTEP
 		case n.Role != lab.RoleVTEPBGP:
 		case strings.HasPrefix(n.Name, "rr"):
 			reflector = n.Name
@@ -239,6 +241,8 @@ func (d *demo) tables(ctx context.Context) error {
 		{vtep, "VTEPs learned by BGP", "vtep", "show"},
 		{vtep, "who gets broadcast frames", "flood", "show"},
 		{vtep, "EVPN routes", "route", "show"},
+		{vtep, "why a host is reached", "explain", host},
+		{vtep, "the kernel against what it should hold", "drift"},
 		{vtep, "the daemon", "status"},
 		{reflector, "BGP sessions of the route reflector", "neighbor", "show"},
 	}

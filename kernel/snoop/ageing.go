@@ -3,6 +3,7 @@ package snoop
 import (
 	"container/heap"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/vtepbgp/vtepbgp/evpn"
@@ -12,7 +13,8 @@ import (
 //
 //	binding   heard ──10 min of silence──▶ probed 3 × ──no answer──▶ ended
 //	MAC       aged out by the bridge ──▶ held, probed 3 × in 2 s ──no answer──▶ silent
-//	claim     (DAD, DHCP) ──1.2, 3, 7 s──▶ probed ──answer──▶ binding
+//	claim     (DAD) ──1.2, 3, 7 s──▶ probed ──answer──▶ binding
+//	          (DHCP) ──8, 11, 15 s──▶ probed ──answer──▶ binding
 
 // Aged says that the bridge has forgotten a MAC, whose port still is there. With
 // true the MAC has addresses, and is asked for: either the bridge learns it again from
@@ -51,9 +53,8 @@ func (t *Table) Learned(vni evpn.VNI, mac evpn.MAC, link int32, now time.Time) {
 			h.link = link
 		}
 	}
-	waiting := net.claims[mac]
-	for i := len(waiting) - 1; i >= 0; i-- {
-		if c := waiting[i]; c.learn && c.link == link {
+	for _, c := range slices.Clone(net.claims[mac]) { // the oldest first; binding may end more of them
+		if c.learn && c.link == link {
 			t.endClaim(c)
 			if r := t.bind(net, link, &c.p, now); r != "" {
 				t.Refuse(r)
@@ -74,9 +75,9 @@ func (t *Table) Unhold(keep func(vni evpn.VNI, link int32) bool) {
 func (t *Table) unhold(h *host) {
 	if h.held {
 		h.held = false
-		h.stop()
+		t.stop(&h.timer)
 		delete(t.held, h)
-		h.leave()
+		t.leave(h)
 	}
 }
 
@@ -103,23 +104,23 @@ func (h *host) fire(t *Table, now time.Time) {
 		t.probe(h.net, h.link, h.mac, h.ips[(h.tries*atOnce+i)%len(h.ips)].ip)
 	}
 	h.tries++
-	t.arm(h, &h.timed, now.Add(probeEvery))
+	t.arm(h, &h.timer, now.Add(probeEvery))
 }
 
 func (b *binding) fire(t *Table, now time.Time) {
 	switch quiet := now.Sub(b.seen); {
 	case quiet < silence:
 		b.tries = 0
-		t.arm(b, &b.timed, b.seen.Add(silence))
+		t.arm(b, &b.timer, b.seen.Add(silence))
 	case b.host.held:
-		t.arm(b, &b.timed, now.Add(probes*probeEvery)) // the MAC is being asked
+		t.arm(b, &b.timer, now.Add(probes*probeEvery)) // the MAC is being asked
 	case b.tries == probes:
 		t.stats.Silent++
 		t.end(b)
 	default:
 		b.tries++
 		t.probe(b.host.net, b.host.link, b.host.mac, b.ip)
-		t.arm(b, &b.timed, now.Add(probeEvery))
+		t.arm(b, &b.timer, now.Add(probeEvery))
 	}
 }
 
@@ -138,9 +139,9 @@ func (t *Table) claim(net *network, link int32, p *Packet, learn bool, now time.
 	net.claims[p.MAC] = append(net.claims[p.MAC], c)
 	t.port(link).claims++
 	if learn {
-		t.arm(c, &c.timed, now.Add(learnTime))
+		t.arm(c, &c.timer, now.Add(learnTime))
 	} else {
-		t.arm(c, &c.timed, now.Add(proofTimes[0]))
+		t.arm(c, &c.timer, now.Add(c.proofTimes()[0]))
 	}
 	return ""
 }
@@ -168,7 +169,7 @@ func (t *Table) settleClaim(net *network, p *Packet) *claim {
 }
 
 func (t *Table) endClaim(c *claim) {
-	c.stop()
+	t.stop(&c.timer)
 	claims := c.net.claims[c.mac]
 	for i, o := range claims {
 		if o == c {
@@ -182,13 +183,21 @@ func (t *Table) endClaim(c *claim) {
 	t.release(c.link, func(p *port) { p.claims-- })
 }
 
+func (c *claim) proofTimes() []time.Duration {
+	if c.p.Kind == DHCPAck {
+		return leaseProofs[:]
+	}
+	return detectionProofs[:]
+}
+
 func (c *claim) fire(t *Table, now time.Time) {
 	if c.learn {
 		t.endClaim(c)
 		t.Refuse(NotLearned)
 		return
 	}
-	if c.tries == len(proofTimes) {
+	times := c.proofTimes()
+	if c.tries == len(times) {
 		t.endClaim(c)
 		return
 	}
@@ -196,11 +205,11 @@ func (c *claim) fire(t *Table, now time.Time) {
 		t.probe(c.net, link, c.mac, c.ip)
 	}
 	c.tries++
-	next := c.since.Add(proofTimes[len(proofTimes)-1] + probeEvery)
-	if c.tries < len(proofTimes) {
-		next = c.since.Add(proofTimes[c.tries])
+	next := c.since.Add(times[len(times)-1] + probeEvery)
+	if c.tries < len(times) {
+		next = c.since.Add(times[c.tries])
 	}
-	t.arm(c, &c.timed, next)
+	t.arm(c, &c.timer, next)
 }
 
 // probe asks a MAC for an address, by unicast, so that nobody else is bothered and the
@@ -221,52 +230,66 @@ func (t *Table) probe(net *network, link int32, mac evpn.MAC, ip netip.Addr) {
 
 // Tick does what is due.
 func (t *Table) Tick(now time.Time) {
-	for len(t.timers) > 0 && !t.timers[0].at.After(now) {
-		e := heap.Pop(&t.timers).(timer)
-		if e.timed.due.Equal(e.at) {
-			e.timed.stop()
-			e.what.fire(t, now)
-		}
+	for len(t.timers) > 0 && !t.timers[0].due.After(now) {
+		what := t.timers[0].what
+		t.stop(t.timers[0])
+		what.fire(t, now)
 	}
 }
 
 // Next is when [Table.Tick] has something to do; zero when never.
 func (t *Table) Next() time.Time {
-	for len(t.timers) > 0 && !t.timers[0].timed.due.Equal(t.timers[0].at) {
-		heap.Pop(&t.timers)
-	}
 	if len(t.timers) == 0 {
 		return time.Time{}
 	}
-	return t.timers[0].at
+	return t.timers[0].due
 }
 
-// timed is the one timer of a thing; zero when it has none.
-type timed struct{ due time.Time }
-
-func (d *timed) stop() { d.due = time.Time{} }
-
+// timer is the one timer of a thing. One that does not run is not in the heap: what
+// hosts make come and go leaves nothing behind.
 type timer struct {
-	at    time.Time
-	timed *timed
-	what  interface{ fire(*Table, time.Time) }
+	due   time.Time
+	what  interface{ fire(*Table, time.Time) } // nil = does not run
+	place int                                  // in the heap
 }
 
-func (t *Table) arm(what interface{ fire(*Table, time.Time) }, d *timed, at time.Time) {
+// arm has a thing fire at a time, instead of the one that was set.
+func (t *Table) arm(what interface{ fire(*Table, time.Time) }, d *timer, at time.Time) {
 	d.due = at
-	heap.Push(&t.timers, timer{at: at, timed: d, what: what})
+	if d.what == nil {
+		d.what = what
+		heap.Push(&t.timers, d)
+	} else {
+		heap.Fix(&t.timers, d.place)
+	}
 }
 
-type timerHeap []timer
+func (t *Table) stop(d *timer) {
+	if d.what != nil {
+		heap.Remove(&t.timers, d.place)
+		d.what = nil
+	}
+}
+
+type timerHeap []*timer
 
 func (h timerHeap) Len() int           { return len(h) }
-func (h timerHeap) Less(i, j int) bool { return h[i].at.Before(h[j].at) }
-func (h timerHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
-func (h *timerHeap) Push(x any)        { *h = append(*h, x.(timer)) }
+func (h timerHeap) Less(i, j int) bool { return h[i].due.Before(h[j].due) }
+func (h timerHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].place, h[j].place = i, j
+}
+
+func (h *timerHeap) Push(x any) {
+	d := x.(*timer)
+	d.place = len(*h)
+	*h = append(*h, d)
+}
+
 func (h *timerHeap) Pop() any {
 	old := *h
 	last := old[len(old)-1]
-	old[len(old)-1] = timer{}
+	old[len(old)-1] = nil
 	*h = old[:len(old)-1]
 	return last
 }

@@ -26,10 +26,15 @@ const (
 	noticeEvery = 10 * time.Minute
 )
 
-// proofTimes are when the owner of a claimed address is asked for it, after the
-// claim: duplicate address detection takes RetransTimer, one second (RFC 4862 §5.1),
-// and a DHCP client may probe for some seconds before it uses the address (RFC 5227 §1.1).
-var proofTimes = [...]time.Duration{1200 * time.Millisecond, 3 * time.Second, 7 * time.Second}
+// When the owner of a claimed address is asked for it, after the claim.
+var (
+	// Duplicate address detection takes RetransTimer, one second (RFC 4862 §5.1).
+	detectionProofs = [...]time.Duration{1200 * time.Millisecond, 3 * time.Second, 7 * time.Second}
+	// A DHCP client may probe for up to seven seconds before it uses the address (RFC 5227
+	// §1.1). Our own probe would be a conflict to it until then, and it would decline the
+	// lease (§2.1.1); afterwards it has announced the address itself.
+	leaseProofs = [...]time.Duration{8 * time.Second, 11 * time.Second, 15 * time.Second}
+)
 
 // Network is what the table has to know of one VNI.
 type Network struct {
@@ -126,7 +131,7 @@ type host struct {
 
 	held  bool // the bridge has forgotten it
 	tries int
-	timed
+	timer
 }
 
 type binding struct {
@@ -139,7 +144,7 @@ type binding struct {
 
 	moves     int // to another MAC, since moveStart
 	moveStart time.Time
-	timed
+	timer
 }
 
 // claim is an address of a MAC that is not believed yet: the bridge has not learned
@@ -153,7 +158,7 @@ type claim struct {
 	p     Packet
 	tries int
 	since time.Time
-	timed
+	timer
 }
 
 type port struct{ bindings, claims int }
@@ -352,7 +357,7 @@ func (t *Table) bind(net *network, link int32, p *Packet, now time.Time) Reason 
 	b.router = advertised && p.Router
 	h.ips = append(h.ips, b)
 	t.port(h.link).bindings++
-	t.arm(b, &b.timed, now.Add(silence))
+	t.arm(b, &b.timer, now.Add(silence))
 	t.change(b, from)
 	// Perhaps it has another MAC now, for all its addresses. As bridges elsewhere answer
 	// for them, nobody but us would ever find out.
@@ -395,13 +400,13 @@ func (t *Table) unlink(b *binding) {
 		}
 	}
 	t.release(h.link, func(p *port) { p.bindings-- })
-	h.leave()
+	t.leave(h)
 }
 
 // leave takes a host without addresses off its network.
-func (h *host) leave() {
+func (t *Table) leave(h *host) {
 	if len(h.ips) == 0 && !h.held {
-		h.stop()
+		t.stop(&h.timer)
 		delete(h.net.hosts, h.mac)
 	}
 }
@@ -416,7 +421,7 @@ func (t *Table) release(link int32, f func(*port)) {
 // end ends a binding.
 func (t *Table) end(b *binding) {
 	net := b.host.net
-	b.stop()
+	t.stop(&b.timer)
 	t.unlink(b)
 	delete(net.ips, b.ip)
 	t.stats.Bindings--

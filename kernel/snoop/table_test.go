@@ -246,14 +246,15 @@ func TestTableAsksForClaims(t *testing.T) {
 	for _, kind := range []snoop.Kind{snoop.NSProbe, snoop.DHCPAck} {
 		t.Run(kind.String(), func(t *testing.T) {
 			t.Parallel()
-			ip, proof := ip6, snoop.NA
+			// Asked sooner, the host would find that the address is in use.
+			ip, proof, unproven := ip6, snoop.NA, time.Second // RetransTimer (RFC 4862 §5.1)
 			if kind == snoop.DHCPAck {
-				ip, proof = ip1, snoop.ARPReply
+				ip, proof, unproven = ip1, snoop.ARPReply, 7*time.Second // RFC 5227 §1.1, §2.1.1
 			}
 			d := newDesk(t, 0, 0)
 			d.learn(tableA, 1)
 			d.hear(1, kind, tableA, ip)
-			d.pass(time.Second) // RetransTimer of duplicate address detection
+			d.pass(unproven)
 			assert.Zero(t, d.probes())
 			d.pass(time.Minute)
 			assert.Equal(t, 3, d.probes())
@@ -261,7 +262,7 @@ func TestTableAsksForClaims(t *testing.T) {
 			d.want()
 
 			d.hear(1, kind, tableA, ip)
-			d.pass(2 * time.Second)
+			d.pass(unproven + time.Second)
 			assert.Equal(t, 1, d.probes())
 			d.hear(1, proof, tableA, ip)
 			d.want(fmt.Sprintf("%s %s %s", ip, tableA, kind.Source()))

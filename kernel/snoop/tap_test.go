@@ -63,6 +63,7 @@ func (e *ear) pair(n string) (port, host int32) {
 	for _, l := range []string{"port" + n, "host" + n} {
 		e.ns.IP(e.t, "link", "set", l, "addrgenmode", "none", "up")
 	}
+	e.awaitRunning("port"+n, "host"+n)
 	return e.index("port" + n), e.index("host" + n)
 }
 
@@ -75,6 +76,25 @@ func (e *ear) index(name string) (index int32) {
 		return err
 	}))
 	return index
+}
+
+// awaitRunning waits until links carry packets, which is a moment after they were set
+// up: until then what is sent is lost (linkwatch_do_dev, net/core/link_watch.c).
+func (e *ear) awaitRunning(names ...string) {
+	e.t.Helper()
+	for _, name := range names {
+		require.Eventually(e.t, func() bool {
+			var flags net.Flags
+			err := e.ns.Do(func() error {
+				i, err := net.InterfaceByName(name)
+				if err == nil {
+					flags = i.Flags
+				}
+				return err
+			})
+			return err == nil && flags&net.FlagRunning != 0
+		}, 10*time.Second, time.Millisecond, "%s is running", name)
+	}
 }
 
 // hears waits until exactly these kinds came in by a link.
@@ -120,6 +140,7 @@ func TestTaps(t *testing.T) {
 	e.ns.IP(t, "link", "add", "port1", "index", strconv.Itoa(int(port)), "type", "veth", "peer", "name", "host1")
 	e.ns.IP(t, "link", "set", "port1", "up")
 	e.ns.IP(t, "link", "set", "host1", "addrgenmode", "none", "up")
+	e.awaitRunning("port1", "host1")
 	require.NoError(t, e.Follow([]int32{port, other}))
 	require.Equal(t, 2, e.Stats().Links)
 	require.NoError(t, e.Send(e.index("host1"), find(t, "its reply")))
@@ -128,6 +149,7 @@ func TestTaps(t *testing.T) {
 	// Down and up again, without anybody's help.
 	e.ns.IP(t, "link", "set", "port2", "down")
 	e.ns.IP(t, "link", "set", "port2", "up")
+	e.awaitRunning("port2", "host2")
 	require.NoError(t, e.Send(otherHost, find(t, "ARP request")))
 	e.hears(other, snoop.ARPRequest)
 	require.NoError(t, e.Follow([]int32{other}))

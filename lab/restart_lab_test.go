@@ -66,8 +66,15 @@ func (f *fabric) host(node, addr string) loss.Host {
 // stop signals a node's daemon and waits for its end.
 func (f *fabric) stop(node string, sig unix.Signal) {
 	f.t.Helper()
-	if f.kind[node] == kindFRR && sig == unix.SIGKILL {
-		f.sh(node, "kill -9 $(pidof watchfrr) $(pidof bgpd) $(pidof zebra) $(pidof staticd)")
+	if f.kind[node] == kindFRR {
+		// watchfrr first: it would start again what ends.
+		f.sh(node, fmt.Sprintf("kill -9 $(pidof watchfrr); kill -%d $(pidof bgpd) $(pidof zebra) $(pidof staticd)", sig))
+		eventually(f.t, 20*time.Second, "FRR ends", func() error {
+			if out, err := f.try(node, "pidof", "bgpd", "zebra", "staticd"); err == nil {
+				return fmt.Errorf("processes %s live", out)
+			}
+			return nil
+		})
 	} else {
 		require.NoError(f.t, f.Signal(node, sig))
 	}
@@ -201,5 +208,155 @@ func (f *fabric) sessionState(node, neighbor string, up bool) func() error {
 			return fmt.Errorf("neighbours of %s: %+v", node, all)
 		}
 		return nil
+	}
+}
+
+// TestReflectorReboot takes the only reflector away.
+func TestReflectorReboot(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name  string
+		stage stage
+		kept  bool
+	}{
+		{"vtepbgp", stage{kind: map[string]string{"rr": kindVTEPBGP}}, true},
+		{"FRR", stage{kind: map[string]string{"rr": kindFRR}}, false},
+		// FRR announces no family for graceful restart, but EVPN for the long-lived one.
+		{"FRR, long-lived", stage{
+			kind: map[string]string{"rr": kindFRR}, neighbor: "long_lived_stale_time = \"60s\"\n", frr: " bgp long-lived-graceful-restart stale-time 60\n",
+		}, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			c.stage.kind["va"], c.stage.kind["vb"] = kindVTEPBGP, kindVTEPBGP
+			f := c.stage.build(t)
+			for name, act := range map[string]func(*fabric){"stops": upgrade("rr"), "crashes": crash("rr")} {
+				t.Run(name, func(t *testing.T) {
+					report, gone := f.over(t, act)
+					if c.kept {
+						assert.Zero(t, report.Lost())
+						assert.Equal(t, map[string]bool{"va": false, "vb": false}, gone)
+					}
+				})
+			}
+		})
+	}
+}
+
+// TestWhileAway changes the network while va's daemon is dead. The start finds out, and touches
+// nothing else.
+func TestWhileAway(t *testing.T) {
+	t.Parallel()
+	for _, rr := range []string{kindVTEPBGP, kindFRR} {
+		t.Run(rr+" reflects", func(t *testing.T) {
+			f := newFabric(t, rr, kindVTEPBGP, kindVTEPBGP)
+			withdrawn, left, came := mustMAC("02:00:00:00:0c:01"), mustMAC("02:00:00:00:0c:02"), mustMAC("02:00:00:00:0c:03")
+			learned, aged := mustMAC("02:00:00:00:0c:04"), mustMAC("02:00:00:00:0c:05")
+			remoteAt := func(node, mac, vtep string) {
+				t.Helper()
+				eventually(t, convergence, mac+" on "+node, f.wantFDB(node, mac, remoteRows(mac, vtep)))
+			}
+			goneFrom := func(node, mac string) {
+				t.Helper()
+				eventually(t, convergence, mac+" is gone from "+node, f.wantFDB(node, mac, nil))
+			}
+			for mac, host := range map[string]string{withdrawn: "h2", left: "h1", came: "h2", aged: "h1"} {
+				f.speakAs(host, mac)
+			}
+			remoteAt("va", withdrawn, "10.0.0.2")
+			remoteAt("va", came, "10.0.0.2")
+			remoteAt("vb", left, "10.0.0.1")
+			remoteAt("vb", aged, "10.0.0.1")
+			_, gone := f.over(t, func(f *fabric) {
+				f.stop("va", unix.SIGKILL)
+				f.do("vb", "bridge", "fdb", "del", withdrawn, "dev", "eth2", "master")
+				f.speakAs("h2", left)
+				eventually(t, convergence, left+" is local on vb", f.localRow("vb", left))
+				f.speakAs("h1", came)
+				f.speakAs("h1", learned)
+				f.do("va", "bridge", "fdb", "del", aged, "dev", "eth2", "master")
+				f.start("va")
+			})
+			assert.False(t, gone["va"], "what did not change stays untouched")
+			goneFrom("va", withdrawn)
+			if rr == kindFRR {
+				// It forgot va's routes and with them the sequence: which place is right shows the next frame.
+				f.speakAs("h2", left)
+				f.speakAs("h1", came)
+			}
+			remoteAt("va", left, "10.0.0.2")
+			remoteAt("vb", came, "10.0.0.1")
+			require.NoError(t, f.localRow("va", came)())
+			require.NoError(t, f.localRow("vb", left)())
+			remoteAt("vb", learned, "10.0.0.1")
+			goneFrom("vb", aged)
+		})
+	}
+}
+
+// TestOtherNumbers restarts a VTEP whose route distinguishers are others than before.
+func TestOtherNumbers(t *testing.T) {
+	t.Parallel()
+	f := newFabric(t, kindVTEPBGP, kindVTEPBGP, kindVTEPBGP)
+	before, _, err := f.routeDistinguisher("vb", "10.0.0.1")
+	require.NoError(t, err)
+	report, gone := f.over(t, func(f *fabric) {
+		f.stop("va", unix.SIGTERM)
+		f.rewrite("va", "[[vni]]\nid = 100", "[[vni]]\nid = 50\n[[vni]]\nid = 100")
+		f.do("va", "rm", "/var/lib/vtepbgp/rd.json")
+		f.start("va")
+	})
+	assert.Zero(t, report.Lost())
+	assert.Equal(t, map[string]bool{"va": false, "vb": false}, gone)
+	eventually(t, convergence, "one route distinguisher", func() error {
+		now, count, err := f.routeDistinguisher("vb", "10.0.0.1")
+		if err == nil && (now == before || count != 1) {
+			err = fmt.Errorf("%d, one is %s, before it was %s", count, now, before)
+		}
+		return err
+	})
+}
+
+// routeDistinguisher asks for that of VNI 100's type-3 routes of a VTEP, and for how many there are.
+func (f *fabric) routeDistinguisher(node, vtep string) (rd string, count int, err error) {
+	var routes []struct {
+		RD string `json:"rd"`
+	}
+	err = f.json(&routes, node, "vtepbgp", "route", "show", "--type", "3", "--vni", "100", "--next-hop", vtep, "--received", "-o", "json")
+	for _, r := range routes {
+		rd = r.RD
+	}
+	return rd, len(routes), err
+}
+
+// TestFlushOnExit leaves nothing, here and elsewhere, and comes back.
+func TestFlushOnExit(t *testing.T) {
+	t.Parallel()
+	f := stage{
+		kind: map[string]string{"rr": kindVTEPBGP, "va": kindVTEPBGP, "vb": kindVTEPBGP},
+		cmd:  map[string]string{"va": "run --flush-on-exit"},
+	}.build(t)
+	report, gone := f.over(t, func(f *fabric) {
+		h1, h2 := f.macOf("h1"), f.macOf("h2")
+		f.stop("va", unix.SIGTERM)
+		for mac, node := range map[string]string{h2: "va", h1: "vb"} {
+			require.NoError(t, f.wantFDB("va", zeroMAC, nil)())
+			eventually(t, convergence, "no row on "+node, f.wantFDB(node, mac, nil))
+		}
+		eventually(t, convergence, "no flood row on vb", f.wantFDB("vb", zeroMAC, nil))
+		f.start("va")
+	})
+	assert.NotZero(t, report.Lost())
+	assert.Equal(t, map[string]bool{"va": true, "vb": true}, gone)
+}
+
+// TestFRRRestartsBesideUs shows what another VTEP's restart does to our rows.
+func TestFRRRestartsBesideUs(t *testing.T) {
+	t.Parallel()
+	f := newFabric(t, kindVTEPBGP, kindVTEPBGP, kindFRR)
+	for name, act := range map[string]func(*fabric){"crashes": crash("vb"), "stops": upgrade("vb")} {
+		t.Run(name, func(t *testing.T) {
+			_, gone := f.over(t, act)
+			assert.True(t, gone["va"], "FRR asks nobody to keep its routes")
+		})
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -30,7 +31,10 @@ type Config struct {
 	GracefulRestartTime time.Duration // 0 = graceful restart off
 	// Restarting says that forwarding state was kept over a restart: the first OPEN to
 	// each neighbour carries the R and F bits (RFC 4724 §4.1).
-	Restarting   bool
+	Restarting bool
+	// Expected are the neighbours of the run before. A reflector that restarts does not end its
+	// table before they have ended theirs, or the restart time has passed (RFC 4724 §4.1).
+	Expected     []netip.Addr
 	GoBGPListen  string // address of GoBGP's gRPC API; "" = off
 	Neighbors    []Neighbor
 	DynamicLimit int // neighbours made from prefixes at one time; 0 = 1000
@@ -76,6 +80,11 @@ func (n Neighbor) port() int {
 }
 
 func (c Config) ibgp(n Neighbor) bool { return n.ASN == c.ASN }
+
+// knows reports whether a is a neighbour, or may become one.
+func (c Config) knows(a netip.Addr) bool {
+	return slices.ContainsFunc(c.Neighbors, func(n Neighbor) bool { return n.Address == a || n.dynamic() && n.Prefix.Contains(a) })
+}
 
 func (c Config) holdTime(n Neighbor) time.Duration {
 	switch {

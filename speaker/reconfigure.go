@@ -22,7 +22,7 @@ func (s *Speaker) Reconfigure(cfg Config) error {
 		return fmt.Errorf("reconfigure speaker: %w", err)
 	}
 	old := s.cfg
-	cfg.Restarting = old.Restarting
+	cfg.Restarting, cfg.Expected = old.Restarting, old.Expected
 	cfg.Neighbors = slices.Clone(cfg.Neighbors)
 	s.cfg = cfg
 	if !s.running {

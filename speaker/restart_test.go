@@ -230,3 +230,22 @@ func TestTransitBegins(t *testing.T) {
 	b := speakertest.Dial(t, peerB, s.At, ibgp(idB)).Handshake(t)
 	b.Await(t, "the reflected route", hasRoute(r.Key))
 }
+
+// Neighbours that come by a prefix are in no list: those of the run before are waited for.
+func TestRestartingReflectorWaitsForWhomItKnew(t *testing.T) {
+	cfg := passive(speaker.Neighbor{Prefix: netip.MustParsePrefix("127.0.1.0/24"), RouteReflectorClient: true})
+	cfg.GracefulRestartTime, cfg.Restarting = 60*time.Second, true
+	cfg.Expected = []netip.Addr{peerA, peerB, netip.MustParseAddr("192.0.2.1")} // the last one is configured no more
+	s := speakertest.Start(t, cfg)
+	a := speakertest.Dial(t, peerA, s.At, restarts(idA)).Handshake(t)
+	a.Send(t, wire.EndOfRIB())
+	s.Await(t, "End-of-RIB", func(ev []evpn.Event) bool { return hasEvent(ev, evpn.EndOfRIB{Neighbor: peerA}) })
+	b := speakertest.Dial(t, peerB, s.At, restarts(idB)).Handshake(t)
+	r := speakertest.MACRoute(idB, 100, 7, nil)
+	b.Announce(t, r)
+	a.Await(t, "the route", hasRoute(r.Key))
+	a.See(func(h *speakertest.Heard) { assert.Zero(t, h.EndOfRIB) })
+	b.Send(t, wire.EndOfRIB())
+	a.Await(t, "End-of-RIB", endOfRIB)
+	b.Await(t, "End-of-RIB", endOfRIB)
+}

@@ -300,13 +300,27 @@ func (s *Speaker) eorReceived(n *neighbor) {
 	n.mu.Lock()
 	n.complete = true
 	n.mu.Unlock()
-	for _, o := range s.list() {
-		o.mu.Lock()
-		complete := o.complete
-		o.mu.Unlock()
-		if !complete {
-			return
+	if s.allComplete() {
+		s.openSelection()
+	}
+}
+
+// allComplete reports whether all neighbours that there are, and those that are expected, have sent End-of-RIB.
+func (s *Speaker) allComplete() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, a := range s.cfg.Expected {
+		if s.neighbors[a] == nil && s.cfg.knows(a) {
+			return false
 		}
 	}
-	s.openSelection()
+	for _, n := range s.neighbors {
+		n.mu.Lock()
+		complete := n.complete
+		n.mu.Unlock()
+		if !complete {
+			return false
+		}
+	}
+	return true
 }

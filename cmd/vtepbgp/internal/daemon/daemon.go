@@ -39,6 +39,7 @@ type daemon struct {
 	metrics *metrics
 	numbers *rdNumbers
 	notes   *noteLog
+	met     *acquaintances
 
 	// Of the loop's goroutine.
 	prune    *prunePolicy // nil until BGP starts
@@ -68,7 +69,8 @@ type reloadOutcome struct {
 
 // start brings up the parts in order.
 func (d *daemon) start(ctx context.Context, files *claimed) (err error) {
-	restarting := files.grace > 0 && files.last.keptForwarding(thisRun(d.started), files.grace)
+	restarting := files.grace > 0 && files.last.keptForwarding(thisRun(d.started), files.grace, len(d.cfg.VNIs) > 0)
+	d.met = newAcquaintances(files.last.Neighbors, d.started.Add(files.grace))
 	d.rds, err = d.numbers.assign(rdDemand(d.cfg))
 	if err != nil {
 		return err
@@ -78,7 +80,7 @@ func (d *daemon) start(ctx context.Context, files *claimed) (err error) {
 		return fmt.Errorf("open kernel: %w", err)
 	}
 	d.kernel = k
-	if d.speaker, err = d.env.speaker(speakerConfig(d.cfg, restarting), d.logger.WithField(fieldPart, "speaker")); err != nil {
+	if d.speaker, err = d.env.speaker(speakerConfig(d.cfg, restarting, files.last.Neighbors), d.logger.WithField(fieldPart, "speaker")); err != nil {
 		return errors.Join(err, closeKernel())
 	}
 	d.coreVTEP = d.cfg.VTEP.Address

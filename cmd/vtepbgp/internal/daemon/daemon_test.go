@@ -88,11 +88,31 @@ func TestKeptForwarding(t *testing.T) {
 	later := func(s int) lastRun {
 		return lastRun{BootID: "b", NetNS: "n", Alive: now.Add(time.Duration(s) * time.Second)}
 	}
-	assert.True(t, last.keptForwarding(later(60), time.Minute))
-	assert.False(t, last.keptForwarding(later(71), time.Minute), "too long ago")
-	assert.False(t, last.keptForwarding(lastRun{BootID: "c", NetNS: "n", Alive: now}, time.Minute), "another boot")
-	assert.False(t, last.keptForwarding(lastRun{BootID: "b", NetNS: "m", Alive: now}, time.Minute), "another namespace")
-	assert.False(t, lastRun{}.keptForwarding(later(0), time.Minute))
+	assert.True(t, last.keptForwarding(later(60), time.Minute, true))
+	assert.False(t, last.keptForwarding(later(71), time.Minute, true), "too long ago")
+	assert.False(t, last.keptForwarding(lastRun{BootID: "c", NetNS: "n", Alive: now}, time.Minute, true), "another boot")
+	assert.False(t, last.keptForwarding(lastRun{BootID: "b", NetNS: "m", Alive: now}, time.Minute, true), "another namespace")
+	assert.False(t, lastRun{}.keptForwarding(later(0), time.Minute, true))
+	assert.True(t, last.keptForwarding(lastRun{BootID: "c", NetNS: "m", Alive: now}, time.Minute, false), "a reflector has no rows to lose")
+	assert.False(t, last.keptForwarding(later(71), time.Minute, false))
+	assert.False(t, lastRun{}.keptForwarding(later(0), time.Minute, false))
+}
+
+func TestAcquaintances(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	a, b, c := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2"), netip.MustParseAddr("10.0.0.3")
+	m := newAcquaintances([]netip.Addr{a, b}, now.Add(time.Minute))
+	assert.Equal(t, []netip.Addr{a, b}, m.list(now))
+	m.see(evpn.NeighborUp{Neighbor: c})
+	m.see(evpn.NeighborUp{Neighbor: a})
+	assert.Equal(t, []netip.Addr{a, b, c}, m.list(now))
+	assert.Equal(t, []netip.Addr{a, c}, m.list(now.Add(time.Minute)), "who did not come back is not waited for again")
+	m.see(evpn.NeighborDown{Neighbor: c, Graceful: true})
+	assert.Contains(t, m.list(now), c, "it is expected back")
+	m.see(evpn.NeighborDown{Neighbor: c})
+	m.see(evpn.NeighborRemoved{Neighbor: a})
+	assert.Equal(t, []netip.Addr{b}, m.list(now))
+	<-m.changed
 }
 
 func TestRowsFoundAtStartArePrunedOnceComplete(t *testing.T) {

@@ -88,6 +88,7 @@ func (d *daemon) Notes(notes []evpn.Note) {
 // Turn counts a turn of the loop.
 func (d *daemon) Turn(latency, took time.Duration, events []queued, ch evpn.Changes) {
 	for _, it := range events {
+		d.met.see(it.event)
 		if up, ok := it.event.(evpn.NeighborUp); ok && d.prune != nil {
 			d.prune.established(up.Neighbor)
 		}

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	"github.com/stretchr/testify/assert"
@@ -29,10 +30,10 @@ func metricsWorld(t *testing.T) *daemon {
 	t.Helper()
 	w := newWorld(t, t.TempDir())
 	cfg := w.cfg
-	k, s := newFakeKernel(), newFakeSpeaker(speakerConfig(&cfg, false))
+	k, s := newFakeKernel(), newFakeSpeaker(speakerConfig(&cfg, false, nil))
 	lg, err := newLogger(config.Log{Level: "error", Destination: filepath.Join(w.dir, "log")}, "")
 	require.NoError(t, err)
-	d := &daemon{opts: Options{Version: "1.2.3"}, kernel: k, speaker: s, cfg: &cfg, logger: lg, notes: newNoteLog(lg.WithField(fieldPart, "evpn"))}
+	d := &daemon{opts: Options{Version: "1.2.3"}, kernel: k, speaker: s, cfg: &cfg, logger: lg, met: newAcquaintances(nil, time.Time{}), notes: newNoteLog(lg.WithField(fieldPart, "evpn"))}
 	d.metrics = newMetrics(d)
 	d.loop = newLoop(testCore(), s, k, d)
 	d.notReady("starting")

@@ -89,7 +89,7 @@ func (d *daemon) apply(ctx context.Context, next *config.Config, numbers map[evp
 		kernelErr = fmt.Errorf("configure kernel: %w", kernelErr)
 	}
 	d.speaker.SetImports(core.Imports())
-	speakerErr := d.speaker.Reconfigure(speakerConfig(next, false))
+	speakerErr := d.speaker.Reconfigure(speakerConfig(next, false, nil))
 	return errors.Join(d.followVTEP(ctx), kernelErr, speakerErr)
 }
 

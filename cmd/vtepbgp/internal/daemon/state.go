@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -76,6 +77,8 @@ type lastRun struct {
 	NetNS   string    `json:"netns"` // forwarding state lives in a network namespace
 	Alive   time.Time `json:"alive"`
 	Flushed bool      `json:"flushed"` // it removed its rows
+	// Neighbors had a session, or were waited for after one.
+	Neighbors []netip.Addr `json:"neighbors,omitempty"`
 }
 
 func thisRun(now time.Time) lastRun {
@@ -95,11 +98,14 @@ func readLastRun(dir string) (r lastRun) {
 }
 
 // keptForwarding reports whether the rows of the run before may still forward: it
-// ran in this very namespace, not longer ago than grace, and did not clean up.
+// ran in this very namespace, not longer ago than grace, and did not clean up. One without rows, which
+// only reflects, stands in nobody's way even when the machine was booted anew.
 // That is when our OPEN may carry the restart and forwarding bits (RFC 4724 §4.1).
-func (r lastRun) keptForwarding(now lastRun, grace time.Duration) bool {
-	return !r.Flushed && r.BootID != "" && r.BootID == now.BootID && r.NetNS == now.NetNS &&
-		now.Alive.Sub(r.Alive) <= grace+heartbeatEvery
+func (r lastRun) keptForwarding(now lastRun, grace time.Duration, rows bool) bool {
+	if r.Flushed || r.BootID == "" || now.Alive.Sub(r.Alive) > grace+heartbeatEvery {
+		return false
+	}
+	return !rows || r.BootID == now.BootID && r.NetNS == now.NetNS
 }
 
 func (r lastRun) write(dir string) error {

@@ -69,12 +69,13 @@ func kernelConfig(cfg *config.Config) kernel.Config {
 	return k
 }
 
-func speakerConfig(cfg *config.Config, restarting bool) speaker.Config {
+// speakerConfig is what the sessions need of cfg. met are the neighbours of the run before.
+func speakerConfig(cfg *config.Config, restarting bool, met []netip.Addr) speaker.Config {
 	s := speaker.Config{
 		ASN: cfg.BGP.ASN, RouterID: cfg.BGP.RouterID,
 		ListenPort: cfg.BGP.ListenPort, ListenAddresses: cfg.BGP.ListenAddresses,
 		HoldTime: cfg.BGP.HoldTime, GracefulRestartTime: cfg.BGP.GracefulRestartTime,
-		Restarting: restarting, GoBGPListen: cfg.API.GoBGPListen,
+		Restarting: restarting, Expected: met, GoBGPListen: cfg.API.GoBGPListen,
 		Neighbors: make([]speaker.Neighbor, 0, len(cfg.Neighbors)),
 	}
 	for _, n := range cfg.Neighbors {

@@ -98,14 +98,14 @@ func (d *daemon) watchdog(ctx context.Context, every time.Duration) error {
 	}
 }
 
-// heartbeat notes that we live, for the next run to know how long we were away, and
-// last of all how we ended.
+// heartbeat notes that we live and with whom, for the next run to know how long we were away and
+// who waits, and last of all how we ended.
 func (d *daemon) heartbeat(ctx context.Context, dir string) error {
 	t := time.NewTicker(heartbeatEvery)
 	defer t.Stop()
 	note := func() {
 		mark := thisRun(time.Now())
-		mark.Flushed = d.flushed.Load()
+		mark.Neighbors, mark.Flushed = d.met.list(mark.Alive), d.flushed.Load()
 		if err := mark.write(dir); err != nil {
 			d.log.WithField(fieldError, err).Warn("sign of life could not be written")
 		}
@@ -117,6 +117,7 @@ func (d *daemon) heartbeat(ctx context.Context, dir string) error {
 			note()
 			return nil
 		case <-t.C:
+		case <-d.met.changed:
 		}
 	}
 }

@@ -301,6 +301,26 @@ func (s *Speaker) eorReceived(n *neighbor) {
 	n.complete = true
 	n.mu.Unlock()
 	if s.allComplete() {
+		s.spawn(s.settleSelection)
+	}
+}
+
+// selectionSettle is how long what GoBGP has worked through may take to its neighbours' sockets.
+const selectionSettle = 250 * time.Millisecond
+
+// settleSelection opens the gate when what came before the last End-of-RIB has gone through GoBGP: the
+// guard knows of it earlier, and our marker must not overtake the routes.
+func (s *Speaker) settleSelection() {
+	for _, n := range s.list() {
+		if ses := n.session(); ses != nil {
+			if err := s.gobgp.awaitEndOfRIB(s.ctx, addrPort(ses.inner.LocalAddr()).Addr()); err != nil {
+				n.log.WithError(err).Debug("end of table is not waited for")
+			}
+		}
+	}
+	select {
+	case <-s.ctx.Done():
+	case <-time.After(selectionSettle):
 		s.openSelection()
 	}
 }

@@ -300,7 +300,7 @@ func BenchmarkLoop100kRoutes(b *testing.B) {
 			}()
 		}},
 		{"monitored", func(ctx context.Context, l *loop) {
-			d := &daemon{loop: l, kernel: newFakeKernel(), speaker: newFakeSpeaker(speakerConfig(&config.Config{}, false))}
+			d := &daemon{loop: l, kernel: newFakeKernel(), speaker: newFakeSpeaker(speakerConfig(&config.Config{}, false, nil))}
 			go func() { _ = d.Monitor(ctx, api.EventFilter{}, func([]api.Event) error { return nil }) }()
 		}},
 	} {

@@ -194,10 +194,14 @@ func newBFDLab(t *testing.T) *running {
 	return r
 }
 
-// stamp runs a command in a node and gives the time right before it.
-func (r *running) stamp(node, command string) time.Time {
+// clock in a script of [running.stamp] prints the time: put it right before what is measured, since to find
+// a process alone takes long on a busy machine.
+const clock = "date +%s%N; "
+
+// stamp runs a script in a node and gives the time that its clock printed.
+func (r *running) stamp(node, script string) time.Time {
 	r.t.Helper()
-	out := strings.TrimSpace(r.sh(node, "date +%s%N; "+command))
+	out := strings.TrimSpace(r.sh(node, script))
 	ns, err := strconv.ParseInt(strings.Fields(out)[0], 10, 64)
 	require.NoError(r.t, err)
 	return time.Unix(0, ns)
@@ -276,11 +280,11 @@ func TestBFD(t *testing.T) {
 			}
 		}
 	}
-	sub("FRR's link is down", lose("near", "ip link set eth1 down", "ip link set eth1 up; ip addr replace fd00::254/64 dev eth1 nodad", "10.0.0.254", "fd00::254"))
-	sub("the way to FRR is cut", lose("router", "ip link set eth2 down",
+	sub("FRR's link is down", lose("near", clock+"ip link set eth1 down", "ip link set eth1 up; ip addr replace fd00::254/64 dev eth1 nodad", "10.0.0.254", "fd00::254"))
+	sub("the way to FRR is cut", lose("router", clock+"ip link set eth2 down",
 		"ip link set eth2 up; ip addr replace fd02::1/64 dev eth2 nodad", "10.2.0.254", "fd02::254"))
-	sub("vtepbgp hangs", lose("vb", "kill -STOP $(pidof vtepbgp)", "kill -CONT $(pidof vtepbgp)", "10.3.0.2", "fd03::2"))
-	sub("FRR's bfdd and bgpd hang", lose("near", "kill -STOP $(pidof bfdd) $(pidof bgpd)", "kill -CONT $(pidof bfdd) $(pidof bgpd)", "10.0.0.254", "fd00::254"))
+	sub("vtepbgp hangs", lose("vb", "p=$(pidof vtepbgp); "+clock+"kill -STOP $p", "kill -CONT $(pidof vtepbgp)", "10.3.0.2", "fd03::2"))
+	sub("FRR's bfdd and bgpd hang", lose("near", "p=$(pidof bfdd bgpd); "+clock+"kill -STOP $p", "kill -CONT $(pidof bfdd) $(pidof bgpd)", "10.0.0.254", "fd00::254"))
 	sub("crash and restart", bfdCrash)
 	sub("upgrade", bfdUpgrade)
 }

@@ -46,6 +46,7 @@ func (c *Core) verdict(p *path) Verdict {
 		if l := p.mac.local; l != nil {
 			c.lostToLocal(&d, p, l)
 		}
+	default: // the reason says it all
 	}
 	return d
 }

@@ -9,12 +9,10 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"runtime"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
 
@@ -150,47 +148,12 @@ type sighting struct {
 func (r *running) openTap(node, dev string) *tap {
 	r.t.Helper()
 	p := &tap{t: r.t}
-	require.NoError(r.t, inNamespace(r.namespaceOf(node), func() (err error) {
+	require.NoError(r.t, within(r.namespace(node), func() (err error) {
 		p.fd, err = packetSocket(dev)
 		return err
 	}), "tap %s of %s", dev, node)
 	r.t.Cleanup(func() { unix.Close(p.fd) })
 	return p
-}
-
-// inNamespace runs fn in a named network namespace.
-func inNamespace(name string, fn func() error) (err error) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	home, err := netns.Get()
-	if err != nil {
-		return err
-	}
-	defer home.Close()
-	there, err := netns.GetFromName(name)
-	if err != nil {
-		return err
-	}
-	defer there.Close()
-	if err := netns.Set(there); err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, netns.Set(home)) }()
-	return fn()
-}
-
-// namespaceOf is the name of a node's network namespace.
-func (r *running) namespaceOf(node string) string {
-	r.t.Helper()
-	nodes, err := r.Nodes()
-	require.NoError(r.t, err)
-	for _, n := range nodes {
-		if n.Name == node {
-			return n.Namespace
-		}
-	}
-	require.FailNow(r.t, "no such node", node)
-	return ""
 }
 
 func packetSocket(dev string) (fd int, err error) {
@@ -213,7 +176,7 @@ func packetSocket(dev string) (fd int, err error) {
 // sendVXLAN sends a frame to a VTEP address of the node as if it came out of a tunnel.
 func (r *running) sendVXLAN(node, vtep string, vni uint32, frame []byte) {
 	r.t.Helper()
-	require.NoError(r.t, inNamespace(r.namespaceOf(node), func() error {
+	require.NoError(r.t, within(r.namespace(node), func() error {
 		c, err := net.Dial("udp", net.JoinHostPort(vtep, "4789"))
 		if err != nil {
 			return err

@@ -201,6 +201,20 @@ func (r *running) logs() {
 	}
 }
 
+// node is what a node is now.
+func (r *running) node(name string) lab.NodeStatus {
+	r.t.Helper()
+	nodes, err := r.Nodes()
+	require.NoError(r.t, err)
+	for _, n := range nodes {
+		if n.Name == name {
+			return n
+		}
+	}
+	require.FailNow(r.t, "no such node", name)
+	return lab.NodeStatus{}
+}
+
 // try runs a command in a node; a code other than 0 is an error.
 func (r *running) try(node string, argv ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)

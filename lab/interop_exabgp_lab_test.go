@@ -174,7 +174,7 @@ func TestExaBGPSendsOddRoutes(t *testing.T) {
 		oddRoute{nlri: [][]byte{good(16)}},
 	)
 	f := exaFabric(t, kindVTEPBGP, routes)
-	before := f.pid("va")
+	before := f.node("va").PID
 	eventually(t, convergence, "flood row", f.wantFDB("va", zeroMAC, floodRows(oddVTEP)))
 	for _, i := range []uint16{1, 10, 11, 12, 13, 14, 15, 16} {
 		eventually(t, convergence, "MAC "+goodMAC(i), f.wantFDB("va", goodMAC(i), remoteRows(goodMAC(i), oddVTEP)))
@@ -191,21 +191,7 @@ func TestExaBGPSendsOddRoutes(t *testing.T) {
 	require.Len(t, neighbors, 1)
 	require.Equal(t, "established", neighbors[0].State)
 	require.Zero(t, neighbors[0].Flaps, "one session from start to end")
-	require.Equal(t, before, f.pid("va"), "the process must live on")
+	require.Equal(t, before, f.node("va").PID, "the process must live on")
 	log, err := f.try("rr", "cat", "/proc/1/status") // the sender's node lives too
 	require.NoError(t, err, log)
-}
-
-// pid of the process of a node; 0 when it ended.
-func (r *running) pid(node string) int {
-	r.t.Helper()
-	nodes, err := r.Nodes()
-	require.NoError(r.t, err)
-	for _, n := range nodes {
-		if n.Name == node {
-			return n.PID
-		}
-	}
-	r.t.Fatalf("no node %s", node)
-	return 0
 }

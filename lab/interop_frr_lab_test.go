@@ -32,11 +32,7 @@ func TestInterop(t *testing.T) {
 		t.Run(fmt.Sprintf("rr=%s,va=%s,vb=%s", c.rr, c.va, c.vb), func(t *testing.T) {
 			t.Parallel()
 			f := newFabric(t, c.rr, c.va, c.vb)
-			// One after the other: each leaves the fabric as it found it.
-			for _, s := range []struct {
-				name string
-				run  func(*testing.T, *fabric)
-			}{
+			f.inTurn(t, []part{
 				{"flood lists", floodLists},
 				{"ping and MAC rows", pingAndRows},
 				{"MAC with IP", macWithIP},
@@ -44,15 +40,24 @@ func TestInterop(t *testing.T) {
 				{"moves", moves},
 				{"ageing", ageing},
 				{"session loss", sessionLoss},
-			} {
-				if !t.Run(s.name, func(t *testing.T) {
-					f := f.in(t)
-					s.run(t, f)
-				}) {
-					return
-				}
-			}
+			})
 		})
+	}
+}
+
+// part is one part of a story that is told of a fabric.
+type part struct {
+	name string
+	run  func(*testing.T, *fabric)
+}
+
+// inTurn runs parts one after the other, to the first that fails: each leaves the fabric
+// as it found it.
+func (f *fabric) inTurn(t *testing.T, parts []part) {
+	for _, p := range parts {
+		if !t.Run(p.name, func(t *testing.T) { p.run(t, f.in(t)) }) {
+			return
+		}
 	}
 }
 

@@ -46,20 +46,13 @@ func TestMoves(t *testing.T) {
 			eventually(t, convergence, "all hosts", func() error {
 				return f.pingAll(map[string]string{"h1": "192.168.100.1", "h2": "192.168.100.2", "h3": "192.168.100.3"}, 1)
 			})
-			for _, s := range []struct {
-				name string
-				run  func(*testing.T, *fabric)
-			}{
+			f.inTurn(t, []part{
 				{"there and back", thereAndBack},
 				{"several addresses", severalAddresses},
 				{"address moves to another MAC", addressMoves},
 				{"port flap", portFlap},
 				{"sticky stays", stickyStays},
-			} {
-				if !t.Run(s.name, func(t *testing.T) { s.run(t, f.in(t)) }) {
-					return
-				}
-			}
+			})
 		})
 	}
 }

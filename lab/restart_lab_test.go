@@ -84,7 +84,7 @@ func (f *fabric) stop(node string, sig unix.Signal) {
 func (f *fabric) ended(node string) {
 	f.t.Helper()
 	eventually(f.t, 20*time.Second, node+" ends", func() error {
-		if pid := f.pid(node); pid != 0 {
+		if pid := f.node(node).PID; pid != 0 {
 			return fmt.Errorf("process %d lives", pid)
 		}
 		return nil

@@ -143,7 +143,7 @@ func newSiege(t *testing.T, transit bool) *siege {
 // life names a run of a node's daemon.
 func (s *siege) life(node string) string {
 	s.t.Helper()
-	pid := s.pid(node)
+	pid := s.node(node).PID
 	require.NotZero(s.t, pid, "%s has ended", node)
 	since := started(fmt.Sprintf("/proc/%d", pid))
 	require.NotEmpty(s.t, since, "%s has ended", node)

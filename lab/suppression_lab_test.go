@@ -16,7 +16,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
 
@@ -52,10 +51,7 @@ func TestSuppression(t *testing.T) {
 			f := newFabric(t, kindVTEPBGP, kindVTEPBGP, vb)
 			eventually(t, convergence, "flood row of vb on va", f.wantFDB("va", zeroMAC, floodRows("10.0.0.2")))
 			eventually(t, convergence, "flood row of va on vb", f.wantFDB("vb", zeroMAC, floodRows("10.0.0.1")))
-			for _, s := range []struct {
-				name string
-				run  func(*testing.T, *fabric)
-			}{
+			f.inTurn(t, []part{
 				{"ready", suppressionReady},
 				{"a thousand known hosts", knownHosts},
 				{"unknown hosts", unknownHosts},
@@ -63,11 +59,7 @@ func TestSuppression(t *testing.T) {
 				{"an address changes its MAC", addressChangesMAC},
 				{"an address in use, known", duplicateKnown},
 				{"an address in use, its owner silent", duplicateSilent},
-			} {
-				if !t.Run(s.name, func(t *testing.T) { s.run(t, f.in(t)) }) {
-					return
-				}
-			}
+			})
 		})
 	}
 }
@@ -283,9 +275,7 @@ func addressChangesMAC(t *testing.T, f *fabric) {
 // watchNeighbor tells when an address has a MAC on br100 of a node.
 func (f *fabric) watchNeighbor(node, ip string, mac net.HardwareAddr) <-chan time.Time {
 	f.t.Helper()
-	ns, err := netns.GetFromName(f.namespaceOf(node))
-	require.NoError(f.t, err)
-	defer ns.Close()
+	ns := f.namespace(node)
 	updates, stop, at := make(chan netlink.NeighUpdate, 64), make(chan struct{}), make(chan time.Time, 1)
 	require.NoError(f.t, netlink.NeighSubscribeWithOptions(updates, stop, netlink.NeighSubscribeOptions{Namespace: &ns}))
 	f.t.Cleanup(func() { close(stop) })

@@ -54,6 +54,16 @@ func serve(t *testing.T, f *fakeDaemon) (socket string) {
 	return socket
 }
 
+// typed runs a command line, adds it to a session as a terminal would show it, and
+// holds it to its exit code.
+func typed(t *testing.T, session *strings.Builder, socket, stdin, line string, want int) (stdout string) {
+	t.Helper()
+	code, out, errs := run(t, socket, stdin, strings.Fields(line)...)
+	fmt.Fprintf(session, "$ vtepbgp %s\n%s%sexit %d\n\n", line, out, errs, code)
+	assert.Equal(t, want, code, line)
+	return out
+}
+
 func golden(t *testing.T, name, got string) {
 	t.Helper()
 	path := filepath.Join("testdata", name+".golden")
@@ -111,15 +121,7 @@ func TestDrift(t *testing.T) {
 		socket := serve(t, daemon.fake)
 		var all strings.Builder
 		for _, line := range []string{"drift", "drift --json", "drift --repair", "drift --repair --json"} {
-			code, out, errs := run(t, socket, "", strings.Fields(line)...)
-			fmt.Fprintf(&all, "$ vtepbgp %s\n%s%sexit %d\n\n", line, out, errs, code)
-			assert.Equal(t, daemon.code, code, line)
-			if strings.HasSuffix(line, "--json") {
-				assert.True(t, json.Valid([]byte(out)))
-				assert.NotContains(t, out, "null")
-			} else {
-				fits(t, out)
-			}
+			wellShown(t, line, typed(t, &all, socket, "", line, daemon.code))
 		}
 		golden(t, daemon.name+"_drift", all.String())
 		assert.Equal(t, []string{"repair vni=0", "repair vni=0"}, daemon.fake.told)
@@ -153,21 +155,24 @@ func TestExplain(t *testing.T) {
 			{"explain 02:00:00:00:00:02 --vni 100 --json", 0},
 			{"explain 192.0.2.77 --json", 1},
 		} {
-			code, out, errs := run(t, socket, "", strings.Fields(c.line)...)
-			fmt.Fprintf(&all, "$ vtepbgp %s\n%s%sexit %d\n\n", c.line, out, errs, code)
-			assert.Equal(t, c.code, code, c.line)
-			if strings.HasSuffix(c.line, "--json") {
-				assert.True(t, json.Valid([]byte(out)))
-				assert.NotContains(t, out, "null")
-			} else {
-				fits(t, out)
-			}
+			wellShown(t, c.line, typed(t, &all, socket, "", c.line, c.code))
 		}
 		golden(t, name+"_explain", all.String())
 		_, out, _ := runWith(t, map[string]string{socketVariable: socket}, true, "", "explain", "02:00:00:00:00:02")
 		assert.Contains(t, out, "\n  \x1b[31mproblem\x1b[0m VNI 200 is down")
 		assert.Contains(t, out, "\x1b[32mVerdict:\x1b[0m 02:00:00:00:00:02 is behind")
 	}
+}
+
+// wellShown holds the output of a command line to its form.
+func wellShown(t *testing.T, line, out string) {
+	t.Helper()
+	if strings.HasSuffix(line, "--json") {
+		assert.True(t, json.Valid([]byte(out)))
+		assert.NotContains(t, out, "null")
+		return
+	}
+	fits(t, out)
 }
 
 // fits fails for lines over 100 columns, trailing blanks and control characters.
@@ -253,9 +258,7 @@ func TestErrors(t *testing.T) {
 		{"lab exec demo.clab.yml h1", "", 2},
 		{"lab up /nonexistent.clab.yml", "", 1},
 	} {
-		code, out, errs := run(t, socket, c.stdin, strings.Fields(c.line)...)
-		fmt.Fprintf(&all, "$ vtepbgp %s\n%s%sexit %d\n\n", c.line, out, errs, code)
-		assert.Equal(t, c.code, code, c.line)
+		typed(t, &all, socket, c.stdin, c.line, c.code)
 	}
 	golden(t, "errors", all.String())
 	assert.Empty(t, daemon.told)

@@ -33,9 +33,7 @@ func TestMonitor(t *testing.T) {
 			{"monitor --vtep 10.0.0.2 --kind vtep_* --count 1", 0},
 			{"monitor --vni 4711", 1},
 		} {
-			code, out, errs := run(t, socket, "", strings.Fields(c.line)...)
-			fmt.Fprintf(&all, "$ vtepbgp %s\n%s%sexit %d\n\n", c.line, out, errs, code)
-			assert.Equal(t, c.code, code, c.line)
+			typed(t, &all, socket, "", c.line, c.code)
 		}
 		fits(t, all.String())
 		golden(t, name+"_monitor", all.String())

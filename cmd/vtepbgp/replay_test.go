@@ -87,9 +87,7 @@ func TestReplay(t *testing.T) {
 		{"replay -", strings.Replace(recording, `"port"`, `"prot"`, 1), 1},
 		{"replay -", strings.Replace(recording, `"format_version":1`, `"format_version":7`, 1), 1},
 	} {
-		code, out, errs := run(t, "", c.stdin, strings.Fields(c.line)...)
-		fmt.Fprintf(&all, "$ vtepbgp %s\n%s%sexit %d\n\n", c.line, out, errs, code)
-		assert.Equal(t, c.code, code, c.line)
+		typed(t, &all, "", c.stdin, c.line, c.code)
 	}
 	golden(t, "replay", all.String())
 	code, out, errs := run(t, "", recording, "replay", "-", "-o", "json")

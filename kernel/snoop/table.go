@@ -230,18 +230,29 @@ func (t *Table) Lookup(vni evpn.VNI, ip netip.Addr) (Binding, bool) {
 	return Binding{MAC: b.host.mac, Source: b.source, Router: b.router}, true
 }
 
-// Limits lists the limits that refused addresses of a network lately.
+// Limits lists the limits that refused addresses of a network lately and still would.
 func (t *Table) Limits(vni evpn.VNI, now time.Time) (limits []Notice) {
 	net := t.nets[vni]
 	if net == nil {
 		return nil
 	}
 	for _, reason := range []Reason{LimitMAC, LimitPort} {
-		if at, ok := net.told[reason]; ok && now.Sub(at) < noticeEvery {
-			limits = append(limits, net.last[reason])
+		at, ok := net.told[reason]
+		if n := net.last[reason]; ok && now.Sub(at) < noticeEvery && t.full(net, n) {
+			limits = append(limits, n)
 		}
 	}
 	return limits
+}
+
+// full says that the limit of a notice is still reached.
+func (t *Table) full(net *network, n Notice) bool {
+	if n.Reason == LimitPort {
+		p := t.ports[n.Link]
+		return p != nil && p.bindings >= n.Limit
+	}
+	h := net.hosts[n.MAC]
+	return h != nil && len(h.ips) >= n.Limit
 }
 
 // Take hands out what is to be done since the last call.

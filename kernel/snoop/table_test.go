@@ -231,6 +231,7 @@ func TestTableLimits(t *testing.T) {
 	d.Forget(testVNI, tableA)
 	d.take()
 	assert.Len(t, d.did, 3)
+	assert.Empty(t, d.Limits(testVNI, d.now), "there is room again")
 	assert.Empty(t, d.hear(1, snoop.ARPRequest, tableB, addr(20)))
 	// Claims that nobody proves are bounded, too.
 	for i := range 1000 {

@@ -92,10 +92,10 @@ func (r Report) Outage() (d time.Duration) {
 func (r Report) String() string {
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "\tsent\tlost\tduplicated\treordered\toutage\tlongest delay")
+	fmt.Fprintln(w, "\tsent\tlost\tgaps\tduplicated\treordered\toutage\tlongest delay")
 	for i, s := range r.all() {
 		name := []string{"udp", "udp back", "ping", "ping back"}[i]
-		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%s\t%s\n", name, s.Sent, s.Lost, s.Duplicated, s.Reordered,
+		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\t%s\t%s\n", name, s.Sent, s.Lost, s.Gaps, s.Duplicated, s.Reordered,
 			s.Outage.Round(time.Millisecond), s.Delay.Round(time.Millisecond))
 	}
 	_ = w.Flush()

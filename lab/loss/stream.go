@@ -10,6 +10,8 @@ import (
 // Result is what one stream of numbered packets suffered.
 type Result struct {
 	Sent, Lost, Duplicated, Reordered int
+	// Gaps counts the runs of lost packets.
+	Gaps int
 	// Outage is the longest time without a packet that arrived, as the sender saw it: from the last one
 	// before a gap to the first one behind it. 0 when nothing was lost.
 	Outage time.Duration
@@ -156,6 +158,9 @@ func (s *stream) result() Result {
 		}
 		if p.arrived == 0 {
 			r.Lost++
+			if !gap {
+				r.Gaps++
+			}
 			gap = true
 			r.Outage = max(r.Outage, p.sent-last+s.every) // to the end, if nothing follows
 			continue

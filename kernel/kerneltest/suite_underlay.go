@@ -93,14 +93,15 @@ func waysByRoute(t *testing.T, f Factory) {
 	// Nothing but a default route, to a gateway on link.
 	r.RemoveRoute(t, connected)
 	r.wantWays(noWay(vtepB, "no route"), noWay(vtepC, "no route"))
+	r.wantEvents(evpn.NextHopState{VTEP: vtepB, Reason: "no route"}, evpn.NextHopState{VTEP: vtepC, Reason: "no route"})
 	r.SetRoute(t, Route{To: netip.PrefixFrom(gateway, 32), Device: "eth0"})
 	r.SetRoute(t, Route{To: netip.MustParsePrefix("0.0.0.0/0"), Gateway: gateway, Device: "eth0"})
 	other := onLink(vtepC, 1600)
 	other.Gateway = gateway
 	r.wantWays(via, other)
+	r.wantEvents(evpn.NextHopState{VTEP: vtepB, Reachable: true}, evpn.NextHopState{VTEP: vtepC, Reachable: true})
 
 	// A VTEP that is named again is told again: the core forgets what it no longer needs.
-	r.forget()
 	r.k.Track([]evpn.NextHopChange{{VTEP: vtepB, Remove: true}})
 	r.wantWays(other)
 	r.track(vtepB, vtepHere)
@@ -132,7 +133,11 @@ func waysByLink(t *testing.T, f Factory) {
 	r.wantEvents(evpn.NextHopState{VTEP: vtepB, Reason: "no route"})
 	require.NoError(t, r.raw.SetLink(eth0, kernel.LinkSettings{Up: &on}))
 	r.SetRoute(t, Route{To: connected, Device: "eth0"})
-	r.wantEvents(evpn.NextHopState{VTEP: vtepB, Reachable: true})
+	// Links and routes are told of on two sockets: when the route is heard of first, it
+	// leads over a link that is still known as down.
+	up, early := evpn.NextHopState{VTEP: vtepB, Reachable: true}, evpn.NextHopState{VTEP: vtepB, Reason: "eth0 is down"}
+	r.eventually(func() bool { return slices.Contains(r.heard(), evpn.Event(up)) }, "reachable again")
+	assert.Contains(t, [][]evpn.Event{{up}, {early, up}}, r.heard())
 }
 
 func waySizes(t *testing.T, f Factory) {

@@ -3,6 +3,7 @@
 package lab_test
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -289,6 +290,43 @@ func TestWhileAway(t *testing.T) {
 			require.NoError(t, f.localRow("vb", left)())
 			remoteAt("vb", learned, "10.0.0.1")
 			goneFrom("vb", aged)
+		})
+	}
+}
+
+// TestNobodyConfirms starts a VTEP whose reflector does not come, and one whose reflector never says that
+// it is complete: rows of before stay for the restart time, and what nobody has confirmed then goes.
+func TestNobodyConfirms(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name string
+		kind string
+		away string // goes and comes back
+	}{
+		{"the reflector never comes", kindVTEPBGP, "rr"},
+		// Without graceful restart in its configuration gobgpd has no End-of-RIB.
+		{"no End-of-RIB", kindGoBGP, "vb"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			f := newFabric(t, c.kind, kindVTEPBGP, kindVTEPBGP)
+			eventually(t, convergence, "ping", func() error { return f.ping("h1", "192.168.100.2", 1) })
+			h1, h2 := f.macOf("h1"), f.macOf("h2")
+			rows := func() error {
+				return errors.Join(f.wantFDB("va", h2, remoteRows(h2, "10.0.0.2"))(), f.wantFDB("va", zeroMAC, floodRows("10.0.0.2"))())
+			}
+			eventually(t, convergence, "rows", rows)
+			f.stop("va", unix.SIGKILL)
+			f.stop(c.away, unix.SIGKILL)
+			f.start("va")
+			holds(t, 2*time.Second, "rows stay", rows)
+			eventually(t, convergence, "rows are swept", func() error {
+				return errors.Join(f.wantFDB("va", h2, nil)(), f.wantFDB("va", zeroMAC, nil)())
+			})
+			require.NoError(t, f.localRow("va", h1)(), "its own host stays")
+			f.start(c.away)
+			eventually(t, convergence, "answers again", func() error { return f.ping("h1", "192.168.100.2", 1) })
+			eventually(t, convergence, "rows again", rows)
 		})
 	}
 }

@@ -132,6 +132,37 @@ func TestRowsFoundAtStartArePrunedOnceComplete(t *testing.T) {
 	require.NoError(t, w.end())
 }
 
+func TestRowsThatNobodyConfirmsStayUntilTheTimer(t *testing.T) {
+	for name, c := range map[string]struct {
+		reflector func(*fakeSpeaker)
+		confirmed int
+	}{
+		"the neighbour never comes":            {func(*fakeSpeaker) {}, 0},
+		"it comes, and never sends End-of-RIB": {func(s *fakeSpeaker) { s.establishWithoutEnd("10.0.0.254") }, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			const grace = time.Second // the least that is not off
+			w := newWorld(t, t.TempDir())
+			w.change(func(c *config.Config) { c.BGP.GracefulRestartTime = grace })
+			for _, vtep := range []string{"10.0.0.2", "10.0.0.3"} {
+				w.kernel.found[evpn.RowKey{Kind: evpn.FloodRow, VNI: 100, IP: netip.MustParseAddr(vtep)}] = true
+			}
+			before := time.Now()
+			w.start(Options{})
+			c.reflector(w.speaker)
+			w.eventually("sweep", func() bool { _, found := w.kernel.rowCount(); return found == 0 })
+			assert.GreaterOrEqual(t, time.Since(before), grace, "not before the timer")
+			rows, _ := w.kernel.rowCount()
+			assert.Equal(t, c.confirmed, rows, "what was confirmed stays")
+			st, err := w.api.Status(t.Context())
+			require.NoError(t, err)
+			assert.True(t, st.PruneAllowed)
+			assert.False(t, st.Synced)
+			require.NoError(t, w.end())
+		})
+	}
+}
+
 func TestStartStopManyTimesLeavesNothing(t *testing.T) {
 	dir := t.TempDir()
 	newWorldOnce := func() {

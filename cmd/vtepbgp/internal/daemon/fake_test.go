@@ -288,6 +288,12 @@ func (s *fakeSpeaker) Run(ctx context.Context, sink func(evpn.Event)) error {
 
 // establish brings a session up with one remote VTEP and End-of-RIB.
 func (s *fakeSpeaker) establish(addr string) {
+	s.establishWithoutEnd(addr)
+	s.events <- evpn.EndOfRIB{Neighbor: netip.MustParseAddr(addr)}
+}
+
+// establishWithoutEnd leaves out End-of-RIB.
+func (s *fakeSpeaker) establishWithoutEnd(addr string) {
 	a := netip.MustParseAddr(addr)
 	s.mu.Lock()
 	s.up[a] = true
@@ -302,7 +308,6 @@ func (s *fakeSpeaker) establish(addr string) {
 			PMSI: &evpn.PMSITunnel{Type: evpn.PMSIIngressReplication, Label: 100, Endpoint: vtep},
 		},
 	}}}
-	s.events <- evpn.EndOfRIB{Neighbor: a}
 }
 
 func (s *fakeSpeaker) Apply(announce []evpn.Route, withdraw []evpn.RouteKey) {

@@ -173,7 +173,7 @@ func (k *Kernel) placeBindings(s *snapshot) {
 		}
 		k.bindings.Set(in.vni, snoop.Network{
 			MaxPerMAC: in.cfg.MaxIPsPerMAC, MaxPerPort: in.cfg.MaxIPsPerPort,
-			Prober: snoop.Station{MAC: l.MAC, IP: s.linkLocal(l)},
+			Prober: snoop.Station{MAC: l.MAC, IP: s.linkLocal(l)}, Own: s.owned(l),
 		})
 	}
 	k.bindings.Unhold(func(vni evpn.VNI, link int32) bool {
@@ -190,6 +190,17 @@ func (s *snapshot) linkLocal(l *Link) netip.Addr {
 		}
 	}
 	return snoop.LinkLocal(l.MAC)
+}
+
+// owned are all addresses of the link. One that duplicate address detection found to be
+// somebody else's is not.
+func (s *snapshot) owned(l *Link) (ips []netip.Addr) {
+	for _, a := range s.addrs {
+		if a.Index == l.Index && !a.Unusable {
+			ips = append(ips, a.IP.WithZone(""))
+		}
+	}
+	return ips
 }
 
 // takeEffects does what the bindings want done. mu is held.
@@ -222,7 +233,7 @@ func (k *Kernel) takeEffects() {
 	}
 	for _, n := range effects.Notices {
 		k.log.WithField("vni", n.VNI).WithField("port", k.ports[n.Link].name).WithField("mac", n.MAC).
-			WithField("limit", n.Limit).WithField("reason", string(n.Reason)).Warn("local IP addresses refused")
+			WithField("ip", n.IP).WithField("reason", string(n.Reason)).Warn("local IP addresses refused")
 	}
 	k.outgoing = append(k.outgoing, effects.Frames...)
 	if len(effects.Changes)+len(effects.Silent) > 0 {
@@ -270,9 +281,14 @@ func (k *Kernel) tend(ctx context.Context) {
 	}
 }
 
-func (k *Kernel) limitText(n snoop.Notice) string {
-	if n.Reason == snoop.LimitPort {
-		return fmt.Sprintf("port %s has %d local IP addresses and more are refused (max_ips_per_port)", k.ports[n.Link].name, n.Limit)
+func (k *Kernel) noticeText(n snoop.Notice) string {
+	port := k.ports[n.Link].name
+	switch n.Reason {
+	case snoop.LimitPort:
+		return fmt.Sprintf("port %s has %d local IP addresses and more are refused (max_ips_per_port)", port, n.Limit)
+	case snoop.LimitMAC:
+		return fmt.Sprintf("MAC %s has %d local IP addresses and more are refused (max_ips_per_mac)", n.MAC, n.Limit)
+	default:
+		return fmt.Sprintf("MAC %s on port %s uses %s, which is the address of bridge %s; it is refused", n.MAC, port, n.IP, k.instances[n.VNI].cfg.Bridge)
 	}
-	return fmt.Sprintf("MAC %s has %d local IP addresses and more are refused (max_ips_per_mac)", n.MAC, n.Limit)
 }

@@ -70,8 +70,8 @@ func (k *Kernel) Status() []VNIStatus {
 		if st.Failing > 0 {
 			st.Problems = append(st.Problems, fmt.Sprintf("the kernel refuses %d rows: %s", st.Failing, example[vni]))
 		}
-		for _, n := range k.bindings.Limits(vni, time.Now()) {
-			st.Problems = append(st.Problems, k.limitText(n))
+		for _, n := range k.bindings.Notices(vni, time.Now()) {
+			st.Problems = append(st.Problems, k.noticeText(n))
 		}
 		out = append(out, st)
 	}

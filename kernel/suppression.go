@@ -84,6 +84,9 @@ func (k *Kernel) relay(port accessPort, link int32, frame []byte, p *snoop.Packe
 	if !in.state.swallows || port.suppresses {
 		return snoop.Frame{} // the frame is on its way already
 	}
+	if k.bindings.Owns(in.vni, p.IP) {
+		return snoop.Frame{} // the bridge answers for itself, and no host announces it
+	}
 	return k.proxy.Handle(time.Now(), snoop.Segment{
 		Port: link, Tunnel: in.device, Floods: in.floodsToSomebody(), Remote: in.remoteOwner,
 	}, frame, p, why)

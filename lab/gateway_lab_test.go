@@ -5,6 +5,7 @@ package lab_test
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -71,6 +72,21 @@ func TestAnycastGateway(t *testing.T) {
 			}
 			holds(t, 3*time.Second, "no war", announced)
 			require.NoError(t, f.pingAll(map[string]string{"h1": "192.168.100.1", "h2": "192.168.100.2", "h3": "192.168.100.3"}, 5))
+
+			// A host that says it were the gateway is neither believed nor heard elsewhere.
+			f.announce("h1", f.macOf("h1"), gatewayIP)
+			eventually(t, convergence, "it is named", func() error {
+				want := "uses " + gatewayIP + ", which is the address of bridge br100"
+				if text := strings.Join(strings.Fields(f.do("va", "vtepbgp", "vni", "show", "100")), " "); !strings.Contains(text, want) {
+					return fmt.Errorf("%s", text)
+				}
+				return nil
+			})
+			require.NoError(t, announced())
+			require.NotContains(t, f.do("h2", "ip", "neigh", "show", gatewayIP), f.macOf("h1"))
+			for _, s := range f.sites() {
+				require.NoError(t, f.ping(s.host, gatewayIP, 3))
+			}
 		})
 	}
 }

@@ -130,7 +130,12 @@ func waysByLink(t *testing.T, f Factory) {
 	// The kernel takes the routes of a link that goes down, and brings none back.
 	eth0, on, off := r.link("eth0").Index, true, false
 	require.NoError(t, r.raw.SetLink(eth0, kernel.LinkSettings{Up: &off}))
-	r.wantEvents(evpn.NextHopState{VTEP: vtepB, Reason: "no route"})
+	gone := evpn.NextHopState{VTEP: vtepB, Reason: "no route"}
+	r.eventually(func() bool { return slices.Contains(r.heard(), evpn.Event(gone)) }, "the route is gone")
+	for _, e := range r.heard() { // between the flag and the routes, a look may see the link alone
+		assert.Contains(t, []evpn.Event{gone, evpn.NextHopState{VTEP: vtepB, Reason: "eth0 is down"}}, e)
+	}
+	r.forget()
 	require.NoError(t, r.raw.SetLink(eth0, kernel.LinkSettings{Up: &on}))
 	r.SetRoute(t, Route{To: connected, Device: "eth0"})
 	// Links and routes are told of on two sockets: when the route is heard of first, it

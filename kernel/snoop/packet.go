@@ -96,13 +96,14 @@ const (
 	NotLearned    Reason = "not_learned"     // the bridge has not learned the MAC on that port
 	LimitMAC      Reason = "limit_mac"       // max_ips_per_mac
 	LimitPort     Reason = "limit_port"      // max_ips_per_port
+	OwnAddress    Reason = "own_address"     // it is the bridge's own
 	Flapping      Reason = "flapping"        // the address changes its MAC too often
 	NoOverride    Reason = "no_override"     // advertisement without O flag against a known binding
 	TooManyClaims Reason = "too_many_claims" // claims of a port that wait for their proof
 )
 
 // refusals are the reasons that are counted from the start.
-var refusals = []Reason{Malformed, WrongSender, BadMAC, BadIP, NotLearned, LimitMAC, LimitPort, Flapping, NoOverride, TooManyClaims}
+var refusals = []Reason{Malformed, WrongSender, BadMAC, BadIP, NotLearned, LimitMAC, LimitPort, OwnAddress, Flapping, NoOverride, TooManyClaims}
 
 const (
 	etherARP  = 0x0806

@@ -42,6 +42,8 @@ type Network struct {
 	MaxPerPort int
 	// Prober sends the probes: the bridge itself, so that the answers end there.
 	Prober Station
+	// Own are the addresses of the bridge itself. No packet gives them to a host.
+	Own []netip.Addr
 }
 
 // Table holds who has which address. The zero value is of no use; see [NewTable].
@@ -96,13 +98,15 @@ type Frame struct {
 	Frame []byte
 }
 
-// Notice is a limit that refuses addresses; told once in a while.
+// Notice is why addresses are refused, where an operator should know; told once in a
+// while.
 type Notice struct {
 	VNI    evpn.VNI
-	Reason Reason
+	Reason Reason // LimitMAC, LimitPort or OwnAddress
 	Link   int32
 	MAC    evpn.MAC
-	Limit  int
+	IP     netip.Addr // that was refused
+	Limit  int        // 0 for OwnAddress
 }
 
 // Binding is an address and who has it.
@@ -176,7 +180,8 @@ func NewTable(at func(evpn.VNI, evpn.MAC) int32) *Table {
 	return t
 }
 
-// Set adds a network or changes what is said of it. Bindings beyond a smaller limit stay.
+// Set adds a network or changes what is said of it. Bindings beyond a smaller limit
+// stay, those of addresses that are the bridge's own end.
 func (t *Table) Set(vni evpn.VNI, n Network) {
 	net := t.nets[vni]
 	if net == nil {
@@ -187,6 +192,15 @@ func (t *Table) Set(vni evpn.VNI, n Network) {
 		t.nets[vni] = net
 	}
 	net.Network = n
+	for _, ip := range n.Own {
+		t.Drop(vni, ip)
+	}
+}
+
+// Owns says that an address is the bridge's own.
+func (t *Table) Owns(vni evpn.VNI, ip netip.Addr) bool {
+	net := t.nets[vni]
+	return net != nil && slices.Contains(net.Own, ip)
 }
 
 // Remove ends all bindings of a network; MACs that are held are silent from now on.
@@ -230,29 +244,33 @@ func (t *Table) Lookup(vni evpn.VNI, ip netip.Addr) (Binding, bool) {
 	return Binding{MAC: b.host.mac, Source: b.source, Router: b.router}, true
 }
 
-// Limits lists the limits that refused addresses of a network lately and still would.
-func (t *Table) Limits(vni evpn.VNI, now time.Time) (limits []Notice) {
+// Notices lists why addresses of a network were refused lately, and still would be.
+func (t *Table) Notices(vni evpn.VNI, now time.Time) (notices []Notice) {
 	net := t.nets[vni]
 	if net == nil {
 		return nil
 	}
-	for _, reason := range []Reason{LimitMAC, LimitPort} {
+	for _, reason := range []Reason{LimitMAC, LimitPort, OwnAddress} {
 		at, ok := net.told[reason]
-		if n := net.last[reason]; ok && now.Sub(at) < noticeEvery && t.full(net, n) {
-			limits = append(limits, n)
+		if n := net.last[reason]; ok && now.Sub(at) < noticeEvery && t.holds(net, n) {
+			notices = append(notices, n)
 		}
 	}
-	return limits
+	return notices
 }
 
-// full says that the limit of a notice is still reached.
-func (t *Table) full(net *network, n Notice) bool {
-	if n.Reason == LimitPort {
+// holds says that what a notice tells of is still so, as far as that is known.
+func (t *Table) holds(net *network, n Notice) bool {
+	switch n.Reason {
+	case LimitPort:
 		p := t.ports[n.Link]
 		return p != nil && p.bindings >= n.Limit
+	case LimitMAC:
+		h := net.hosts[n.MAC]
+		return h != nil && len(h.ips) >= n.Limit
+	default:
+		return slices.Contains(net.Own, n.IP) && t.at(net.vni, n.MAC) == n.Link
 	}
-	h := net.hosts[n.MAC]
-	return h != nil && len(h.ips) >= n.Limit
 }
 
 // Take hands out what is to be done since the last call.
@@ -299,6 +317,12 @@ func (t *Table) hear(net *network, link int32, p *Packet, now time.Time) Reason 
 	at := t.at(net.vni, p.MAC)
 	known := net.ips[p.IP]
 	switch {
+	case slices.Contains(net.Own, p.IP) && p.Binds():
+		return t.refuse(net, Notice{VNI: net.vni, Reason: OwnAddress, Link: link, MAC: p.MAC, IP: p.IP}, now)
+	case slices.Contains(net.Own, p.IP) && p.Kind == DHCPAck:
+		return OwnAddress
+	case slices.Contains(net.Own, p.IP):
+		return "" // the bridge says itself that it has the address
 	case p.Binds() && at == link:
 		return t.bind(net, link, p, now)
 	case p.Binds():
@@ -333,7 +357,7 @@ func (t *Table) bind(net *network, link int32, p *Packet, now time.Time) Reason 
 		return ""
 	}
 	if h != nil && net.MaxPerMAC > 0 && len(h.ips) >= net.MaxPerMAC {
-		return t.refuseLimit(net, Notice{VNI: net.vni, Reason: LimitMAC, Link: link, MAC: p.MAC, Limit: net.MaxPerMAC}, now)
+		return t.refuse(net, Notice{VNI: net.vni, Reason: LimitMAC, Link: link, MAC: p.MAC, IP: p.IP, Limit: net.MaxPerMAC}, now)
 	}
 	if b != nil {
 		if advertised && !p.Override {
@@ -343,7 +367,7 @@ func (t *Table) bind(net *network, link int32, p *Packet, now time.Time) Reason 
 			return Flapping
 		}
 	} else if net.MaxPerPort > 0 && t.port(link).bindings >= net.MaxPerPort {
-		return t.refuseLimit(net, Notice{VNI: net.vni, Reason: LimitPort, Link: link, MAC: p.MAC, Limit: net.MaxPerPort}, now)
+		return t.refuse(net, Notice{VNI: net.vni, Reason: LimitPort, Link: link, MAC: p.MAC, IP: p.IP, Limit: net.MaxPerPort}, now)
 	}
 	if c := t.settleClaim(net, p); c != nil && c.p.Kind == DHCPAck {
 		source = c.p.Kind.Source()
@@ -388,7 +412,7 @@ func (b *binding) mayMove(now time.Time) bool {
 	return b.moves <= movesMost
 }
 
-func (t *Table) refuseLimit(net *network, n Notice, now time.Time) Reason {
+func (t *Table) refuse(net *network, n Notice, now time.Time) Reason {
 	net.last[n.Reason] = n
 	if at, ok := net.told[n.Reason]; !ok || now.Sub(at) >= noticeEvery {
 		net.told[n.Reason] = now

@@ -223,15 +223,15 @@ func TestTableLimits(t *testing.T) {
 	assert.Contains(t, d.did, "limit_mac 3")
 	assert.Contains(t, d.did, "limit_port 5")
 	assert.Len(t, d.did, 5+2, "told once")
-	assert.Len(t, d.Limits(testVNI, d.now), 2)
-	assert.Empty(t, d.Limits(testVNI, d.now.Add(time.Hour)))
+	assert.Len(t, d.Notices(testVNI, d.now), 2)
+	assert.Empty(t, d.Notices(testVNI, d.now.Add(time.Hour)))
 
 	// With a MAC its addresses go, and others have room.
 	d.did = nil
 	d.Forget(testVNI, tableA)
 	d.take()
 	assert.Len(t, d.did, 3)
-	assert.Empty(t, d.Limits(testVNI, d.now), "there is room again")
+	assert.Empty(t, d.Notices(testVNI, d.now), "there is room again")
 	assert.Empty(t, d.hear(1, snoop.ARPRequest, tableB, addr(20)))
 	// Claims that nobody proves are bounded, too.
 	for i := range 1000 {
@@ -240,6 +240,37 @@ func TestTableLimits(t *testing.T) {
 	assert.EqualValues(t, 1000-256, d.Stats().Refused[snoop.TooManyClaims])
 	d.pass(time.Minute)
 	assert.Empty(t, d.hear(2, snoop.NSProbe, tableB, ip6), "they end")
+}
+
+// An address of the bridge itself goes to no host, whoever says so.
+func TestTableKeepsTheBridgesOwn(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, 0, 0)
+	d.learn(tableA, 1)
+	d.hear(1, snoop.ARPGratuitous, tableA, ip1)
+	d.hear(1, snoop.ARPGratuitous, tableA, ip2)
+	d.did = nil
+	bridge := evpn.MAC{2, 0xff}
+	network := snoop.Network{Prober: snoop.Station{MAC: bridge, IP: snoop.LinkLocal(bridge)}}
+	network.Own = []netip.Addr{ip1, ip6}
+	d.Set(testVNI, network)
+	d.take()
+	d.want("gone 192.0.2.1")
+
+	assert.Equal(t, snoop.OwnAddress, d.hear(1, snoop.ARPGratuitous, tableA, ip1))
+	assert.Equal(t, snoop.OwnAddress, d.hear(1, snoop.NA, tableA, ip6))
+	assert.Equal(t, snoop.OwnAddress, d.hear(1, snoop.DHCPAck, tableA, ip1))
+	assert.Empty(t, d.hear(1, snoop.NSProbe, tableA, ip6), "the bridge answers")
+	d.want("own_address 0")
+	d.pass(time.Minute)
+	assert.Zero(t, d.probes())
+	assert.Equal(t, 1, d.Stats().Bindings)
+	require.Len(t, d.Notices(testVNI, d.now), 1)
+
+	network.Own = nil
+	d.Set(testVNI, network)
+	assert.Empty(t, d.Notices(testVNI, d.now))
+	assert.Empty(t, d.hear(1, snoop.ARPGratuitous, tableA, ip1))
 }
 
 func TestTableAsksForClaims(t *testing.T) {

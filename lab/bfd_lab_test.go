@@ -132,13 +132,6 @@ func (r *running) bfd(node string) (map[string]bfdShown, error) {
 	return out, nil
 }
 
-func (r *running) bfdOf(node, neighbor string) bfdShown {
-	r.t.Helper()
-	all, err := r.bfd(node)
-	require.NoError(r.t, err)
-	return all[neighbor]
-}
-
 // bfdUp says what is not as it should be with va's sessions, seen from both sides.
 func (r *running) bfdUp(neighbors map[string]string) func() error {
 	return func() error {

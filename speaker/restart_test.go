@@ -87,14 +87,7 @@ func TestRestartingReflectorWaits(t *testing.T) {
 	a := speakertest.Dial(t, peerA, s.At, restarts(idA)).Handshake(t)
 	s.AwaitState(t, peerA, "established")
 	a.Send(t, wire.EndOfRIB())
-	b := speakertest.Dial(t, peerB, s.At, restarts(idB)).Handshake(t)
-	r := speakertest.MACRoute(idB, 100, 7, nil)
-	b.Announce(t, r)
-	a.Await(t, "the route", hasRoute(r.Key))
-	a.See(func(h *speakertest.Heard) { assert.Zero(t, h.EndOfRIB) })
-	b.Send(t, wire.EndOfRIB())
-	a.Await(t, "End-of-RIB", endOfRIB)
-	b.Await(t, "End-of-RIB", endOfRIB)
+	waitsForB(t, s, a)
 	a.See(func(h *speakertest.Heard) { assert.Equal(t, []string{"route", "eor"}, h.Order) })
 }
 
@@ -231,6 +224,19 @@ func TestTransitBegins(t *testing.T) {
 	b.Await(t, "the reflected route", hasRoute(r.Key))
 }
 
+// waitsForB: our End-of-RIB comes after that of B, the last one, and after what B has for A.
+func waitsForB(t *testing.T, s *speakertest.Running, a *speakertest.Peer) {
+	t.Helper()
+	b := speakertest.Dial(t, peerB, s.At, restarts(idB)).Handshake(t)
+	r := speakertest.MACRoute(idB, 100, 7, nil)
+	b.Announce(t, r)
+	a.Await(t, "the route", hasRoute(r.Key))
+	a.See(func(h *speakertest.Heard) { assert.Zero(t, h.EndOfRIB) })
+	b.Send(t, wire.EndOfRIB())
+	a.Await(t, "End-of-RIB", endOfRIB)
+	b.Await(t, "End-of-RIB", endOfRIB)
+}
+
 // Neighbours that come by a prefix are in no list: those of the run before are waited for.
 func TestRestartingReflectorWaitsForWhomItKnew(t *testing.T) {
 	cfg := passive(speaker.Neighbor{Prefix: netip.MustParsePrefix("127.0.1.0/24"), RouteReflectorClient: true})
@@ -240,12 +246,5 @@ func TestRestartingReflectorWaitsForWhomItKnew(t *testing.T) {
 	a := speakertest.Dial(t, peerA, s.At, restarts(idA)).Handshake(t)
 	a.Send(t, wire.EndOfRIB())
 	s.Await(t, "End-of-RIB", func(ev []evpn.Event) bool { return hasEvent(ev, evpn.EndOfRIB{Neighbor: peerA}) })
-	b := speakertest.Dial(t, peerB, s.At, restarts(idB)).Handshake(t)
-	r := speakertest.MACRoute(idB, 100, 7, nil)
-	b.Announce(t, r)
-	a.Await(t, "the route", hasRoute(r.Key))
-	a.See(func(h *speakertest.Heard) { assert.Zero(t, h.EndOfRIB) })
-	b.Send(t, wire.EndOfRIB())
-	a.Await(t, "End-of-RIB", endOfRIB)
-	b.Await(t, "End-of-RIB", endOfRIB)
+	waitsForB(t, s, a)
 }

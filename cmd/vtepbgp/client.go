@@ -109,6 +109,19 @@ func macFlag(cmd *cobra.Command, value *evpn.MAC, usage string) {
 	cmd.Flags().Var(&textFlag[evpn.MAC]{value: value, parse: evpn.ParseMAC}, "mac", usage)
 }
 
+// durationFlag reads how long a command runs.
+func durationFlag(cmd *cobra.Command, value *time.Duration, usage string) {
+	cmd.Flags().Var(&textFlag[time.Duration]{value: value, parse: parseDuration}, "duration", usage)
+}
+
+func parseDuration(s string) (time.Duration, error) {
+	d, err := time.ParseDuration(s)
+	if err != nil || d <= 0 {
+		return 0, fmt.Errorf("want a time such as 30s, 5m or 1h, got %q", s)
+	}
+	return d, nil
+}
+
 func (a *asking) vniFlag(cmd *cobra.Command, value *evpn.VNI, usage string) {
 	cmd.Flags().Var(&textFlag[evpn.VNI]{value: value, parse: evpn.ParseVNI}, "vni", usage)
 	complete(cmd, "vni", a.vniWords)

@@ -55,7 +55,7 @@ Kinds: ` + wrapped(kindNames(), 80),
 	cmd.Flags().Var(&kindList{&m.filter.Kinds}, "kind", "only these `KINDS`: names or patterns such as mac_*, with commas or given often")
 	complete(cmd, "kind", func(*cobra.Command) []string { return kindNames() })
 	cmd.Flags().UintVar(&m.count, "count", 0, "end after `N` events")
-	cmd.Flags().DurationVar(&m.duration, "duration", 0, "end after this `TIME`, such as 30s")
+	durationFlag(cmd, &m.duration, "end after this `TIME`, such as 30s")
 	cmd.Flags().BoolVar(&m.reconnect, "reconnect", false, "wait for the daemon when it is away, also for its first start")
 	return cmd
 }

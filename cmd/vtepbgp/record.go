@@ -45,7 +45,7 @@ forwarding does not. "vtepbgp run --record" records from the very start.`,
 		RunE: func(cmd *cobra.Command, args []string) error { return a.record(cmd, args[0], duration) },
 	}
 	a.addFlags(cmd)
-	cmd.Flags().DurationVar(&duration, "duration", 0, "end after this `TIME`, such as 1m")
+	durationFlag(cmd, &duration, "end after this `TIME`, such as 1m")
 	return cmd
 }
 

@@ -10,6 +10,7 @@ import (
 // it is. It is data: what to say of it in words is for those who print it.
 type Explanation struct {
 	VNI        VNI
+	RD         RD // of our routes of the VNI
 	Up         bool
 	DownReason string // of the VNI
 
@@ -108,7 +109,7 @@ func (c *Core) ExplainIP(vni VNI, ip netip.Addr) (Explanation, bool) {
 
 func (v *instance) explanation() Explanation {
 	return Explanation{
-		VNI: v.vni, Up: v.up, DownReason: v.downReason,
+		VNI: v.vni, RD: v.cfg.RD, Up: v.up, DownReason: v.downReason,
 		Limit: MACLimit{Max: v.cfg.MaxMACs, Used: v.admitted},
 	}
 }

@@ -58,11 +58,16 @@ Exit code 0 when packets to it can go, 1 when a problem was found or nobody know
 }
 
 func parseMACOrIP(s string) (mac evpn.MAC, ip netip.Addr, err error) {
-	if ip, err = parseAddress(s); err == nil {
+	if ip, err = parseAddress(s); err == nil && (ip.IsMulticast() || ip.IsUnspecified() || ip.IsLoopback()) {
+		return mac, netip.Addr{}, fmt.Errorf("%s is no address of a host", ip)
+	} else if err == nil {
 		return mac, ip.WithZone(""), nil
 	}
 	if mac, err = evpn.ParseMAC(s); err != nil || mac.IsZero() {
 		return mac, netip.Addr{}, fmt.Errorf("want a MAC or IP address, got %q", s)
+	}
+	if mac.IsGroup() {
+		return mac, netip.Addr{}, fmt.Errorf("%s is a group address: its frames go to every VTEP of \"vtepbgp flood show\"", mac)
 	}
 	return mac, netip.Addr{}, nil
 }
@@ -103,7 +108,7 @@ func writeExplanation(b *strings.Builder, x api.Explanation, colour bool) {
 		mark := marks[s.Status]
 		paragraph(b, "  ", mark, "", printable(s.Text), colour)
 		for _, d := range s.Details {
-			paragraph(b, "  ", cell{strings.Repeat(" ", len(mark.text)), plain}, "  ", printable(d), colour)
+			paragraph(b, "  ", cell{strings.Repeat(" ", len(mark.text)), plain}, "  ", printable(d), colour, "  ")
 		}
 	}
 	style := map[string]style{api.StatusOK: good, api.StatusWarning: warned, api.StatusProblem: bad}[x.Status]
@@ -114,8 +119,8 @@ func writeExplanation(b *strings.Builder, x api.Explanation, colour bool) {
 }
 
 // paragraph writes text behind a mark, wrapped so that it stays right of it.
-func paragraph(b *strings.Builder, indent string, mark cell, deeper, text string, colour bool) {
-	margin := indent + strings.Repeat(" ", len(mark.text)) + deeper
+func paragraph(b *strings.Builder, indent string, mark cell, deeper, text string, colour bool, hanging ...string) {
+	margin := indent + strings.Repeat(" ", len(mark.text)) + deeper + strings.Join(hanging, "")
 	for i, line := range wrap(text, maxWidth-len(margin)) {
 		head := margin
 		if i == 0 {

@@ -35,9 +35,9 @@ type Explanation struct {
 }
 
 // Step is one link of the chain, in the order of cause and effect: "vni", "seen",
-// "static", "moves" or "duplicate", "routes", "stale", "limit", "owner", "announced",
+// "static", "moves" or "duplicate", "routes", "stale", "limit", "owner", "address", "announced",
 // "kernel", "underlay", "mtu", "suppression", as far as they apply; of what nobody
-// knows "seen", "routes", "vni", "neighbors", "shed", "nobody".
+// knows "seen", "routes", "vni", "vtep", "neighbors", "shed", "nobody".
 type Step struct {
 	Step    string   `json:"step"`
 	Status  string   `json:"status"`

@@ -37,8 +37,10 @@ func (d *daemon) Explain(ctx context.Context, f api.ExplainFilter) ([]api.Explan
 		}
 	}
 	if len(out) == 0 {
+		_, isVTEP := d.ways()[f.IP]
 		out = append(out, explain.Missing(explain.Absent{
 			MAC: f.MAC, IP: f.IP, VNI: f.VNI, Elsewhere: elsewhere, KnownIn: vnis, Neighbors: neighbors,
+			IsVTEP: isVTEP || f.IP.IsValid() && f.IP == d.kernel.VTEPAddress(),
 		}))
 	}
 	return out, nil

@@ -174,7 +174,7 @@ func TestExplainProblems(t *testing.T) {
 			w.announces(vtepTwo, func(_ *evpn.Route, a *evpn.Attrs) { a.Mobility.Sequence = 9 }, someMAC)
 			w.announces(vtepThree, func(_ *evpn.Route, a *evpn.Attrs) { a.Mobility.Sticky = true }, someMAC)
 		}},
-		{"refused", "the kernel refuses the row of device vxlan100: no space left on device", "vtepbgp drift", nil, func(w *world) {
+		{"refused", "the kernel does not keep the row of device vxlan100: no space left on device", "vtepbgp drift", nil, func(w *world) {
 			w.eventually("flood row", func() bool { return w.adapter.Installed(evpn.RowKey{Kind: evpn.FloodRow, VNI: 100, IP: vtepTwo}) })
 			w.host.FailMAC(someMAC, unix.ENOSPC)
 			w.announces(vtepTwo, nil, someMAC)

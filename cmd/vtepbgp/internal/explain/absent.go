@@ -26,6 +26,9 @@ func Missing(a Absent) api.Explanation {
 	for _, v := range a.KnownIn {
 		c.problem("vni", fmt.Sprintf("VNI %s knows it, VNI %s does not", v, a.VNI), fmt.Sprintf("vtepbgp explain %s --vni %s", what, v))
 	}
+	if a.IsVTEP {
+		c.problem("vtep", what+" is the address of a VTEP, not of a host behind one", "vtepbgp vtep show")
+	}
 	c.sessions(a)
 	c.x.Verdict = fmt.Sprintf("nobody has announced %s, and no port here has seen it", what)
 	for _, s := range c.x.Steps {

@@ -182,7 +182,11 @@ func (c *chain) routes() {
 		if r.Verdict.Reason == "" {
 			used++
 		}
-		details = append(details, routeLine(r))
+		line := routeLine(r)
+		if c.withoutIP(r) {
+			line += " for the MAC, but its address is not"
+		}
+		details = append(details, line)
 	}
 	c.step("routes", api.StatusInfo, fmt.Sprintf("%s from %s, %d in use", plural(len(list), "route"), plural(len(from), "neighbour"), used), details...)
 	best := list[0]
@@ -195,6 +199,13 @@ func (c *chain) routes() {
 	case best.Stale:
 		c.warn("stale", fmt.Sprintf("neighbour %s restarts: its route is kept until it is back or its time is over", best.Neighbor))
 	}
+}
+
+// withoutIP reports a route that gives the MAC that was asked for a place, while the IP
+// that it names is another MAC's.
+func (c *chain) withoutIP(r evpn.Candidate) bool {
+	return !c.IP.IsValid() && r.Verdict.Reason == "" && r.Key.IP.IsValid() && c.Link.SuppressionState == "ready" &&
+		!slices.ContainsFunc(c.Subject.Rows, func(row evpn.Row) bool { return row.Kind == evpn.NeighborRow && row.IP == r.Key.IP })
 }
 
 func (c *chain) warn(name, text string, details ...string) {
@@ -224,7 +235,27 @@ func (c *chain) owner() {
 		c.step("owner", api.StatusOK, fmt.Sprintf("%s is behind VTEP %s by configuration", what, c.Host.VTEP))
 	default:
 		c.nobody()
+		return
 	}
+	c.unbound()
+}
+
+// unbound tells of an IP whose routes are of no use although the MAC they name has a
+// place.
+func (c *chain) unbound() {
+	if !c.routesUseless() || c.Host.Freeze != nil || c.Subject.Freeze != nil {
+		return
+	}
+	text, advice := unused(c.Subject.VNI, c.Subject.Candidates[0])
+	c.warn("address", fmt.Sprintf("no route for the address can be used: %s", text))
+	c.advise(advice)
+}
+
+// routesUseless reports that an IP was asked for, and that nothing but routes which are
+// not used tells whose it is.
+func (c *chain) routesUseless() bool {
+	return c.IP.IsValid() && c.Subject.Local == nil && c.Subject.Static == nil &&
+		!slices.ContainsFunc(c.Subject.Candidates, func(r evpn.Candidate) bool { return r.Verdict.Reason == "" })
 }
 
 func (c *chain) sequence() string {
@@ -244,6 +275,12 @@ func (c *chain) nobody() {
 		text := "no host here or elsewhere has it"
 		if len(list) > 0 {
 			text = "no host has it; neighbours still hold our own route of before"
+		}
+		if i := slices.IndexFunc(list, func(r evpn.Candidate) bool { return r.Key.RD != c.Subject.RD }); i >= 0 {
+			r := list[i]
+			c.problem("owner", fmt.Sprintf("it is announced behind our own address %s, by a route distinguisher that is not ours (%s)",
+				r.Attrs.NextHop, r.Key.RD), fmt.Sprintf("look for a second VTEP with the address %s", r.Attrs.NextHop))
+			return
 		}
 		c.problem("owner", text, "let the host send something: it is learned from its frames")
 		return

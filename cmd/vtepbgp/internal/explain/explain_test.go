@@ -205,6 +205,23 @@ func TestStories(t *testing.T) {
 		{"own route comes back", func(t *testing.T) api.Explanation {
 			return newStory(nil).tell(route(rr, here, nil)).explainMAC(t)
 		}, "problem", "no host has it; neighbours still hold our own route of before", "let the host send something: it is learned from its frames"},
+		{"address used twice", func(t *testing.T) api.Explanation {
+			return newStory(nil).tell(route(rr, here, func(r *evpn.Route, _ *evpn.Attrs) { r.Key.RD = evpn.RDFromRouterID(vtep2, 1) })).explainMAC(t)
+		}, "problem", "it is announced behind our own address 10.0.0.1, by a route distinguisher that is not ours (10.0.0.2:1)", "look for a second VTEP with the address 10.0.0.1"},
+		{"ip of no use", func(t *testing.T) api.Explanation {
+			s := newStory(nil).tell(route(rr, vtep2, nil), route(rr, vtep2, func(r *evpn.Route, a *evpn.Attrs) {
+				rt, _ := evpn.AutoRouteTarget(65000, 200)
+				r.Key.IP, a.RouteTargets = addr, []evpn.RouteTarget{rt}
+			}))
+			return s.explainIP(t, installed(vtep2)...)
+		}, "warning", "192.0.2.5 is behind VTEP 10.0.0.2, and packets to it can go there; but no route for the address can be used: no VNI imports its route targets 65000:200",
+			"add 65000:200 to import_rt of VNI 100, or change what 10.0.0.2 exports"},
+		{"ip of another mac", func(t *testing.T) api.Explanation {
+			s := newStory(nil).tell(route(rr, vtep2, withIP), route(rr, vtep2, func(r *evpn.Route, _ *evpn.Attrs) {
+				r.Key.MAC, r.Key.IP = evpn.MAC{2, 5: 0xa}, addr
+			}))
+			return s.explainMAC(t, installed(vtep2)...)
+		}, "ok", "02:00:00:00:00:0b is behind VTEP 10.0.0.2, and packets to it can go there", ""},
 		{"unreachable kept", func(t *testing.T) api.Explanation {
 			s := newStory(nil).tell(route(rr, vtep2, nil), evpn.NextHopState{VTEP: vtep2, Reason: "no route"})
 			s.facts.Ways[vtep2] = explain.Way{Reason: "no route"}
@@ -277,7 +294,7 @@ func TestStories(t *testing.T) {
 			rows := installed(vtep2)
 			rows[0].State, rows[0].Found, rows[0].Err = kernel.Missing, "", errors.New("no space left on device")
 			return newStory(nil).tell(route(rr, vtep2, nil)).explainMAC(t, rows...)
-		}, "problem", "the kernel refuses the row of device vxlan100: no space left on device", "see `vtepbgp drift` and the kernel's log; the daemon tries again"},
+		}, "problem", "the kernel does not keep the row of device vxlan100: no space left on device", "see `vtepbgp drift` and the kernel's log; the daemon tries again"},
 		{"kernel differs", func(t *testing.T) api.Explanation {
 			rows := installed(vtep2)
 			rows[0].State, rows[0].Found = kernel.Wrong, "dst 10.0.0.3 extern_learn"
@@ -305,6 +322,9 @@ func TestStories(t *testing.T) {
 		{"unknown ip", func(*testing.T) api.Explanation {
 			return explain.Missing(explain.Absent{IP: addr, VNI: 100, Neighbors: []explain.Neighbor{{Address: rr, Established: true}}})
 		}, "problem", "nobody has announced 192.0.2.5, and no port here has seen it", "does the host speak? An address is learned from ARP, ND or DHCP where arp_suppression is on: ping something from it"},
+		{"vtep", func(*testing.T) api.Explanation {
+			return explain.Missing(explain.Absent{IP: vtep2, IsVTEP: true, Neighbors: []explain.Neighbor{{Address: rr, Established: true}}})
+		}, "problem", "10.0.0.2 is the address of a VTEP, not of a host behind one", "vtepbgp vtep show"},
 		{"unknown without session", func(*testing.T) api.Explanation {
 			return explain.Missing(explain.Absent{MAC: host, Neighbors: []explain.Neighbor{{Address: rr}}})
 		}, "problem", "0 of 1 neighbour established, so nobody can tell", "see `vtepbgp neighbor show`"},
@@ -363,7 +383,7 @@ func TestComparisons(t *testing.T) {
 		evpn.ByOrigin:    "lost: origin 3 is worse than 5",
 		evpn.ByMED:       "lost: MED 3 is higher than 5",
 		evpn.ByNeighbor:  "lost: a copy; neighbour 3 is higher than 5",
-		evpn.ByKey:       "lost: a copy of the same kind; the first in order is taken",
+		evpn.ByKey:       "lost: equal to 5, which comes first in order",
 		"":               "lost: another route is better",
 	} {
 		c := evpn.Candidate{Verdict: evpn.Verdict{Reason: evpn.LosesElection, By: by, Mine: "3", Theirs: "5"}}

@@ -49,6 +49,7 @@ type Absent struct {
 	VNI       evpn.VNI         // asked for; 0 = all
 	Elsewhere []evpn.RouteInfo // routes that name it all the same
 	KnownIn   []evpn.VNI       // other VNIs that know it
+	IsVTEP    bool             // the IP is the address of a VTEP
 	Neighbors []Neighbor
 }
 

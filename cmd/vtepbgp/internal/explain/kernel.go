@@ -29,7 +29,7 @@ func (c *chain) kernel() {
 	}
 	switch {
 	case len(refused) > 0:
-		c.problem("kernel", "the kernel refuses "+refused[0],
+		c.problem("kernel", "the kernel does not keep "+refused[0],
 			"see `vtepbgp drift` and the kernel's log; the daemon tries again", details...)
 	case len(differs) > 0:
 		c.problem("kernel", "the kernel differs from intent: "+strings.Join(differs, ", "), "vtepbgp drift --repair", details...)
@@ -144,7 +144,7 @@ func (c *chain) suppression() {
 	for _, r := range c.Rows {
 		named = named || r.Table == kernel.NeighborTable
 	}
-	if !named {
+	if !named || c.routesUseless() {
 		return
 	}
 	switch c.Link.SuppressionState {

@@ -79,7 +79,7 @@ func comparison(v evpn.Verdict, other string) string {
 	case evpn.ByGateway:
 		return "the MAC is our own anycast gateway"
 	case evpn.ByKey:
-		return "a copy of the same kind; the first in order is taken"
+		return "equal to " + v.Theirs + ", which comes first in order"
 	default:
 		return string(evpn.LosesElection)
 	}

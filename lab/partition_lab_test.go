@@ -69,7 +69,10 @@ func shortly(f *fabric) { away(f, shortCut) }
 func (f *fabric) overCut(t *testing.T, c *cut) (lost int, gaps int, gone map[string]bool) {
 	t.Helper()
 	report, gone := f.over(t, c.run)
-	t.Logf("apart for %s, first packet %s after healing", c.lasts.Round(time.Millisecond), max(0, report.Outage()-c.lasts).Round(time.Millisecond))
+	t.Logf("apart for %s", c.lasts.Round(time.Millisecond))
+	if report.Lost() > 0 {
+		t.Logf("first packet %s after healing", (report.Until() - c.lasts).Round(time.Millisecond))
+	}
 	return report.Lost(), max(report.Datagrams.Gaps, report.DatagramsBack.Gaps), gone
 }
 

@@ -88,6 +88,14 @@ func (r Report) Outage() (d time.Duration) {
 	return d
 }
 
+// Until is when the last of their longest outages ended.
+func (r Report) Until() (d time.Duration) {
+	for _, s := range r.all() {
+		d = max(d, s.Until)
+	}
+	return d
+}
+
 // String is a table.
 func (r Report) String() string {
 	var b strings.Builder

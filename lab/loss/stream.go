@@ -15,6 +15,8 @@ type Result struct {
 	// Outage is the longest time without a packet that arrived, as the sender saw it: from the last one
 	// before a gap to the first one behind it. 0 when nothing was lost.
 	Outage time.Duration
+	// Until is when it ended, since counting began.
+	Until time.Duration
 	// Delay is the longest that a packet took, for a ping there and back.
 	Delay time.Duration
 }
@@ -150,11 +152,16 @@ func (s *stream) end() Result {
 
 func (s *stream) result() Result {
 	r := Result{Reordered: s.reorder, Sent: len(s.packets) - s.first}
-	last := time.Duration(-1) // when the last packet that arrived was sent
+	begin, last := time.Duration(0), time.Duration(0) // when the first packet, and the last one that arrived, were sent
+	outage := func(end time.Duration) {
+		if end-last > r.Outage {
+			r.Outage, r.Until = end-last, end-begin
+		}
+	}
 	gap := false
 	for i, p := range s.packets[s.first:] {
 		if i == 0 {
-			last = p.sent
+			begin, last = p.sent, p.sent
 		}
 		if p.arrived == 0 {
 			r.Lost++
@@ -162,11 +169,11 @@ func (s *stream) result() Result {
 				r.Gaps++
 			}
 			gap = true
-			r.Outage = max(r.Outage, p.sent-last+s.every) // to the end, if nothing follows
+			outage(p.sent + s.every) // to the end, if nothing follows
 			continue
 		}
 		if gap {
-			r.Outage = max(r.Outage, p.sent-last)
+			outage(p.sent)
 		}
 		last, gap = p.sent, false
 		r.Duplicated += p.arrived - 1

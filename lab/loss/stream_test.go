@@ -73,7 +73,7 @@ func TestEverythingThatCanHappen(t *testing.T) {
 			return 1, 0
 		}
 	})
-	assert.Equal(t, Result{Sent: 100, Lost: 11, Gaps: 2, Duplicated: 1, Reordered: 1, Outage: 110 * time.Millisecond, Delay: 25 * time.Millisecond}, r)
+	assert.Equal(t, Result{Sent: 100, Lost: 11, Gaps: 2, Duplicated: 1, Reordered: 1, Outage: 110 * time.Millisecond, Until: 200 * time.Millisecond, Delay: 25 * time.Millisecond}, r)
 }
 
 func TestOutageToTheEnd(t *testing.T) {
@@ -86,4 +86,5 @@ func TestOutageToTheEnd(t *testing.T) {
 	assert.Equal(t, 50, r.Lost)
 	assert.Equal(t, 1, r.Gaps)
 	assert.Equal(t, 510*time.Millisecond, r.Outage)
+	assert.Equal(t, time.Second, r.Until)
 }

@@ -159,14 +159,14 @@ func (r *replaying) compare(p *journal.Replay, out io.Writer) error {
 
 // writeScenario writes a folder as the scenarios of the package evpn are.
 func (r *replaying) writeScenario(p *journal.Replay, reader *journal.Reader, out io.Writer) error {
-	if err := os.Mkdir(r.scenario, 0o755); err != nil {
-		return fmt.Errorf("write scenario: %w", err)
-	}
 	recording := bytes.NewBuffer(append(bytes.Clone(reader.Raw()), '\n'))
 	p.Copy = recording
 	var transcript bytes.Buffer
 	if err := p.Transcribe(&transcript, false, nil); err != nil {
 		return err
+	}
+	if err := os.Mkdir(r.scenario, 0o755); err != nil { // not before: a damaged recording leaves nothing behind
+		return fmt.Errorf("write scenario: %w", err)
 	}
 	lines := bytes.Split(bytes.TrimSuffix(recording.Bytes(), []byte("\n")), []byte("\n"))
 	if last := lines[len(lines)-1]; len(lines) > 1 {

@@ -143,6 +143,11 @@ func TestReplayWritesScenario(t *testing.T) {
 		assert.Equal(t, exitFailure, code)
 		assert.Contains(t, errs, "file exists")
 	}
+	damaged := writeFile(t, "damaged.jsonl", bytes.Replace(story(t), []byte(`"event":`), []byte(`"evnt":`), 1))
+	nowhere := filepath.Join(t.TempDir(), "nothing")
+	code, _, _ := run(t, "", "", "replay", damaged, "--scenario", nowhere)
+	assert.Equal(t, exitFailure, code)
+	assert.NoDirExists(t, nowhere)
 }
 
 func TestRecord(t *testing.T) {

@@ -188,7 +188,7 @@ func (s *session) graceful() bool {
 func (s *session) retention() (stale, longLived time.Duration) {
 	gr, l := s.peer.GracefulRestart, s.peer.LongLived
 	if s.cfg.GracefulRestartTime == 0 || gr == nil {
-		return 0, 0 // without the one capability the other counts for nothing (RFC 9494 §3.1)
+		return 0, 0 // without the one capability the other counts for nothing (RFC 9494 §4.5)
 	}
 	if gr.EVPN {
 		stale = gr.Time

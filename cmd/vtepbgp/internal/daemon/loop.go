@@ -73,7 +73,7 @@ type call struct {
 }
 
 // barrier is an event of ours: it reaches no core, and its channel is closed when
-// everything put into the same queue before it has been handled and handed on.
+// everything put into the same queue before it has been handled, handed on and counted.
 type barrier struct {
 	evpn.Tick // for the unexported method of evpn.Event
 	passed    chan struct{}
@@ -166,9 +166,6 @@ func (l *loop) handle(extra evpn.Event) {
 	if len(ch.Rows) > 0 {
 		l.rows.Apply(ch.Rows)
 	}
-	for _, b := range barriers {
-		close(b.passed)
-	}
 	if l.observer != nil {
 		if len(ch.Notes) > 0 {
 			l.observer.Notes(ch.Notes)
@@ -178,6 +175,9 @@ func (l *loop) handle(extra evpn.Event) {
 	}
 	if l.afterTurn != nil {
 		l.afterTurn(l.core)
+	}
+	for _, b := range barriers {
+		close(b.passed)
 	}
 	clear(turn) // let go of the routes
 	l.turn = turn[:0]

@@ -50,16 +50,14 @@ forwarding does not. "vtepbgp run --record" records from the very start.`,
 }
 
 func (a *asking) record(cmd *cobra.Command, name string, duration time.Duration) (err error) {
-	ctx, why := cmd.Context(), "ended by the user"
-	if duration > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, duration)
-		defer cancel()
-		why = "the time asked for is over"
-	}
+	ctx, cancel := context.WithCancel(cmd.Context())
+	defer cancel()
 	lines, err := a.client().Record(ctx)
 	if err != nil {
 		return err
+	}
+	if duration > 0 { // from the beginning of the recording: the daemon may need a while to copy what it knows
+		defer time.AfterFunc(duration, cancel).Stop()
 	}
 	defer func() { _ = lines.Close() }() // read side: nothing to lose
 	to := cmd.OutOrStdout()
@@ -80,6 +78,10 @@ func (a *asking) record(cmd *cobra.Command, name string, duration time.Duration)
 	out := journal.NewOutput(to, name)
 	events, last, err := passOn(lines, out)
 	if err == nil && ctx.Err() != nil {
+		why := "ended by the user"
+		if cmd.Context().Err() == nil {
+			why = "the time asked for is over"
+		}
 		_, err = out.Write(journal.EndAfter(last, time.Now(), why))
 	}
 	if closed := out.Close(); err == nil {

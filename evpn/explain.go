@@ -134,6 +134,9 @@ func (c *Core) explainMAC(x *Explanation, m *macEntry) {
 	}
 	sortRoutes(x.Own)
 	x.Origin = m.owner.origin()
+	if m.owner == ownStatic {
+		x.VTEP = m.static.VTEP // also while no row is wanted, because it is unreachable
+	}
 	if val, ok := m.wantRow(m.owner, m.best); ok {
 		x.VTEP = val.VTEP
 		x.Rows = append(x.Rows, Row{RowKey: RowKey{Kind: MACRow, VNI: v.vni, MAC: m.mac}, RowValue: val})
@@ -186,6 +189,9 @@ func (c *Core) explainIP(x *Explanation, e *ipEntry) {
 		s := *e.static.static.StaticMAC
 		s.IP = e.ip
 		x.Static = &s
+		if e.static.owner == ownStatic { // whether or not its VTEP can be reached
+			x.MAC, x.Origin, x.VTEP = e.static.mac, OriginStatic, s.VTEP
+		}
 	}
 	if o := c.wantIP(e, e.owner, false); o != nil {
 		x.MAC, x.Origin = e.bound.mac, OriginLocal

@@ -124,3 +124,28 @@ unreachable-vtep 10.0.0.2 no route
 	assert.Equal(t, "no route", x.Candidates[1].UnreachableReason)
 	assert.False(t, x.Candidates[1].Reachable)
 }
+
+// TestExplainUnreachableStatic: what the configuration says is told also while its VTEP is
+// lost and no row is wanted.
+func TestExplainUnreachableStatic(t *testing.T) {
+	c := tell(t, `
+unreachable remove
+vtep 10.0.0.1
+vni 100 static-mac 02:00:00:00:00:01 10.0.0.2 192.0.2.1
+up 100
+drain
+unreachable-vtep 10.0.0.2 no route
+drain
+`)
+	x, ok := c.Explain(100, mac1)
+	require.True(t, ok)
+	assert.Equal(t, evpn.OriginStatic, x.Origin)
+	assert.Equal(t, vtep2, x.VTEP)
+	assert.Empty(t, x.Rows)
+	x, ok = c.ExplainIP(100, mustAddr("192.0.2.1"))
+	require.True(t, ok)
+	assert.Equal(t, mac1, x.MAC)
+	assert.Equal(t, evpn.OriginStatic, x.Origin)
+	assert.Equal(t, vtep2, x.VTEP)
+	assert.Empty(t, x.Rows)
+}

@@ -130,7 +130,7 @@ func addMAC(t *table, m api.MAC) {
 		{m.Gateway, "gateway", plain},
 		{m.Stale && !m.LongLivedStale, "stale", warned},
 		{m.LongLivedStale, "long-lived-stale", warned},
-		{!m.Installed && m.Origin != evpn.OriginLocal, "pending", warned},
+		{!m.Installed && !m.Unreachable && m.Origin != evpn.OriginLocal, "pending", warned},
 		{m.Unreachable, "unreachable", bad},
 		{m.Duplicate, "duplicate", bad},
 		{len(m.DuplicateIPs) > 0, "duplicate-ip", bad},

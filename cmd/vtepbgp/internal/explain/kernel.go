@@ -140,16 +140,18 @@ func (c *chain) suppression() {
 	if c.Host.Origin != evpn.OriginRemote && c.Host.Origin != evpn.OriginStatic {
 		return
 	}
-	named := c.IP.IsValid()
+	row := false
 	for _, r := range c.Rows {
-		named = named || r.Table == kernel.NeighborTable
+		row = row || r.Table == kernel.NeighborTable
 	}
-	if !named || c.routesUseless() {
+	if (!c.IP.IsValid() && !row) || c.routesUseless() {
 		return
 	}
 	switch c.Link.SuppressionState {
 	case "ready":
-		c.step("suppression", api.StatusOK, "ARP and ND for it are answered on this host")
+		if row { // there is none while a VTEP is lost
+			c.step("suppression", api.StatusOK, "ARP and ND for it are answered on this host")
+		}
 	case "not ready":
 		c.warn("suppression", "ARP and ND for it cross the overlay: suppression is not ready", c.Link.SuppressionMissing...)
 	default:

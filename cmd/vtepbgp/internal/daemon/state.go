@@ -32,6 +32,33 @@ var errLocked = errors.New("another vtepbgp is running")
 // lockPID opens path, locks it against other instances and writes our process id
 // into it. The lock lives as long as the file is open. Closing removes the file.
 func lockPID(path string) (*pidFile, error) {
+	f, err := openLocked(path)
+	for deadline := time.Now().Add(lockPatience); errors.Is(err, errLocked) && time.Now().Before(deadline); f, err = openLocked(path) {
+		time.Sleep(lockPoll)
+	}
+	if err != nil {
+		return nil, err
+	}
+	err = f.Truncate(0)
+	if err == nil {
+		_, err = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
+	}
+	if err != nil {
+		_ = f.Close() // the first error is the one to report
+		return nil, fmt.Errorf("write %s: %w", path, err)
+	}
+	return &pidFile{path: path, file: f}, nil
+}
+
+// lockPatience is how long a lock is waited for: a process that was killed a moment
+// ago holds its files until its last thread has ended.
+const (
+	lockPatience = 3 * time.Second
+	lockPoll     = 20 * time.Millisecond
+)
+
+// openLocked opens path and locks it, or says who holds it.
+func openLocked(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_CLOEXEC, 0o644)
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
@@ -47,15 +74,17 @@ func lockPID(path string) (*pidFile, error) {
 		}
 		return nil, fmt.Errorf("%w (it holds %s)", errLocked, path)
 	}
-	err = f.Truncate(0)
-	if err == nil {
-		_, err = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
+	// Who held it may have removed the file since it was opened: then the lock is
+	// on a file that nobody else will find.
+	mine, err := f.Stat()
+	if there, lost := os.Stat(path); err == nil && (lost != nil || !os.SameFile(mine, there)) {
+		err = fmt.Errorf("%w (it is just ending: %s)", errLocked, path)
 	}
 	if err != nil {
 		_ = f.Close() // the first error is the one to report
-		return nil, fmt.Errorf("write %s: %w", path, err)
+		return nil, err
 	}
-	return &pidFile{path: path, file: f}, nil
+	return f, nil
 }
 
 type pidFile struct {

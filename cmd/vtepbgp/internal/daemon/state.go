@@ -33,8 +33,10 @@ var errLocked = errors.New("another vtepbgp is running")
 // into it. The lock lives as long as the file is open. Closing removes the file.
 func lockPID(path string) (*pidFile, error) {
 	f, err := openLocked(path)
+	tick := time.NewTicker(lockPoll)
+	defer tick.Stop()
 	for deadline := time.Now().Add(lockPatience); errors.Is(err, errLocked) && time.Now().Before(deadline); f, err = openLocked(path) {
-		time.Sleep(lockPoll)
+		<-tick.C
 	}
 	if err != nil {
 		return nil, err

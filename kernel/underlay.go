@@ -163,11 +163,16 @@ func (u *underlay) mark(w *way) {
 
 func (u *underlay) markAll() {
 	u.mu.Lock()
+	u.markEvery()
+	u.mu.Unlock()
+	signal(u.wake)
+}
+
+// markEvery marks all ways. mu is held.
+func (u *underlay) markEvery() {
 	for _, w := range u.ways {
 		u.mark(w)
 	}
-	u.mu.Unlock()
-	signal(u.wake)
 }
 
 // changed takes in that the ways to the addresses of p may be others; no valid p
@@ -178,9 +183,7 @@ func (u *underlay) changed(p netip.Prefix) {
 		return
 	}
 	if !p.IsValid() {
-		for _, w := range u.ways {
-			u.mark(w)
-		}
+		u.markEvery()
 		return
 	}
 	order := u.sorted()
@@ -328,9 +331,7 @@ func (u *underlay) take(sub Subscription[RouteChange]) error {
 		more, err := sub.Drain(chunk, func(c RouteChange) { u.changed(c.Prefix) })
 		if errors.Is(err, ErrLost) {
 			u.stats.Lost++
-			for _, w := range u.ways {
-				u.mark(w)
-			}
+			u.markEvery()
 			err = nil
 		}
 		u.mu.Unlock()

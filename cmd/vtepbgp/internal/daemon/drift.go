@@ -54,8 +54,8 @@ func (d *daemon) RepairDrift(ctx context.Context, f api.VNIFilter, yield func(ap
 		if a, ok := left[keyOf(b)]; ok {
 			before[i] = a
 			delete(left, keyOf(b))
-		} else {
-			before[i].Repaired = b.Drift || b.Pending
+		} else if b.Drift || b.Pending {
+			before[i].Repaired, before[i].Drift, before[i].Pending, before[i].Error = true, false, false, ""
 		}
 	}
 	for _, a := range after { // what has appeared meanwhile

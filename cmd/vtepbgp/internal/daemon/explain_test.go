@@ -225,6 +225,7 @@ func TestDrift(t *testing.T) {
 	got := w.drift(true)
 	for i := range got {
 		assert.True(t, got[i].Repaired, got[i])
+		assert.False(t, got[i].Drift, "what is repaired differs no more")
 	}
 	assert.Len(t, got, 2)
 	assert.Empty(t, w.drift(false))

@@ -1,0 +1,167 @@
+package flood
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/vtepbgp/vtepbgp/evpn"
+)
+
+// Table is all that an engine has to know. It is applied as a whole.
+type Table struct {
+	// Own are the addresses of this host, at least its VTEP address. They get no copies.
+	Own []netip.Addr
+	// Services are the addresses at which we or others listen for frames to copy (RFC 9574:
+	// AR-IP). They get no copies, whatever the lists say.
+	Services []netip.Addr
+	Networks []Network
+}
+
+// Network says what is copied for one VNI. A VNI may have several, with different Listen.
+type Network struct {
+	VNI evpn.VNI
+	// Listen is where frames to copy are sent: a multicast group, or a service address
+	// of this host.
+	Listen netip.Addr
+	// Port is the VXLAN port, of frames heard and of copies; 0 is [Port].
+	Port uint16
+	// Segment, for a group: who hears the group. Only they, and this host, may send to it,
+	// and they get no copies.
+	Segment []netip.Prefix
+	// VTEPs are to get copies, in any order. They are of Listen's family.
+	VTEPs []VTEP
+	// Rate limits the packets copied, in packets a second; 0 is no limit. Burst is what
+	// may come at once; 0 is a tenth of Rate.
+	Rate, Burst uint32
+	// ZeroChecksum6 lets IPv6 packets without a UDP checksum pass (RFC 6935 §5).
+	ZeroChecksum6 bool
+	// HearVTEPs and HearMACs have the engine note who sends, for [Engine.Heard].
+	HearVTEPs, HearMACs bool
+}
+
+// VTEP is one that gets copies.
+type VTEP struct {
+	Address netip.Addr
+	Source  Source
+}
+
+// Source says how a VTEP came onto a list.
+type Source uint8
+
+// The sources, the most trusted first: an address that has several shows the first.
+const (
+	FromBGP    Source = iota // a route
+	FromStatic               // the configuration, or `vtep add`
+	FromProxy                // a route of ours in the name of a VTEP of the segment
+	FromData                 // heard
+)
+
+// String is the source as shown to users.
+func (s Source) String() string {
+	switch s {
+	case FromBGP:
+		return "bgp"
+	case FromStatic:
+		return "static"
+	case FromProxy:
+		return "proxy"
+	case FromData:
+		return "data"
+	}
+	return "unknown"
+}
+
+// Check gives all that is wrong with the table.
+func (t *Table) Check() error {
+	var errs []error
+	type key struct {
+		vni    evpn.VNI
+		listen netip.Addr
+	}
+	seen := map[key]bool{}
+	for i := range t.Networks {
+		n := &t.Networks[i]
+		k := key{n.VNI, n.Listen}
+		if seen[k] {
+			errs = append(errs, fmt.Errorf("network %d at %s is there twice", n.VNI, n.Listen))
+		}
+		seen[k] = true
+		if err := n.check(); err != nil {
+			errs = append(errs, fmt.Errorf("network %d at %s: %w", n.VNI, n.Listen, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (n *Network) check() error {
+	var errs []error
+	if !n.VNI.Valid() {
+		errs = append(errs, errors.New("the VNI is not between 1 and 16777215"))
+	}
+	if !n.Listen.IsMulticast() && !usable(n.Listen) {
+		errs = append(errs, errors.New("listen on a multicast group or a unicast address"))
+	}
+	for _, v := range n.VTEPs {
+		switch {
+		case !usable(v.Address):
+			errs = append(errs, fmt.Errorf("VTEP %s is not a unicast address", v.Address))
+		case v.Address.Is4() != n.Listen.Is4():
+			// A copy keeps its source address, so it cannot change its family.
+			errs = append(errs, fmt.Errorf("VTEP %s is of another address family", v.Address))
+		}
+	}
+	for _, p := range n.Segment {
+		if !p.IsValid() || p.Addr().Is4() != n.Listen.Is4() {
+			errs = append(errs, fmt.Errorf("segment %s is not a prefix of the address family", p))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// usable says that an address can be a VTEP's: unicast, and none that stays on a host.
+func usable(a netip.Addr) bool {
+	return a.IsValid() && !a.Is4In6() && a.Zone() == "" && !a.IsMulticast() && !a.IsUnspecified() && !a.IsLoopback() &&
+		a != netip.AddrFrom4([4]byte{255, 255, 255, 255})
+}
+
+func (n *Network) burst() float64 {
+	if n.Burst > 0 {
+		return float64(n.Burst)
+	}
+	return max(1, float64(n.Rate)/10)
+}
+
+// bucket is a token bucket. It belongs to one goroutine.
+type bucket struct {
+	rate, burst float64 // rate 0: no limit
+	tokens      float64
+	at          time.Duration // of the last look
+}
+
+// take takes a token, if there is one. now comes from a monotonic clock.
+func (b *bucket) take(now time.Duration) bool {
+	if b.rate == 0 {
+		return true
+	}
+	if now > b.at {
+		b.tokens = min(b.burst, b.tokens+b.rate*(now-b.at).Seconds())
+		b.at = now
+	}
+	if b.tokens < 1 {
+		return false
+	}
+	b.tokens--
+	return true
+}
+
+// set changes the rate; what was saved stays, up to the new burst.
+func (b *bucket) set(n *Network) {
+	first := b.rate == 0
+	b.rate, b.burst = float64(n.Rate), n.burst()
+	if first {
+		b.tokens = b.burst
+	}
+	b.tokens = min(b.tokens, b.burst)
+}

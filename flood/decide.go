@@ -171,3 +171,14 @@ func (d *Decider) Listens() []netip.Addr {
 	slices.SortFunc(all, netip.Addr.Compare)
 	return slices.Compact(all)
 }
+
+// HearsOwn says that frames which this host sends itself may have to be copied: those
+// of its VXLAN devices to a group.
+func (d *Decider) HearsOwn() bool {
+	for _, n := range d.networks {
+		if n.group && len(d.own) > 0 {
+			return true
+		}
+	}
+	return false
+}

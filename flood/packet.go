@@ -142,21 +142,36 @@ func parseUDP(p Packet, b []byte, trust Trust, pseudo uint64) (Packet, Reason) {
 	}
 	p.SourcePort, p.Port = binary.BigEndian.Uint16(b), binary.BigEndian.Uint16(b[2:])
 	p.Checksummed, p.Payload = trust.Partial || b[6]|b[7] != 0, b[sizeUDP:]
+	if r := p.readVXLAN(); r != Kept {
+		return p, r
+	}
+	if p.Checksummed && !trust.Partial && fold(sum(b[:sizeUDP], pseudo)+uint64(p.Sum)) != 0xffff {
+		return p, BadUDPChecksum
+	}
+	return p, Kept
+}
+
+func (p *Packet) readVXLAN() Reason {
 	if len(p.Payload) < sizeVXLAN+sizeEthernet {
-		return p, NoVXLAN
+		return NoVXLAN
 	}
 	// RFC 7348 has receivers ignore reserved bits; extensions (VXLAN-GPE, GBP) that
 	// use them mean something else by the rest, so the kernel drops them, as we do.
 	v := p.Payload
 	if v[0] != flagVNI || v[1]|v[2]|v[3]|v[7] != 0 {
-		return p, BadFlags
+		return BadFlags
 	}
 	p.VNI = evpn.VNI(binary.BigEndian.Uint32(v[4:]) >> 8)
 	if p.Checksummed {
-		p.Sum = fold(sum(p.Payload, 0))
-		if !trust.Partial && fold(sum(b[:sizeUDP], pseudo)+uint64(p.Sum)) != 0xffff {
-			return p, BadUDPChecksum
-		}
+		p.Sum = fold(sum(v, 0))
 	}
-	return p, Kept
+	return Kept
+}
+
+// Segment is the packet whose payload is p's from start to end: one of those that
+// offloads had merged into p.
+func (p Packet) Segment(start, end int) (Packet, Reason) {
+	p.Payload = p.Payload[start:end]
+	r := p.readVXLAN()
+	return p, r
 }

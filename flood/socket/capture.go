@@ -1,0 +1,286 @@
+package socket
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"sync"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/net/bpf"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	sizeVnet   = 10 // struct virtio_net_hdr
+	batch      = 64 // packets read at once
+	frameSpace = sizeVnet + 14 + 1<<16
+
+	// Groups joined by one socket: net.ipv4.igmp_max_memberships is 20 by default.
+	groupsPerSocket = 20
+)
+
+// mmsghdr is struct mmsghdr; Go pads it as C does.
+type mmsghdr struct {
+	hdr unix.Msghdr
+	len uint32
+}
+
+// capture hears on one interface.
+type capture struct {
+	inNamespace func(func() error) error
+	device      string
+	file        *os.File // its Fd method would make the socket block
+	raw         syscall.RawConn
+	fd          int
+
+	mu      sync.Mutex
+	index   int // bound to; 0: not yet
+	listens []netip.Addr
+	members []int // sockets that hold memberships on index
+	overrun uint64
+
+	// Of read only.
+	msgs  [batch]mmsghdr
+	iovs  [batch]unix.Iovec
+	names [batch]unix.RawSockaddrLinklayer
+	space []byte
+}
+
+func newCapture(inNamespace func(func() error) error, device string, receiveBuffer int) (*capture, error) {
+	c := &capture{inNamespace: inNamespace, device: device, fd: -1}
+	err := inNamespace(func() (err error) {
+		c.fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open packet socket: %w", err)
+	}
+	if err = c.set(receiveBuffer); err == nil {
+		c.file = os.NewFile(uintptr(c.fd), "flood capture")
+		c.raw, err = c.file.SyscallConn()
+	}
+	if err != nil {
+		return nil, errors.Join(err, unix.Close(c.fd))
+	}
+	c.space = make([]byte, batch*frameSpace)
+	for i := range c.msgs {
+		c.iovs[i].Base = &c.space[i*frameSpace]
+		c.iovs[i].SetLen(frameSpace)
+		c.msgs[i].hdr.Iov = &c.iovs[i]
+		c.msgs[i].hdr.SetIovlen(1)
+		c.msgs[i].hdr.Name = (*byte)(unsafe.Pointer(&c.names[i]))
+	}
+	return c, nil
+}
+
+func (c *capture) set(receiveBuffer int) error {
+	if err := unix.SetsockoptInt(c.fd, unix.SOL_PACKET, unix.PACKET_VNET_HDR, 1); err != nil {
+		return fmt.Errorf("ask for offload headers: %w", err)
+	}
+	if err := unix.SetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer); err != nil {
+		return fmt.Errorf("set receive buffer to %d: %w", receiveBuffer, err)
+	}
+	return c.filter(nil, false)
+}
+
+// listen makes the capture hear what is sent to addresses, and with sent also what this
+// host itself sends there.
+func (c *capture) listen(addresses []netip.Addr, sent bool) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.filter(addresses, sent); err != nil {
+		return err
+	}
+	changed := !slices.Equal(addresses, c.listens)
+	c.listens = addresses
+	if c.index == 0 || !changed {
+		return nil
+	}
+	return c.join(c.index)
+}
+
+func (c *capture) filter(addresses []netip.Addr, sent bool) error {
+	program, err := bpf.Assemble(filter(addresses))
+	if err != nil {
+		return fmt.Errorf("assemble packet filter: %w", err)
+	}
+	code := make([]unix.SockFilter, len(program))
+	for i, in := range program {
+		code[i] = unix.SockFilter{Code: in.Op, Jt: in.Jt, Jf: in.Jf, K: in.K}
+	}
+	if err := unix.SetsockoptSockFprog(c.fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(code)), Filter: &code[0]}); err != nil {
+		return fmt.Errorf("attach packet filter: %w", err)
+	}
+	ignore := 1
+	if sent {
+		ignore = 0
+	}
+	// Not having it (before Linux 4.20) costs time only: every copy passes our filter.
+	if err := unix.SetsockoptInt(c.fd, unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, ignore); err != nil && !errors.Is(err, unix.ENOPROTOOPT) {
+		return fmt.Errorf("ignore frames of this host: %w", err)
+	}
+	return nil
+}
+
+// follow binds to the interface if it is there and is another one than before, and
+// says whether it was.
+func (c *capture) follow() (rebound bool, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	index := 0
+	err = c.inNamespace(func() error {
+		dev, err := net.InterfaceByName(c.device)
+		if err == nil {
+			index = dev.Index
+		}
+		return err
+	})
+	if err != nil || index == c.index && c.bound() == index {
+		return false, nil //nolint:nilerr // not there yet: the next look says more
+	}
+	if err := unix.Bind(c.fd, &unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_ALL), Ifindex: index}); err != nil {
+		return false, fmt.Errorf("listen on %s: %w", c.device, err)
+	}
+	rebound = c.index != 0
+	c.index = index
+	return rebound, c.join(index)
+}
+
+// bound is the interface that the socket really hears: none, once it was deleted
+// (packet_notifier in net/packet/af_packet.c).
+func (c *capture) bound() int {
+	sa, err := unix.Getsockname(c.fd)
+	if ll, ok := sa.(*unix.SockaddrLinklayer); ok && err == nil {
+		return ll.Ifindex
+	}
+	return 0
+}
+
+// join replaces the memberships. The new ones come first, so that nothing is missed.
+func (c *capture) join(index int) error {
+	old := c.members
+	c.members = nil
+	var errs []error
+	for family, groups := range map[int][]netip.Addr{unix.AF_INET: c.groups(netip.Addr.Is4), unix.AF_INET6: c.groups(netip.Addr.Is6)} {
+		for chunk := range slices.Chunk(groups, groupsPerSocket) {
+			errs = append(errs, c.joinSome(family, index, chunk))
+		}
+	}
+	for _, fd := range old {
+		errs = append(errs, unix.Close(fd))
+	}
+	return errors.Join(errs...)
+}
+
+func (c *capture) groups(family func(netip.Addr) bool) []netip.Addr {
+	var all []netip.Addr
+	for _, a := range c.listens {
+		if a.IsMulticast() && family(a) {
+			all = append(all, a)
+		}
+	}
+	return all
+}
+
+func (c *capture) joinSome(family, index int, groups []netip.Addr) error {
+	fd := -1
+	if err := c.inNamespace(func() (err error) {
+		fd, err = unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+		return err
+	}); err != nil {
+		return fmt.Errorf("open socket to join groups: %w", err)
+	}
+	c.members = append(c.members, fd)
+	var errs []error
+	for _, g := range groups {
+		var err error
+		if family == unix.AF_INET {
+			err = unix.SetsockoptIPMreqn(fd, unix.IPPROTO_IP, unix.IP_ADD_MEMBERSHIP, &unix.IPMreqn{Multiaddr: g.As4(), Ifindex: int32(index)})
+		} else {
+			err = unix.SetsockoptIPv6Mreq(fd, unix.IPPROTO_IPV6, unix.IPV6_JOIN_GROUP, &unix.IPv6Mreq{Multiaddr: g.As16(), Interface: uint32(index)})
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("join %s on %s: %w", g, c.device, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// read waits for packets and gives how many there are.
+func (c *capture) read() (n int, err error) {
+	for i := range c.msgs {
+		c.msgs[i].hdr.Namelen = unix.SizeofSockaddrLinklayer
+	}
+	poll := c.raw.Read(func(fd uintptr) bool {
+		r, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&c.msgs[0])), batch, unix.MSG_DONTWAIT, 0, 0)
+		n, err = int(r), nil
+		if errno != 0 {
+			n, err = 0, errno
+		}
+		return errno != unix.EAGAIN && errno != unix.EINTR
+	})
+	if poll != nil {
+		return 0, os.ErrClosed
+	}
+	return n, err
+}
+
+// frame is a packet as the socket gives it.
+type frame struct {
+	bytes   []byte // with its Ethernet header
+	sent    bool   // by this host
+	partial bool   // the UDP checksum is not complete
+	merged  uint8  // VIRTIO_NET_HDR_GSO_*
+	segment int    // with merged: the size of the payload of each
+}
+
+func (c *capture) frame(i int) frame {
+	b := c.space[i*frameSpace:][:min(int(c.msgs[i].len), frameSpace)]
+	if len(b) < sizeVnet {
+		return frame{}
+	}
+	return frame{
+		bytes: b[sizeVnet:], sent: c.names[i].Pkttype == unix.PACKET_OUTGOING,
+		partial: b[0]&vnetNeedsChecksum != 0, merged: b[1] &^ vnetECN, segment: int(binary.NativeEndian.Uint16(b[4:])),
+	}
+}
+
+// Of struct virtio_net_hdr, linux/virtio_net.h.
+const (
+	vnetNeedsChecksum = 1
+	vnetUDP           = 5 // GSO type: UDP datagrams (USO)
+	vnetECN           = 0x80
+)
+
+// overruns is how many frames the socket had no room for, ever.
+func (c *capture) overruns() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s, err := unix.GetsockoptTpacketStats(c.fd, unix.SOL_PACKET, unix.PACKET_STATISTICS); err == nil {
+		c.overrun += uint64(s.Drops) // reading makes the kernel begin again
+	}
+	return c.overrun
+}
+
+func (c *capture) close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	err := c.file.Close()
+	for _, fd := range c.members {
+		err = errors.Join(err, unix.Close(fd))
+	}
+	c.members = nil
+	return err
+}
+
+func htons(v uint16) uint16 {
+	var b [2]byte
+	binary.BigEndian.PutUint16(b[:], v)
+	return binary.NativeEndian.Uint16(b[:])
+}

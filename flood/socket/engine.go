@@ -1,0 +1,207 @@
+package socket
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
+
+	"github.com/vtepbgp/vtepbgp/flood"
+)
+
+// Name is what the configuration calls this engine.
+const Name = "socket"
+
+// look is how often the interface is looked at.
+const look = 500 * time.Millisecond
+
+// Engine is the socket engine.
+type Engine struct {
+	log      *logrus.Entry
+	capture  *capture
+	sender   *Sender
+	ears     *flood.Ears
+	repaired atomic.Uint64
+	born     time.Time
+
+	mu      sync.Mutex // of what follows
+	decider atomic.Pointer[flood.Decider]
+	started bool
+	stop    chan struct{}
+	running sync.WaitGroup
+}
+
+// Kind is the engine for [flood.Choose].
+func Kind() flood.Kind {
+	return flood.Kind{Name: Name, Probe: Probe, Open: func(o flood.Options) (flood.Engine, error) { return Open(o) }}
+}
+
+// Probe says why the engine cannot work here: as root it can on any Linux since 4.x.
+func Probe(o flood.Options) error {
+	e, err := Open(o)
+	if err != nil {
+		return err
+	}
+	return e.Close()
+}
+
+// Open opens the sockets.
+func Open(o flood.Options) (*Engine, error) {
+	receive := o.ReceiveBuffer
+	if receive == 0 {
+		receive = 16 << 20
+	}
+	c, err := newCapture(namespaceOf(o), o.Interface, receive)
+	if err != nil {
+		return nil, err
+	}
+	s, err := NewSender(o)
+	if err != nil {
+		return nil, errors.Join(err, c.close())
+	}
+	e := &Engine{log: o.Log, capture: c, sender: s, ears: flood.NewEars(), born: time.Now(), stop: make(chan struct{})}
+	empty, err := flood.Compile(&flood.Table{}, nil)
+	if err != nil {
+		return nil, errors.Join(err, c.close(), s.Close())
+	}
+	e.decider.Store(empty)
+	return e, nil
+}
+
+func namespaceOf(o flood.Options) func(func() error) error {
+	if o.InNamespace == nil {
+		return func(f func() error) error { return f() }
+	}
+	return o.InNamespace
+}
+
+// Name implements [flood.Engine].
+func (e *Engine) Name() string { return Name }
+
+// Capabilities implements [flood.Engine].
+func (e *Engine) Capabilities() flood.Capabilities {
+	c := flood.Capabilities{Segmentation: e.sender.segments, Waits: true}
+	if c.Segmentation {
+		c.Details = append(c.Details, "UDP_SEGMENT: packets that wait together travel as one")
+	} else {
+		c.Details = append(c.Details, "no UDP_SEGMENT (Linux 4.18): every copy travels alone")
+	}
+	return c
+}
+
+// Start implements [flood.Engine].
+func (e *Engine) Start() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.started {
+		return errors.New("start the socket engine: it was started before")
+	}
+	if _, err := e.capture.follow(); err != nil {
+		return err
+	}
+	e.started = true
+	e.running.Go(e.relay)
+	e.running.Go(e.follow)
+	return nil
+}
+
+// Apply implements [flood.Engine].
+func (e *Engine) Apply(t *flood.Table) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	d, err := flood.Compile(t, e.decider.Load())
+	if err != nil {
+		return fmt.Errorf("apply flood lists: %w", err)
+	}
+	// What is newly listened to has to be known when its first packet comes; what no
+	// longer is has to be known until its last has.
+	before := e.decider.Swap(d)
+	if err := e.capture.listen(d.Listens(), d.HearsOwn()); err != nil {
+		e.decider.Store(before)
+		return fmt.Errorf("apply flood lists: %w", err)
+	}
+	return nil
+}
+
+// Counters implements [flood.Engine].
+func (e *Engine) Counters() flood.Counters {
+	c := e.decider.Load().Counters()
+	if n := e.capture.overruns(); n > 0 {
+		c.Total.Dropped[flood.Overrun] += n
+	}
+	c.Repairs = e.repaired.Load()
+	return c
+}
+
+// Heard implements [flood.Engine].
+func (e *Engine) Heard(within time.Duration) []flood.Heard {
+	return e.ears.Heard(within, time.Since(e.born))
+}
+
+// Close implements [flood.Engine].
+func (e *Engine) Close() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	select {
+	case <-e.stop:
+		return os.ErrClosed
+	default:
+	}
+	close(e.stop)
+	err := e.capture.close()
+	e.running.Wait()
+	return errors.Join(err, e.sender.Close())
+}
+
+// follow keeps the capture on the interface, however often that comes and goes.
+func (e *Engine) follow() {
+	ticker := time.NewTicker(look)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-e.stop:
+			return
+		case <-ticker.C:
+		}
+		rebound, err := e.capture.follow()
+		if rebound {
+			e.repaired.Add(1)
+			e.log.WithField("interface", e.capture.device).Info("interface is another one now, listening there")
+		}
+		if err != nil {
+			e.log.WithError(err).WithField("interface", e.capture.device).Warn("cannot listen on interface")
+		}
+	}
+}
+
+// relay reads, decides and sends until the capture is closed.
+func (e *Engine) relay() {
+	var b batcher
+	for {
+		n, err := e.capture.read()
+		switch {
+		case errors.Is(err, os.ErrClosed):
+			return
+		case errors.Is(err, unix.ENETDOWN):
+			continue // the socket hears again when the interface is up
+		case err != nil:
+			e.log.WithError(err).Warn("cannot read packets")
+			continue
+		}
+		now := time.Since(e.born)
+		b.begin(e.decider.Load(), e.ears, now)
+		for i := range n {
+			b.add(e.capture.frame(i))
+		}
+		for _, r := range b.runs {
+			if err := e.sender.Send(r.packets, &r.verdict); err != nil {
+				e.log.WithError(err).Warn("cannot send copies")
+			}
+		}
+	}
+}

@@ -1,0 +1,318 @@
+package socket
+
+import (
+	"encoding/binary"
+	"errors"
+	"iter"
+	"net/netip"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vtepbgp/vtepbgp/flood"
+)
+
+const (
+	atOnce      = 64 // copies given to the kernel in one call
+	maxSegments = 64 // UDP_MAX_SEGMENTS; 128 since Linux 6.9
+	maxDatagram = 65535 - 60 - 8
+	maxFlows    = 64 // sockets kept for runs
+
+	sizeIPv4 = 20
+	sizeIPv6 = 40
+	sizeUDP  = 8
+)
+
+// Sender makes copies and waits for a wire that is slow. It belongs to one goroutine.
+type Sender struct {
+	inNamespace func(func() error) error
+	buffer      int
+	segments    bool
+
+	raw4, raw6 *way
+	flows      map[flow]*way
+	recent     []flow // of flows, the least recent first
+	last       *way   // used before
+
+	msgs    [atOnce]mmsghdr
+	iovs    [atOnce][2]unix.Iovec
+	headers [atOnce][sizeIPv6 + sizeUDP]byte
+	names4  [atOnce]unix.RawSockaddrInet4
+	names6  [atOnce]unix.RawSockaddrInet6
+	run     [maxSegments]unix.Iovec
+	control []byte
+}
+
+type flow struct {
+	source netip.Addr
+	port   uint16
+}
+
+// NewSender opens the sockets that single packets need.
+func NewSender(o flood.Options) (*Sender, error) {
+	s := &Sender{inNamespace: namespaceOf(o), buffer: o.SendBuffer, flows: map[flow]*way{}}
+	if s.buffer == 0 {
+		s.buffer = 64 << 10
+	}
+	var err error
+	if s.raw4, err = rawWay(s.inNamespace, false, s.buffer); err != nil {
+		return nil, err
+	}
+	// A host without IPv6 has no VTEPs that need it.
+	if s.raw6, err = rawWay(s.inNamespace, true, s.buffer); err != nil && !errors.Is(err, unix.EAFNOSUPPORT) {
+		return nil, errors.Join(err, s.raw4.close())
+	}
+	s.segments = canSegment(s.inNamespace) == nil
+	s.control = make([]byte, unix.CmsgSpace(2))
+	h := (*unix.Cmsghdr)(unsafe.Pointer(&s.control[0]))
+	h.Level, h.Type = unix.SOL_UDP, unix.UDP_SEGMENT
+	h.SetLen(unix.CmsgLen(2))
+	return s, nil
+}
+
+// Close closes the sockets. What was given to the wire still leaves.
+func (s *Sender) Close() error {
+	err := s.raw4.close()
+	if s.raw6 != nil {
+		err = errors.Join(err, s.raw6.close())
+	}
+	for _, w := range s.flows {
+		err = errors.Join(err, w.close())
+	}
+	return err
+}
+
+// Send sends packets of one flow, which have the same verdict and one size, but for the
+// last, which may be smaller.
+func (s *Sender) Send(packets []flood.Packet, v *flood.Verdict) error {
+	for s.segments && len(packets) > 1 {
+		n := min(len(packets), maxSegments, maxDatagram/len(packets[0].Payload))
+		w := s.flow(&packets[0])
+		if n < 2 || w == nil {
+			break
+		}
+		if err := s.sendRun(w, packets[:n], v); err != nil {
+			return err
+		}
+		packets = packets[n:]
+	}
+	for i := range packets {
+		if err := s.sendOne(&packets[i], receivers(v), v.Tally); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func receivers(v *flood.Verdict) iter.Seq[netip.Addr] {
+	return func(yield func(netip.Addr) bool) {
+		for _, part := range [][]netip.Addr{v.Before, v.After} {
+			for _, a := range part {
+				if !yield(a) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// turn makes w the socket in use. The one before may keep half of what may be under way:
+// the buffers of all sockets together must not exceed the egress queue.
+func (s *Sender) turn(w *way) error {
+	if s.last != nil && s.last != w {
+		if err := s.last.wait(s.buffer); err != nil {
+			return err
+		}
+	}
+	s.last = w
+	return nil
+}
+
+// sendOne sends one packet to each receiver.
+func (s *Sender) sendOne(p *flood.Packet, to iter.Seq[netip.Addr], tally *flood.Tally) error {
+	w, header := s.raw4, sizeIPv4+sizeUDP
+	if p.Source.Is6() {
+		w, header = s.raw6, sizeIPv6+sizeUDP
+	}
+	if err := s.turn(w); err != nil {
+		return err
+	}
+	n := 0
+	flush := func() error {
+		lost := uint64(0)
+		err := w.send(s.msgs[:n], func(_ int, errno unix.Errno) {
+			lost++
+			tally.Drop(lossOf(errno), 1)
+		})
+		tally.Copies.Add(uint64(n) - lost)
+		n = 0
+		return err
+	}
+	for a := range to {
+		h := s.headers[n][:header]
+		writeHeader(h, p, a)
+		s.iovs[n][0].Base = &h[0]
+		s.iovs[n][0].SetLen(header)
+		s.iovs[n][1].Base = &p.Payload[0]
+		s.iovs[n][1].SetLen(len(p.Payload))
+		s.address(n, a, 0)
+		s.msgs[n].hdr.Iov = &s.iovs[n][0]
+		s.msgs[n].hdr.SetIovlen(2)
+		s.msgs[n].hdr.Control = nil
+		s.msgs[n].hdr.SetControllen(0)
+		if n++; n == atOnce {
+			if err := flush(); err != nil {
+				return err
+			}
+		}
+	}
+	return flush()
+}
+
+// sendRun sends a run to each receiver, as one datagram that the kernel or the
+// device takes apart.
+func (s *Sender) sendRun(w *way, packets []flood.Packet, v *flood.Verdict) error {
+	if err := s.turn(w); err != nil {
+		return err
+	}
+	for i := range packets {
+		s.run[i].Base = &packets[i].Payload[0]
+		s.run[i].SetLen(len(packets[i].Payload))
+	}
+	binary.NativeEndian.PutUint16(s.control[unix.CmsgLen(0):], uint16(len(packets[0].Payload)))
+	var to [atOnce]netip.Addr
+	n := 0
+	flush := func() error {
+		var refused []netip.Addr
+		lost := 0
+		err := w.send(s.msgs[:n], func(i int, errno unix.Errno) {
+			lost++
+			if errno == unix.ENOBUFS {
+				v.Tally.Drop(flood.EgressFull, uint64(len(packets)))
+				return
+			}
+			refused = append(refused, to[i])
+		})
+		v.Tally.Copies.Add(uint64(n-lost) * uint64(len(packets)))
+		n = 0
+		// The kernel cannot segment on this way, or there is none: one by one tells.
+		for i := 0; i < len(packets) && len(refused) > 0 && err == nil; i++ {
+			err = s.sendOneOf(&packets[i], refused, v.Tally)
+		}
+		return err
+	}
+	for a := range receivers(v) {
+		to[n] = a
+		s.address(n, a, packets[0].Port)
+		s.msgs[n].hdr.Iov = &s.run[0]
+		s.msgs[n].hdr.SetIovlen(len(packets))
+		s.msgs[n].hdr.Control = &s.control[0]
+		s.msgs[n].hdr.SetControllen(len(s.control))
+		if n++; n == atOnce {
+			if err := flush(); err != nil {
+				return err
+			}
+			if err := s.turn(w); err != nil {
+				return err
+			}
+		}
+	}
+	return flush()
+}
+
+func (s *Sender) sendOneOf(p *flood.Packet, to []netip.Addr, tally *flood.Tally) error {
+	return s.sendOne(p, func(yield func(netip.Addr) bool) {
+		for _, a := range to {
+			if !yield(a) {
+				return
+			}
+		}
+	}, tally)
+}
+
+func (s *Sender) address(i int, a netip.Addr, port uint16) {
+	if a.Is4() {
+		s.names4[i] = unix.RawSockaddrInet4{Family: unix.AF_INET, Port: htons(port), Addr: a.As4()}
+		s.msgs[i].hdr.Name = (*byte)(unsafe.Pointer(&s.names4[i]))
+		s.msgs[i].hdr.Namelen = unix.SizeofSockaddrInet4
+		return
+	}
+	// A raw socket wants no port in the address (rawv6_sendmsg).
+	s.names6[i] = unix.RawSockaddrInet6{Family: unix.AF_INET6, Port: htons(port), Addr: a.As16()}
+	s.msgs[i].hdr.Name = (*byte)(unsafe.Pointer(&s.names6[i]))
+	s.msgs[i].hdr.Namelen = unix.SizeofSockaddrInet6
+}
+
+// flow gives the socket for runs of a packet's flow, nil when there cannot be one: its
+// port is taken on this host, or it is a VXLAN port, which nobody but the kernel may take.
+func (s *Sender) flow(p *flood.Packet) *way {
+	f := flow{p.Source, p.SourcePort}
+	if w := s.flows[f]; w != nil {
+		s.touch(f)
+		return w
+	}
+	if f.port == p.Port || f.port == flood.Port || f.port == 0 {
+		return nil
+	}
+	w, err := flowWay(s.inNamespace, f.source, f.port, s.buffer)
+	if err != nil {
+		return nil
+	}
+	if len(s.recent) == maxFlows {
+		oldest := s.flows[s.recent[0]]
+		if s.last == oldest {
+			s.last = nil
+		}
+		oldest.close()
+		delete(s.flows, s.recent[0])
+		s.recent = s.recent[1:]
+	}
+	s.flows[f] = w
+	s.recent = append(s.recent, f)
+	return w
+}
+
+func (s *Sender) touch(f flow) {
+	if s.recent[len(s.recent)-1] == f {
+		return
+	}
+	for i, r := range s.recent {
+		if r == f {
+			s.recent = append(append(s.recent[:i:i], s.recent[i+1:]...), f)
+			return
+		}
+	}
+}
+
+// writeHeader writes the IP and UDP header of a copy. The kernel fills in the IPv4
+// identification and header checksum (raw(7)).
+func writeHeader(b []byte, p *flood.Packet, to netip.Addr) {
+	length := sizeUDP + len(p.Payload)
+	var udp []byte
+	if p.Source.Is4() {
+		b[0], b[1] = 0x45, flood.Mark<<2
+		binary.BigEndian.PutUint16(b[2:], uint16(sizeIPv4+length))
+		binary.BigEndian.PutUint64(b[4:], 0)
+		b[8], b[9] = flood.TTL, unix.IPPROTO_UDP
+		from, to := p.Source.As4(), to.As4()
+		copy(b[12:], from[:])
+		copy(b[16:], to[:])
+		udp = b[sizeIPv4:]
+	} else {
+		binary.BigEndian.PutUint32(b, 6<<28|flood.Mark<<2<<20)
+		binary.BigEndian.PutUint16(b[4:], uint16(length))
+		b[6], b[7] = unix.IPPROTO_UDP, flood.TTL
+		from, to := p.Source.As16(), to.As16()
+		copy(b[8:], from[:])
+		copy(b[24:], to[:])
+		udp = b[sizeIPv6:]
+	}
+	binary.BigEndian.PutUint16(udp, p.SourcePort)
+	binary.BigEndian.PutUint16(udp[2:], p.Port)
+	binary.BigEndian.PutUint16(udp[4:], uint16(length))
+	var checksum uint16
+	if p.Checksummed {
+		checksum = flood.UDPChecksum(p.Source, to, p.SourcePort, p.Port, p.Sum, len(p.Payload))
+	}
+	binary.BigEndian.PutUint16(udp[6:], checksum)
+}

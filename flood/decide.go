@@ -89,10 +89,6 @@ func Compile(t *Table, before *Decider) (*Decider, error) {
 			}
 		}
 	}
-	// Only now, when nothing can fail any more: the buckets may be before's.
-	for _, n := range d.networks {
-		n.bucket.set(&n.Network)
-	}
 	return d, nil
 }
 
@@ -132,7 +128,7 @@ func (d *Decider) Decide(p *Packet, sent bool, now time.Duration) Verdict {
 	switch {
 	case v.Copies() == 0:
 		v.Reason = Nobody
-	case !n.bucket.take(now):
+	case !n.bucket.take(float64(n.Rate), n.burst(), now):
 		v.Reason, v.Before, v.After = Limited, nil, nil
 	}
 	return v

@@ -133,35 +133,27 @@ func (n *Network) burst() float64 {
 	return max(1, float64(n.Rate)/10)
 }
 
-// bucket is a token bucket. It belongs to one goroutine.
+// bucket is a token bucket. It outlives the table that says its rate, and belongs to the
+// goroutine that decides.
 type bucket struct {
-	rate, burst float64 // rate 0: no limit
-	tokens      float64
-	at          time.Duration // of the last look
+	tokens float64
+	at     time.Duration // of the last look
+	used   bool
 }
 
-// take takes a token, if there is one. now comes from a monotonic clock.
-func (b *bucket) take(now time.Duration) bool {
-	if b.rate == 0 {
+// take takes a token, if there is one; rate 0 is no limit. now comes from a monotonic clock.
+func (b *bucket) take(rate, burst float64, now time.Duration) bool {
+	if rate == 0 {
 		return true
 	}
-	if now > b.at {
-		b.tokens = min(b.burst, b.tokens+b.rate*(now-b.at).Seconds())
-		b.at = now
+	if !b.used {
+		b.used, b.tokens, b.at = true, burst, now
 	}
+	b.tokens = min(burst, b.tokens+rate*max(0, now-b.at).Seconds())
+	b.at = max(b.at, now)
 	if b.tokens < 1 {
 		return false
 	}
 	b.tokens--
 	return true
-}
-
-// set changes the rate; what was saved stays, up to the new burst.
-func (b *bucket) set(n *Network) {
-	first := b.rate == 0
-	b.rate, b.burst = float64(n.Rate), n.burst()
-	if first {
-		b.tokens = b.burst
-	}
-	b.tokens = min(b.tokens, b.burst)
 }

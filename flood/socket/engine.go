@@ -10,6 +10,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
+	"golang.org/x/time/rate"
 
 	"github.com/vtepbgp/vtepbgp/flood"
 )
@@ -17,8 +18,10 @@ import (
 // Name is what the configuration calls this engine.
 const Name = "socket"
 
-// look is how often the interface is looked at.
-const look = 500 * time.Millisecond
+const (
+	look  = 500 * time.Millisecond // how often the interface is looked at
+	quiet = time.Minute            // between two messages about packets; counters tell the rest
+)
 
 // Engine is the socket engine.
 type Engine struct {
@@ -182,6 +185,7 @@ func (e *Engine) follow() {
 // relay reads, decides and sends until the capture is closed.
 func (e *Engine) relay() {
 	var b batcher
+	complain := rate.Sometimes{First: 1, Interval: quiet}
 	for {
 		n, err := e.capture.read()
 		switch {
@@ -190,7 +194,7 @@ func (e *Engine) relay() {
 		case errors.Is(err, unix.ENETDOWN):
 			continue // the socket hears again when the interface is up
 		case err != nil:
-			e.log.WithError(err).Warn("cannot read packets")
+			complain.Do(func() { e.log.WithError(err).Warn("cannot read packets") })
 			continue
 		}
 		now := time.Since(e.born)
@@ -200,7 +204,7 @@ func (e *Engine) relay() {
 		}
 		for _, r := range b.runs {
 			if err := e.sender.Send(r.packets, &r.verdict); err != nil {
-				e.log.WithError(err).Warn("cannot send copies")
+				complain.Do(func() { e.log.WithError(err).Warn("cannot send copies") })
 			}
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"iter"
 	"net/netip"
+	"slices"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -83,25 +84,21 @@ func (s *Sender) Close() error {
 }
 
 // Send sends packets of one flow, which have the same verdict and one size, but for the
-// last, which may be smaller.
-func (s *Sender) Send(packets []flood.Packet, v *flood.Verdict) error {
+// last, which may be smaller. What cannot be sent is counted; the error says more.
+func (s *Sender) Send(packets []flood.Packet, v *flood.Verdict) (err error) {
 	for s.segments && len(packets) > 1 {
 		n := min(len(packets), maxSegments, maxDatagram/len(packets[0].Payload))
 		w := s.flow(&packets[0])
 		if n < 2 || w == nil {
 			break
 		}
-		if err := s.sendRun(w, packets[:n], v); err != nil {
-			return err
-		}
+		err = errors.Join(err, s.sendRun(w, packets[:n], v))
 		packets = packets[n:]
 	}
 	for i := range packets {
-		if err := s.sendOne(&packets[i], receivers(v), v.Tally); err != nil {
-			return err
-		}
+		err = errors.Join(err, s.sendOne(&packets[i], receivers(v), v.Tally))
 	}
-	return nil
+	return err
 }
 
 func receivers(v *flood.Verdict) iter.Seq[netip.Addr] {
@@ -118,14 +115,12 @@ func receivers(v *flood.Verdict) iter.Seq[netip.Addr] {
 
 // turn makes w the socket in use. The one before may keep half of what may be under way:
 // the buffers of all sockets together must not exceed the egress queue.
-func (s *Sender) turn(w *way) error {
-	if s.last != nil && s.last != w {
-		if err := s.last.wait(s.buffer); err != nil {
-			return err
-		}
+func (s *Sender) turn(w *way) (err error) {
+	if s.last != nil && s.last != w && !s.last.broken() {
+		err = s.last.wait(s.buffer)
 	}
 	s.last = w
-	return nil
+	return err
 }
 
 // sendOne sends one packet to each receiver.
@@ -134,19 +129,17 @@ func (s *Sender) sendOne(p *flood.Packet, to iter.Seq[netip.Addr], tally *flood.
 	if p.Source.Is6() {
 		w, header = s.raw6, sizeIPv6+sizeUDP
 	}
-	if err := s.turn(w); err != nil {
-		return err
-	}
+	failed := s.turn(w)
 	n := 0
-	flush := func() error {
+	flush := func() {
 		lost := uint64(0)
 		err := w.send(s.msgs[:n], func(_ int, errno unix.Errno) {
 			lost++
 			tally.Drop(lossOf(errno), 1)
 		})
 		tally.Copies.Add(uint64(n) - lost)
+		failed = errors.Join(failed, err)
 		n = 0
-		return err
 	}
 	for a := range to {
 		h := s.headers[n][:header]
@@ -161,29 +154,26 @@ func (s *Sender) sendOne(p *flood.Packet, to iter.Seq[netip.Addr], tally *flood.
 		s.msgs[n].hdr.Control = nil
 		s.msgs[n].hdr.SetControllen(0)
 		if n++; n == atOnce {
-			if err := flush(); err != nil {
-				return err
-			}
+			flush()
 		}
 	}
-	return flush()
+	flush()
+	return failed
 }
 
 // sendRun sends a run to each receiver, as one datagram that the kernel or the
 // device takes apart.
 func (s *Sender) sendRun(w *way, packets []flood.Packet, v *flood.Verdict) error {
-	if err := s.turn(w); err != nil {
-		return err
-	}
+	failed := s.turn(w)
 	for i := range packets {
 		s.run[i].Base = &packets[i].Payload[0]
 		s.run[i].SetLen(len(packets[i].Payload))
 	}
 	binary.NativeEndian.PutUint16(s.control[unix.CmsgLen(0):], uint16(len(packets[0].Payload)))
 	var to [atOnce]netip.Addr
+	var refused []netip.Addr
 	n := 0
-	flush := func() error {
-		var refused []netip.Addr
+	flush := func() {
 		lost := 0
 		err := w.send(s.msgs[:n], func(i int, errno unix.Errno) {
 			lost++
@@ -194,12 +184,8 @@ func (s *Sender) sendRun(w *way, packets []flood.Packet, v *flood.Verdict) error
 			refused = append(refused, to[i])
 		})
 		v.Tally.Copies.Add(uint64(n-lost) * uint64(len(packets)))
+		failed = errors.Join(failed, err)
 		n = 0
-		// The kernel cannot segment on this way, or there is none: one by one tells.
-		for i := 0; i < len(packets) && len(refused) > 0 && err == nil; i++ {
-			err = s.sendOneOf(&packets[i], refused, v.Tally)
-		}
-		return err
 	}
 	for a := range receivers(v) {
 		to[n] = a
@@ -209,25 +195,15 @@ func (s *Sender) sendRun(w *way, packets []flood.Packet, v *flood.Verdict) error
 		s.msgs[n].hdr.Control = &s.control[0]
 		s.msgs[n].hdr.SetControllen(len(s.control))
 		if n++; n == atOnce {
-			if err := flush(); err != nil {
-				return err
-			}
-			if err := s.turn(w); err != nil {
-				return err
-			}
+			flush()
 		}
 	}
-	return flush()
-}
-
-func (s *Sender) sendOneOf(p *flood.Packet, to []netip.Addr, tally *flood.Tally) error {
-	return s.sendOne(p, func(yield func(netip.Addr) bool) {
-		for _, a := range to {
-			if !yield(a) {
-				return
-			}
-		}
-	}, tally)
+	flush()
+	// The kernel cannot segment on this way, or there is none: one by one tells.
+	for i := 0; i < len(packets) && len(refused) > 0; i++ {
+		failed = errors.Join(failed, s.sendOne(&packets[i], slices.Values(refused), v.Tally))
+	}
+	return failed
 }
 
 func (s *Sender) address(i int, a netip.Addr, port uint16) {
@@ -247,10 +223,11 @@ func (s *Sender) address(i int, a netip.Addr, port uint16) {
 // port is taken on this host, or it is a VXLAN port, which nobody but the kernel may take.
 func (s *Sender) flow(p *flood.Packet) *way {
 	f := flow{p.Source, p.SourcePort}
-	if w := s.flows[f]; w != nil {
+	if w := s.flows[f]; w != nil && !w.broken() {
 		s.touch(f)
 		return w
 	}
+	s.forget(f)
 	if f.port == p.Port || f.port == flood.Port || f.port == 0 {
 		return nil
 	}
@@ -259,28 +236,29 @@ func (s *Sender) flow(p *flood.Packet) *way {
 		return nil
 	}
 	if len(s.recent) == maxFlows {
-		oldest := s.flows[s.recent[0]]
-		if s.last == oldest {
-			s.last = nil
-		}
-		oldest.close()
-		delete(s.flows, s.recent[0])
-		s.recent = s.recent[1:]
+		s.forget(s.recent[0])
 	}
 	s.flows[f] = w
 	s.recent = append(s.recent, f)
 	return w
 }
 
-func (s *Sender) touch(f flow) {
-	if s.recent[len(s.recent)-1] == f {
+func (s *Sender) forget(f flow) {
+	w := s.flows[f]
+	if w == nil {
 		return
 	}
-	for i, r := range s.recent {
-		if r == f {
-			s.recent = append(append(s.recent[:i:i], s.recent[i+1:]...), f)
-			return
-		}
+	if s.last == w {
+		s.last = nil
+	}
+	w.close()
+	delete(s.flows, f)
+	s.recent = slices.DeleteFunc(s.recent, func(r flow) bool { return r == f })
+}
+
+func (s *Sender) touch(f flow) {
+	if s.recent[len(s.recent)-1] != f {
+		s.recent = append(slices.DeleteFunc(s.recent, func(r flow) bool { return r == f }), f)
 	}
 }
 

@@ -27,8 +27,8 @@ func newWay(open func() (int, error)) (*way, error) {
 	return &way{fd: fd, open: open}, err
 }
 
-// send sends messages of so many copies each, and waits for room. refused is called for
-// those that the kernel did not take, with its error.
+// send sends messages, and waits for room. refused is called for those that the kernel
+// did not take, with its error. An error that send itself gives is for the log.
 func (w *way) send(msgs []mmsghdr, refused func(i int, err unix.Errno)) error {
 	again := false
 	for i := 0; i < len(msgs); {
@@ -40,6 +40,9 @@ func (w *way) send(msgs []mmsghdr, refused func(i int, err unix.Errno)) error {
 		case errno == unix.EINTR:
 		case errno == unix.EAGAIN:
 			if err := w.wait(0); err != nil {
+				for ; i < len(msgs); i++ {
+					refused(i, unix.EAGAIN)
+				}
 				return err
 			}
 		case !again && errno != unix.ENOBUFS:
@@ -84,17 +87,22 @@ func (w *way) underWay() int {
 	return n
 }
 
-func (w *way) replace() error {
-	fd, err := w.open()
-	if err != nil {
-		return err
-	}
+// replace closes before it opens: both want the same port. Without a new socket the
+// way is broken.
+func (w *way) replace() (err error) {
 	unix.Close(w.fd)
-	w.fd = fd
-	return nil
+	w.fd, err = w.open()
+	return err
 }
 
-func (w *way) close() error { return unix.Close(w.fd) }
+func (w *way) broken() bool { return w.fd < 0 }
+
+func (w *way) close() error {
+	if w.broken() {
+		return nil
+	}
+	return unix.Close(w.fd)
+}
 
 // lossOf is the reason that counters give for an error of sendmmsg.
 func lossOf(err unix.Errno) flood.Reason {

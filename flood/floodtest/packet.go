@@ -44,8 +44,8 @@ const (
 	vxlanLength    = 8
 )
 
-// innerFrame is a frame of a size that carries a number; every byte depends on it.
-func innerFrame(number uint32, size int) []byte {
+// InnerFrame is a frame of a size that carries a number; every byte depends on it.
+func InnerFrame(number uint32, size int) []byte {
 	b := make([]byte, size)
 	copy(b, []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02, 0, 0, 0, 0, 0x01, 0x88, 0xb5})
 	binary.BigEndian.PutUint32(b[14:], number)
@@ -71,8 +71,8 @@ func (p *Packet) ipLength() int {
 	return 40
 }
 
-// bytes is the frame, with its Ethernet header.
-func (p *Packet) bytes() []byte {
+// Bytes is the frame, with its Ethernet header.
+func (p *Packet) Bytes() []byte {
 	ipLength := p.ipLength()
 	n := udpLength + vxlanLength + len(p.Inner)
 	b := make([]byte, ethernetLength+ipLength+n)

@@ -49,14 +49,13 @@ func newStage(t testing.TB, f family) *stage {
 	return s
 }
 
-// connect joins two namespaces by a veth pair, both ends up. The near end is told its
-// offloads are off, so that packets leave as they would leave a card.
+// connect joins two namespaces by a veth pair, both ends up, without offloads: packets
+// look on it as they would on a wire.
 func (s *stage) connect(a *kerneltest.Namespace, nameA string, b *kerneltest.Namespace, nameB string) {
-	// Made in a, with the other end put into b by way of a thread that is there.
 	b.IP(s.t, "link", "add", nameB, "type", "veth", "peer", "name", nameA)
 	move(s.t, b, nameA, a)
-	quiet(s.t, a, nameA)
-	quiet(s.t, b, nameB)
+	setOffloads(s.t, a, nameA, 0)
+	setOffloads(s.t, b, nameB, 0)
 	a.IP(s.t, "link", "set", nameA, "up")
 	b.IP(s.t, "link", "set", nameB, "up")
 }
@@ -116,8 +115,8 @@ func launch(t testing.TB, open Factory, o flood.Options, table *flood.Table) flo
 // packet is one from the leaf to the group, with the next number.
 func (s *stage) packet(size int, c Checksum) *Packet {
 	p := &Packet{
-		DstMAC: groupMAC(s.family.group), SrcMAC: net.HardwareAddr{0x02, 0xaa, 0, 0, 0, 1}, Source: s.family.leaf, To: s.family.group,
-		SourcePort: 49152, Port: flood.Port, VNI: vni, TTL: 17, Checksum: c, Flags: 0x08000000, Inner: innerFrame(s.next, size),
+		DstMAC: GroupMAC(s.family.group), SrcMAC: net.HardwareAddr{0x02, 0xaa, 0, 0, 0, 1}, Source: s.family.leaf, To: s.family.group,
+		SourcePort: 49152, Port: flood.Port, VNI: vni, TTL: 17, Checksum: c, Flags: 0x08000000, Inner: InnerFrame(s.next, size),
 	}
 	s.next++
 	return p
@@ -130,8 +129,8 @@ func (s *stage) toService(size int, c Checksum) *Packet {
 	return p
 }
 
-// groupMAC is RFC 1112 §6.4 and RFC 2464 §7.
-func groupMAC(group netip.Addr) net.HardwareAddr {
+// GroupMAC is RFC 1112 §6.4 and RFC 2464 §7.
+func GroupMAC(group netip.Addr) net.HardwareAddr {
 	b := group.AsSlice()
 	if group.Is4() {
 		return net.HardwareAddr{0x01, 0x00, 0x5e, b[1] & 0x7f, b[2], b[3]}

@@ -4,11 +4,13 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/vtepbgp/vtepbgp/evpn"
 	"github.com/vtepbgp/vtepbgp/flood"
 )
 
@@ -23,6 +25,7 @@ func Run(t *testing.T, open Factory) {
 		{"runs", testRuns},
 		{"merged", testMerged},
 		{"own frames", testOwn},
+		{"many groups", testManyGroups},
 		{"reasons", testReasons},
 		{"rate", testRate},
 		{"heard", testHeard},
@@ -98,9 +101,20 @@ func testService(t *testing.T, open Factory, f family) {
 
 func addrNext(a netip.Addr) netip.Addr { return a.Next() }
 
-// testRuns: many packets of a few flows at once keep their order, and their number.
+// testRuns: many packets of a few flows at once keep their order, and their number, on a
+// plain card and on one that takes packets merged and without checksums.
 func testRuns(t *testing.T, open Factory, f family) {
-	s := newStage(t, f)
+	for offloads, name := range []string{"plain", "offloads"} {
+		t.Run(name, func(t *testing.T) {
+			s := newStage(t, f)
+			setOffloads(t, s.relay, "u1", uint32(offloads))
+			sendRuns(t, open, s)
+		})
+	}
+}
+
+func sendRuns(t *testing.T, open Factory, s *stage) {
+	f := s.family
 	out := newTap(t, s.relay, "u1")
 	to := f.list(16)
 	e := s.start(open, f.table(f.onGroup(to...)))
@@ -162,7 +176,7 @@ func testOwn(t *testing.T, open Factory, f family) {
 	for i := range 3 {
 		number := uint32(7000 + i)
 		numbers = append(numbers, number)
-		device.write(t, append(make([]byte, vnetLength), innerFrame(number, 300)...))
+		device.write(t, append(make([]byte, vnetLength), InnerFrame(number, 300)...))
 	}
 	want := len(to) * len(numbers)
 	eventually(t, func() (string, bool) {
@@ -171,7 +185,7 @@ func testOwn(t *testing.T, open Factory, f family) {
 	got := map[netip.Addr][]uint32{}
 	for _, c := range out.take(t) {
 		assert.Equal(t, f.relay, c.from)
-		assert.Equal(t, innerFrame(c.number, 300), c.payload[vxlanLength:])
+		assert.Equal(t, InnerFrame(c.number, 300), c.payload[vxlanLength:])
 		got[c.to] = append(got[c.to], c.number)
 	}
 	for _, a := range to {
@@ -221,4 +235,56 @@ func testClosed(t *testing.T, open Factory, f family) {
 	p = s.packet(64, Full)
 	s.send(second, p)
 	out.expect(t, to, p)
+}
+
+// testManyGroups: the interface is a member of the group of every network, as switches
+// that snoop would not bring it the frames otherwise, and no longer than that.
+func testManyGroups(t *testing.T, open Factory, f family) {
+	s := newStage(t, f)
+	out := newTap(t, s.relay, "u1")
+	to := f.list(2)
+	e := s.start(open, f.table())
+	var networks []flood.Network
+	group := f.group
+	for i := range 150 {
+		n := f.onGroup(to...)
+		group = group.Next()
+		n.VNI, n.Listen = evpn.VNI(1000+i), group
+		networks = append(networks, n)
+	}
+	require.NoError(t, e.Apply(f.table(networks...)))
+	s.members(networks...)
+	for _, i := range []int{0, 75, 149} {
+		p := s.packet(64, Full)
+		p.VNI, p.To = uint32(networks[i].VNI), networks[i].Listen
+		p.DstMAC = GroupMAC(p.To)
+		s.send(e, p)
+		out.expect(t, to, p)
+	}
+	require.NoError(t, e.Apply(f.table(networks[:3]...)))
+	s.members(networks[:3]...)
+	require.NoError(t, e.Close())
+	s.members()
+}
+
+// members waits until the relay is a member of just the groups of these networks.
+func (s *stage) members(networks ...flood.Network) {
+	s.t.Helper()
+	var want []netip.Addr
+	for _, n := range networks {
+		want = append(want, n.Listen)
+	}
+	slices.SortFunc(want, netip.Addr.Compare)
+	scope := netip.PrefixFrom(s.family.group, 16).Masked()
+	eventually(s.t, func() (string, bool) {
+		var got []netip.Addr
+		for line := range strings.Lines(s.relay.IP(s.t, "maddr", "show", "dev", "u0")) {
+			fields := strings.Fields(line)
+			if group, err := netip.ParseAddr(fields[1]); err == nil && scope.Contains(group) {
+				got = append(got, group)
+			}
+		}
+		slices.SortFunc(got, netip.Addr.Compare)
+		return fmt.Sprintf("%d groups: %v", len(got), got), slices.Equal(got, want)
+	})
 }

@@ -193,7 +193,7 @@ func check(t testing.TB, copies []leaving, to []netip.Addr, packets []*Packet) {
 
 // differs says in what a copy is not what it should be.
 func (l *leaving) differs(p *Packet) string {
-	original := p.bytes()[ethernetLength+p.ipLength()+udpLength:]
+	original := p.Bytes()[ethernetLength+p.ipLength()+udpLength:]
 	switch {
 	case l.from != p.Source:
 		return fmt.Sprintf("source %s, was %s", l.from, p.Source)

@@ -53,7 +53,7 @@ func packetSocket(t testing.TB, ns *kerneltest.Namespace, dev string, protocol u
 
 func (h *hose) send(t testing.TB, p *Packet) {
 	t.Helper()
-	frame := p.bytes()
+	frame := p.Bytes()
 	vnet := make([]byte, vnetLength, vnetLength+len(frame))
 	if p.Checksum == Partial {
 		vnet[0] = 1 // VIRTIO_NET_HDR_F_NEEDS_CSUM
@@ -70,7 +70,7 @@ func (h *hose) sendMerged(t testing.TB, packets ...*Packet) {
 	whole := *packets[0]
 	size := udpLength + vxlanLength + len(whole.Inner) - udpLength
 	for _, p := range packets[1:] {
-		whole.Inner = append(whole.Inner[:len(whole.Inner):len(whole.Inner)], p.bytes()[ethernetLength+p.ipLength()+udpLength:]...)
+		whole.Inner = append(whole.Inner[:len(whole.Inner):len(whole.Inner)], p.Bytes()[ethernetLength+p.ipLength()+udpLength:]...)
 	}
 	whole.Checksum = Partial
 	vnet := make([]byte, vnetLength)
@@ -80,7 +80,7 @@ func (h *hose) sendMerged(t testing.TB, packets ...*Packet) {
 	binary.NativeEndian.PutUint16(vnet[4:], uint16(size))
 	binary.NativeEndian.PutUint16(vnet[6:], uint16(headers-udpLength))
 	binary.NativeEndian.PutUint16(vnet[8:], 6)
-	h.write(t, append(vnet, whole.bytes()...))
+	h.write(t, append(vnet, whole.Bytes()...))
 }
 
 func (h *hose) write(t testing.TB, b []byte) {
@@ -99,12 +99,11 @@ func move(t testing.TB, from *kerneltest.Namespace, dev string, to *kerneltest.N
 	require.NoError(t, h.LinkSetNsFd(link, int(to.Handle())))
 }
 
-// quiet keeps a device from sending packets of its own accord, and turns off its
-// checksum and segmentation offloads.
-func quiet(t testing.TB, ns *kerneltest.Namespace, dev string) {
+// setOffloads turns the offloads of checksums and segmentation of a device on or off.
+func setOffloads(t testing.TB, ns *kerneltest.Namespace, dev string, value uint32) {
 	require.NoError(t, ns.Do(func() error {
 		for _, c := range []uint32{unix.ETHTOOL_STXCSUM, unix.ETHTOOL_SGSO, unix.ETHTOOL_SGRO} {
-			if err := ethtool(dev, c, 0); err != nil {
+			if err := ethtool(dev, c, value); err != nil {
 				return err
 			}
 		}

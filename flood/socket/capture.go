@@ -40,7 +40,8 @@ type capture struct {
 	fd          int
 
 	mu      sync.Mutex
-	index   int // bound to; 0: not yet
+	index   int  // bound to; 0: not yet
+	joined  bool // to all groups
 	listens []netip.Addr
 	members []int // sockets that hold memberships on index
 	overrun uint64
@@ -90,19 +91,20 @@ func (c *capture) set(receiveBuffer int) error {
 }
 
 // listen makes the capture hear what is sent to addresses, and with sent also what this
-// host itself sends there.
+// host itself sends there. Groups that cannot be joined yet are tried again by follow.
 func (c *capture) listen(addresses []netip.Addr, sent bool) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err := c.filter(addresses, sent); err != nil {
 		return err
 	}
-	changed := !slices.Equal(addresses, c.listens)
-	c.listens = addresses
-	if c.index == 0 || !changed {
-		return nil
+	if !slices.Equal(addresses, c.listens) {
+		c.listens, c.joined = addresses, false
 	}
-	return c.join(c.index)
+	if c.index != 0 && !c.joined {
+		_ = c.rejoin() // follow tries again, and says what is wrong
+	}
+	return nil
 }
 
 func (c *capture) filter(addresses []netip.Addr, sent bool) error {
@@ -141,15 +143,25 @@ func (c *capture) follow() (rebound bool, err error) {
 		}
 		return err
 	})
-	if err != nil || index == c.index && c.bound() == index {
+	same := index == c.index && c.bound() == index
+	if err != nil || same && c.joined {
 		return false, nil //nolint:nilerr // not there yet: the next look says more
+	}
+	if same {
+		return false, c.rejoin()
 	}
 	if err := unix.Bind(c.fd, &unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_ALL), Ifindex: index}); err != nil {
 		return false, fmt.Errorf("listen on %s: %w", c.device, err)
 	}
 	rebound = c.index != 0
 	c.index = index
-	return rebound, c.join(index)
+	return rebound, c.rejoin()
+}
+
+func (c *capture) rejoin() error {
+	err := c.join(c.index)
+	c.joined = err == nil
+	return err
 }
 
 // bound is the interface that the socket really hears: none, once it was deleted

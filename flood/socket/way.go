@@ -30,13 +30,13 @@ func newWay(open func() (int, error)) (*way, error) {
 // send sends messages, and waits for room. refused is called for those that the kernel
 // did not take, with its error. An error that send itself gives is for the log.
 func (w *way) send(msgs []mmsghdr, refused func(i int, err unix.Errno)) error {
-	again := false
+	tries := 0
 	for i := 0; i < len(msgs); {
 		n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(w.fd), uintptr(unsafe.Pointer(&msgs[i])), uintptr(len(msgs)-i), unix.MSG_DONTWAIT, 0, 0)
 		switch {
 		case errno == 0:
 			i += int(n)
-			again = false
+			tries = 0
 		case errno == unix.EINTR:
 		case errno == unix.EAGAIN:
 			if err := w.wait(0); err != nil {
@@ -45,16 +45,31 @@ func (w *way) send(msgs []mmsghdr, refused func(i int, err unix.Errno)) error {
 				}
 				return err
 			}
-		case !again && errno != unix.ENOBUFS:
-			// It may be the error of an earlier datagram, which an ICMP message told of.
-			again = true
+		case w.mayTry(errno, tries):
+			tries++
 		default:
 			refused(i, errno)
 			i++
-			again = false
+			tries = 0
 		}
 	}
 	return nil
+}
+
+// mayTry says that a message which the kernel refused may be taken after all, and waits
+// for that.
+func (w *way) mayTry(err unix.Errno, tries int) bool {
+	if err != unix.ENOBUFS {
+		// It may be the error of an earlier datagram, which an ICMP message told of.
+		return tries == 0
+	}
+	// The egress queue is full, and smaller than our buffer. As long as some of it is
+	// ours, there will be room.
+	if tries >= int(patience/time.Millisecond) || w.underWay() == 0 {
+		return false
+	}
+	_, err2 := unix.Poll(nil, 1)
+	return err2 == nil || errors.Is(err2, unix.EINTR)
 }
 
 // wait returns when no more than this many bytes are under way and there is room for

@@ -59,13 +59,13 @@ func (w *way) send(msgs []mmsghdr, refused func(i int, err unix.Errno)) error {
 // mayTry says that a message which the kernel refused may be taken after all, and waits
 // for that.
 func (w *way) mayTry(err unix.Errno, tries int) bool {
-	if err != unix.ENOBUFS {
+	if tries == 0 {
 		// It may be the error of an earlier datagram, which an ICMP message told of.
-		return tries == 0
+		return true
 	}
 	// The egress queue is full, and smaller than our buffer. As long as some of it is
 	// ours, there will be room.
-	if tries >= int(patience/time.Millisecond) || w.underWay() == 0 {
+	if err != unix.ENOBUFS || tries >= int(patience/time.Millisecond) || w.underWay() == 0 {
 		return false
 	}
 	_, err2 := unix.Poll(nil, 1)

@@ -2,8 +2,8 @@ package floodtest
 
 import (
 	"encoding/binary"
-	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -138,22 +138,29 @@ func testFacing(t *testing.T, open Factory, f family) {
 	assert.Empty(t, out.take(t))
 }
 
-// testUnresolved: a VTEP that does not answer, and one that has yet to be asked for, cost
-// the others nothing.
+// testUnresolved: VTEPs that do not answer, and one that has yet to be asked for, cost
+// the others nothing, neither at first nor in the long run.
 func testUnresolved(t *testing.T, open Factory, f family) {
 	s := newStage(t, f)
 	out := newTap(t, s.relay, "u1")
-	others := f.list(14)
-	to := append([]netip.Addr{f.near}, others...)
-	e := s.start(open, f.table(f.onGroup(append([]netip.Addr{f.dead}, to...)...)))
+	to := append([]netip.Addr{f.near}, f.list(14)...)
+	dead := []netip.Addr{f.dead, f.dead.Next(), f.dead.Next().Next()}
+	e := s.start(open, f.table(f.onGroup(append(dead, to...)...)))
 	first := s.packet(1400, Full)
 	s.hose.send(t, first)
 	out.expect(t, to, first) // also to the one that had to be asked for
 	var packets []*Packet
-	for range 2000 {
+	for range 3000 {
 		packets = append(packets, s.packet(1400, Full))
 	}
 	s.send(e, packets...)
 	out.expect(t, to, packets...)
-	require.Zero(t, e.Counters().Total.Dropped[flood.Overrun], "%s", fmt.Sprint(e.Counters().Total))
+	require.Zero(t, e.Counters().Total.Dropped[flood.Overrun])
+
+	// One of them comes to life: it gets what is sent from then on.
+	s.address(s.beyond, "v1", f.host(f.dead))
+	eventually(t, func() (string, bool) {
+		s.hose.send(t, s.packet(64, Full))
+		return "nothing to who came to life", slices.ContainsFunc(out.take(t), func(l leaving) bool { return l.to == f.dead })
+	})
 }

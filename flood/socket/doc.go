@@ -23,6 +23,8 @@
 // rather than lose; what arrives meanwhile waits in the large receive buffer, and what
 // that cannot hold is counted ([flood.Overrun]).
 //
-// Next hops that do not answer hold packets as well, for seconds. A socket that makes no
-// progress is left to them, and another one takes its place.
+// Next hops that do not answer hold packets as well, for seconds, on the account of the
+// socket. One that makes no progress is left to them, another takes its place, and the
+// kernel is asked who does not answer: from then on VTEPs behind such a hop are served by
+// a socket that does not wait ([flood.Unresolved]).
 package socket

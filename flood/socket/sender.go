@@ -6,6 +6,7 @@ import (
 	"iter"
 	"net/netip"
 	"slices"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -30,10 +31,14 @@ type Sender struct {
 	buffer      int
 	segments    bool
 
-	raw4, raw6 *way
-	flows      map[flow]*way
-	recent     []flow // of flows, the least recent first
-	last       *way   // used before
+	raw, doubtful [2]*way // for IPv4 and for IPv6; nil when the host has none
+	flows         map[flow]*way
+	recent        []flow // of flows, the least recent first
+	last          *way   // used before
+
+	doubts       *doubts
+	stalls       int          // of all ways
+	sure, unsure []netip.Addr // who gets the packets being sent
 
 	msgs    [atOnce]mmsghdr
 	iovs    [atOnce][2]unix.Iovec
@@ -55,14 +60,22 @@ func NewSender(o flood.Options) (*Sender, error) {
 	if s.buffer == 0 {
 		s.buffer = 64 << 10
 	}
-	var err error
-	if s.raw4, err = rawWay(s.inNamespace, false, s.buffer); err != nil {
-		return nil, err
+	for i := range s.raw {
+		for _, w := range []**way{&s.raw[i], &s.doubtful[i]} {
+			var err error
+			*w, err = rawWay(s.inNamespace, &s.stalls, i == 1, s.buffer)
+			switch {
+			case i == 1 && errors.Is(err, unix.EAFNOSUPPORT):
+				*w = nil // a host without IPv6 has no VTEPs that need it
+			case err != nil:
+				return nil, errors.Join(err, s.Close())
+			}
+		}
+		if s.doubtful[i] != nil {
+			s.doubtful[i].doubtful = true
+		}
 	}
-	// A host without IPv6 has no VTEPs that need it.
-	if s.raw6, err = rawWay(s.inNamespace, true, s.buffer); err != nil && !errors.Is(err, unix.EAFNOSUPPORT) {
-		return nil, errors.Join(err, s.raw4.close())
-	}
+	s.doubts = newDoubts(s.inNamespace)
 	s.segments = canSegment(s.inNamespace) == nil
 	s.control = make([]byte, unix.CmsgSpace(2))
 	h := (*unix.Cmsghdr)(unsafe.Pointer(&s.control[0]))
@@ -73,36 +86,56 @@ func NewSender(o flood.Options) (*Sender, error) {
 
 // Close closes the sockets. What was given to the wire still leaves.
 func (s *Sender) Close() error {
-	err := s.raw4.close()
-	if s.raw6 != nil {
-		err = errors.Join(err, s.raw6.close())
+	var err error
+	for _, w := range []*way{s.raw[0], s.raw[1], s.doubtful[0], s.doubtful[1]} {
+		if w != nil {
+			err = errors.Join(err, w.close())
+		}
 	}
 	for _, w := range s.flows {
 		err = errors.Join(err, w.close())
+	}
+	if s.doubts != nil {
+		s.doubts.close()
 	}
 	return err
 }
 
 // Send sends packets of one flow, which have the same verdict and one size, but for the
 // last, which may be smaller. What cannot be sent is counted; the error says more.
-func (s *Sender) Send(packets []flood.Packet, v *flood.Verdict) (err error) {
-	for s.segments && len(packets) > 1 {
-		n := min(len(packets), maxSegments, maxDatagram/len(packets[0].Payload))
-		w := s.flow(&packets[0])
+func (s *Sender) Send(packets []flood.Packet, v *flood.Verdict) error {
+	failed := s.doubts.renew(time.Now())
+	stalls := s.stalls
+	to := s.receivers(v)
+	rest := packets
+	for s.segments && len(rest) > 1 {
+		n := min(len(rest), maxSegments, maxDatagram/len(rest[0].Payload))
+		w := s.flow(&rest[0])
 		if n < 2 || w == nil {
 			break
 		}
-		err = errors.Join(err, s.sendRun(w, packets[:n], v))
-		packets = packets[n:]
+		failed = errors.Join(failed, s.sendRun(w, rest[:n], to, v.Tally))
+		rest = rest[n:]
 	}
-	for i := range packets {
-		err = errors.Join(err, s.sendOne(&packets[i], receivers(v), v.Tally))
+	for i := range rest {
+		failed = errors.Join(failed, s.sendOne(s.rawFor(&rest[i]), &rest[i], to, v.Tally))
 	}
-	return err
+	if len(s.unsure) > 0 {
+		for i := range packets {
+			w := s.doubtful[familyOf(&packets[i])]
+			failed = errors.Join(failed, s.sendOne(w, &packets[i], slices.Values(s.unsure), v.Tally))
+		}
+	}
+	if s.stalls != stalls {
+		failed = errors.Join(failed, s.doubts.ask(time.Now()))
+	}
+	return failed
 }
 
-func receivers(v *flood.Verdict) iter.Seq[netip.Addr] {
-	return func(yield func(netip.Addr) bool) {
+// receivers are those of a verdict whose next hop answers, or may. The others go into
+// unsure.
+func (s *Sender) receivers(v *flood.Verdict) iter.Seq[netip.Addr] {
+	everyone := func(yield func(netip.Addr) bool) {
 		for _, part := range [][]netip.Addr{v.Before, v.After} {
 			for _, a := range part {
 				if !yield(a) {
@@ -111,24 +144,46 @@ func receivers(v *flood.Verdict) iter.Seq[netip.Addr] {
 			}
 		}
 	}
+	s.sure, s.unsure = s.sure[:0], s.unsure[:0]
+	if len(s.doubts.silent) == 0 {
+		return everyone
+	}
+	for a := range everyone {
+		if s.doubts.about(a) {
+			s.unsure = append(s.unsure, a)
+		} else {
+			s.sure = append(s.sure, a)
+		}
+	}
+	return slices.Values(s.sure)
 }
+
+func familyOf(p *flood.Packet) int {
+	if p.Source.Is6() {
+		return 1
+	}
+	return 0
+}
+
+func (s *Sender) rawFor(p *flood.Packet) *way { return s.raw[familyOf(p)] }
 
 // turn makes w the socket in use. The one before may keep half of what may be under way:
 // the buffers of all sockets together must not exceed the egress queue.
-func (s *Sender) turn(w *way) (err error) {
-	if s.last != nil && s.last != w && !s.last.broken() {
-		err = s.last.wait(s.buffer)
+func (s *Sender) turn(w *way) error {
+	if w.doubtful || s.last == w {
+		return nil
 	}
+	before := s.last
 	s.last = w
-	return err
+	if before == nil || before.broken() {
+		return nil
+	}
+	return before.wait(s.buffer)
 }
 
-// sendOne sends one packet to each receiver.
-func (s *Sender) sendOne(p *flood.Packet, to iter.Seq[netip.Addr], tally *flood.Tally) error {
-	w, header := s.raw4, sizeIPv4+sizeUDP
-	if p.Source.Is6() {
-		w, header = s.raw6, sizeIPv6+sizeUDP
-	}
+// sendOne sends one packet to each receiver, with a header of its own.
+func (s *Sender) sendOne(w *way, p *flood.Packet, to iter.Seq[netip.Addr], tally *flood.Tally) error {
+	header := [2]int{sizeIPv4 + sizeUDP, sizeIPv6 + sizeUDP}[familyOf(p)]
 	failed := s.turn(w)
 	n := 0
 	flush := func() {
@@ -163,7 +218,7 @@ func (s *Sender) sendOne(p *flood.Packet, to iter.Seq[netip.Addr], tally *flood.
 
 // sendRun sends a run to each receiver, as one datagram that the kernel or the
 // device takes apart.
-func (s *Sender) sendRun(w *way, packets []flood.Packet, v *flood.Verdict) error {
+func (s *Sender) sendRun(w *way, packets []flood.Packet, receivers iter.Seq[netip.Addr], tally *flood.Tally) error {
 	failed := s.turn(w)
 	for i := range packets {
 		s.run[i].Base = &packets[i].Payload[0]
@@ -178,16 +233,16 @@ func (s *Sender) sendRun(w *way, packets []flood.Packet, v *flood.Verdict) error
 		err := w.send(s.msgs[:n], func(i int, errno unix.Errno) {
 			lost++
 			if errno == unix.ENOBUFS {
-				v.Tally.Drop(flood.EgressFull, uint64(len(packets)))
+				tally.Drop(flood.EgressFull, uint64(len(packets)))
 				return
 			}
 			refused = append(refused, to[i])
 		})
-		v.Tally.Copies.Add(uint64(n-lost) * uint64(len(packets)))
+		tally.Copies.Add(uint64(n-lost) * uint64(len(packets)))
 		failed = errors.Join(failed, err)
 		n = 0
 	}
-	for a := range receivers(v) {
+	for a := range receivers {
 		to[n] = a
 		s.address(n, a, packets[0].Port)
 		s.msgs[n].hdr.Iov = &s.run[0]
@@ -201,7 +256,7 @@ func (s *Sender) sendRun(w *way, packets []flood.Packet, v *flood.Verdict) error
 	flush()
 	// The kernel cannot segment on this way, or there is none: one by one tells.
 	for i := 0; i < len(packets) && len(refused) > 0; i++ {
-		failed = errors.Join(failed, s.sendOne(&packets[i], slices.Values(refused), v.Tally))
+		failed = errors.Join(failed, s.sendOne(s.rawFor(&packets[i]), &packets[i], slices.Values(refused), tally))
 	}
 	return failed
 }
@@ -231,7 +286,7 @@ func (s *Sender) flow(p *flood.Packet) *way {
 	if f.port == p.Port || f.port == flood.Port || f.port == 0 {
 		return nil
 	}
-	w, err := flowWay(s.inNamespace, f.source, f.port, s.buffer)
+	w, err := flowWay(s.inNamespace, &s.stalls, f.source, f.port, s.buffer)
 	if err != nil {
 		return nil
 	}

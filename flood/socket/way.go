@@ -18,13 +18,16 @@ const patience = 20 * time.Millisecond
 
 // way is a socket that copies leave by.
 type way struct {
-	fd   int
-	open func() (int, error)
+	fd     int
+	open   func() (int, error)
+	stalls *int // counts how often a socket stood still
+	// doubtful: it serves VTEPs that may not answer. What it has no room for is lost.
+	doubtful bool
 }
 
-func newWay(open func() (int, error)) (*way, error) {
+func newWay(stalls *int, open func() (int, error)) (*way, error) {
 	fd, err := open()
-	return &way{fd: fd, open: open}, err
+	return &way{fd: fd, open: open, stalls: stalls}, err
 }
 
 // send sends messages, and waits for room. refused is called for those that the kernel
@@ -38,10 +41,13 @@ func (w *way) send(msgs []mmsghdr, refused func(i int, err unix.Errno)) error {
 			i += int(n)
 			tries = 0
 		case errno == unix.EINTR:
+		case errno == unix.EAGAIN && w.doubtful:
+			refused(i, errno)
+			i++
 		case errno == unix.EAGAIN:
 			if err := w.wait(0); err != nil {
 				for ; i < len(msgs); i++ {
-					refused(i, unix.EAGAIN)
+					refused(i, unix.EBADF)
 				}
 				return err
 			}
@@ -107,6 +113,7 @@ func (w *way) underWay() int {
 func (w *way) replace() (err error) {
 	unix.Close(w.fd)
 	w.fd, err = w.open()
+	*w.stalls++
 	return err
 }
 
@@ -128,6 +135,8 @@ func lossOf(err unix.Errno) flood.Reason {
 		return flood.NoRoute
 	case unix.ENOBUFS:
 		return flood.EgressFull
+	case unix.EAGAIN:
+		return flood.Unresolved
 	}
 	return flood.SendFailed
 }
@@ -160,7 +169,7 @@ func open(inNamespace func(func() error) error, family, typ, protocol int, optio
 
 // rawWay sends packets whose headers are ours. IP_RECVERR has the kernel tell of full
 // egress queues; ICMP errors never reach a socket of this protocol.
-func rawWay(inNamespace func(func() error) error, six bool, buffer int) (*way, error) {
+func rawWay(inNamespace func(func() error) error, stalls *int, six bool, buffer int) (*way, error) {
 	family, level, hdrincl, recverr := unix.AF_INET, unix.IPPROTO_IP, unix.IP_HDRINCL, unix.IP_RECVERR
 	if six {
 		// IPPROTO_RAW alone means it, also before IPV6_HDRINCL existed (Linux 4.5).
@@ -170,14 +179,14 @@ func rawWay(inNamespace func(func() error) error, six bool, buffer int) (*way, e
 	if hdrincl != 0 {
 		options = append(options, option{level, hdrincl, 1})
 	}
-	return newWay(func() (int, error) {
+	return newWay(stalls, func() (int, error) {
 		return open(inNamespace, family, unix.SOCK_RAW, unix.IPPROTO_RAW, options, nil)
 	})
 }
 
 // flowWay sends runs of datagrams from the address and port of a VTEP. What is sent
 // to that address and port is none of its business.
-func flowWay(inNamespace func(func() error) error, source netip.Addr, port uint16, buffer int) (*way, error) {
+func flowWay(inNamespace func(func() error) error, stalls *int, source netip.Addr, port uint16, buffer int) (*way, error) {
 	options := []option{
 		{unix.SOL_SOCKET, unix.SO_SNDBUF, buffer},
 		{unix.IPPROTO_IP, unix.IP_TRANSPARENT, 1}, {unix.IPPROTO_IP, unix.IP_TTL, flood.TTL},
@@ -194,7 +203,7 @@ func flowWay(inNamespace func(func() error) error, source netip.Addr, port uint1
 		}
 		family, bind = unix.AF_INET6, &unix.SockaddrInet6{Port: int(port), Addr: source.As16()}
 	}
-	return newWay(func() (int, error) {
+	return newWay(stalls, func() (int, error) {
 		fd, err := open(inNamespace, family, unix.SOCK_DGRAM, 0, options, bind)
 		if err != nil {
 			return fd, err

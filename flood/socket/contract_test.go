@@ -17,3 +17,11 @@ func TestContract(t *testing.T) {
 		return e
 	})
 }
+
+func BenchmarkEngine(b *testing.B) {
+	floodtest.Benchmark(b, func(t testing.TB, o flood.Options) flood.Engine {
+		e, err := socket.Open(o)
+		require.NoError(t, err)
+		return e
+	})
+}

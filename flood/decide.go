@@ -95,9 +95,10 @@ func Compile(t *Table, before *Decider) (*Decider, error) {
 func (n *network) receivers(never map[netip.Addr]bool) []netip.Addr {
 	to := make([]netip.Addr, 0, len(n.VTEPs))
 	for _, v := range n.VTEPs {
-		if !never[v.Address] && !(n.group && n.inSegment(v.Address)) {
-			to = append(to, v.Address)
+		if never[v.Address] || n.group && n.inSegment(v.Address) {
+			continue
 		}
+		to = append(to, v.Address)
 	}
 	slices.SortFunc(to, netip.Addr.Compare)
 	return slices.Compact(to)

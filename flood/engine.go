@@ -27,6 +27,7 @@ type Engine interface {
 	Heard(within time.Duration) []Heard
 	Capabilities() Capabilities
 	// Close stops, removes what was attached, and returns when no more copy will be sent.
+	// Then Apply and Close give os.ErrClosed; Counters can still be read.
 	Close() error
 }
 

@@ -3,6 +3,7 @@ package floodtest
 import (
 	"fmt"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -230,6 +231,9 @@ func testClosed(t *testing.T, open Factory, f family) {
 	s.send(first, p)
 	out.expect(t, to, p)
 	require.NoError(t, first.Close())
+	require.ErrorIs(t, first.Close(), os.ErrClosed)
+	require.ErrorIs(t, first.Apply(f.table()), os.ErrClosed)
+	assert.EqualValues(t, len(to), first.Counters().Total.Copies, "what was counted can still be read")
 	s.hose.send(t, s.packet(64, Full))
 	second := s.start(open, f.table(f.onGroup(to...)))
 	p = s.packet(64, Full)

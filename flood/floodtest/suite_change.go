@@ -103,9 +103,8 @@ func (s *stage) comesBack(e flood.Engine, out *tap, to []netip.Addr) {
 		s.hose.send(s.t, s.packet(64, Full))
 		return "nothing is copied", out.seen() > 0
 	})
-	n := e.Counters().Total
 	s.await(e, "the engine has sent what it heard", func(c flood.Counters) bool { return c.Total.Copies == c.Total.Relayed*uint64(len(to)) })
-	n = e.Counters().Total
+	n := e.Counters().Total
 	eventually(s.t, func() (string, bool) { return "copies leave", out.seen() > 0 && e.Counters().Total.Copies == n.Copies })
 	out.take(s.t)
 	p := s.packet(64, Full)

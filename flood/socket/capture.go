@@ -40,6 +40,7 @@ type capture struct {
 	fd          int
 
 	mu      sync.Mutex
+	closed  bool // fd may be another's by now
 	index   int  // bound to; 0: not yet
 	joined  bool // to all groups
 	listens []netip.Addr
@@ -95,6 +96,9 @@ func (c *capture) set(receiveBuffer int) error {
 func (c *capture) listen(addresses []netip.Addr, sent bool) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.closed {
+		return os.ErrClosed
+	}
 	if err := c.filter(addresses, sent); err != nil {
 		return err
 	}
@@ -135,6 +139,9 @@ func (c *capture) filter(addresses []netip.Addr, sent bool) error {
 func (c *capture) follow() (rebound bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.closed {
+		return false, nil
+	}
 	index := 0
 	err = c.inNamespace(func() error {
 		dev, err := net.InterfaceByName(c.device)
@@ -274,6 +281,9 @@ const (
 func (c *capture) overruns() uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.closed {
+		return c.overrun
+	}
 	if s, err := unix.GetsockoptTpacketStats(c.fd, unix.SOL_PACKET, unix.PACKET_STATISTICS); err == nil {
 		c.overrun += uint64(s.Drops) // reading makes the kernel begin again
 	}
@@ -283,6 +293,7 @@ func (c *capture) overruns() uint64 {
 func (c *capture) close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.closed = true
 	err := c.file.Close()
 	for _, fd := range c.members {
 		err = errors.Join(err, unix.Close(fd))

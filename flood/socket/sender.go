@@ -306,7 +306,7 @@ func (s *Sender) forget(f flow) {
 	if s.last == w {
 		s.last = nil
 	}
-	w.close()
+	unix.Close(w.fd)
 	delete(s.flows, f)
 	s.recent = slices.DeleteFunc(s.recent, func(r flow) bool { return r == f })
 }

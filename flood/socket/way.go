@@ -137,8 +137,9 @@ func lossOf(err unix.Errno) flood.Reason {
 		return flood.EgressFull
 	case unix.EAGAIN:
 		return flood.Unresolved
+	default:
+		return flood.SendFailed
 	}
-	return flood.SendFailed
 }
 
 type option struct{ level, name, value int }

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -58,6 +59,18 @@ func (s *stage) connect(a *kerneltest.Namespace, nameA string, b *kerneltest.Nam
 	setOffloads(s.t, b, nameB, 0)
 	a.IP(s.t, "link", "set", nameA, "up")
 	b.IP(s.t, "link", "set", nameB, "up")
+	ready(s.t, a, nameA)
+	ready(s.t, b, nameB)
+}
+
+// ready waits until a device that is up does send: the kernel gives it a queue when its
+// carrier has come (linkwatch), and until then throws away what is sent.
+func ready(t testing.TB, ns *kerneltest.Namespace, dev string) {
+	t.Helper()
+	eventually(t, func() (string, bool) {
+		shown := ns.IP(t, "link", "show", "dev", dev)
+		return shown, strings.Contains(shown, "state UP") && !strings.Contains(shown, "qdisc noop ")
+	})
 }
 
 func (s *stage) address(ns *kerneltest.Namespace, dev, prefix string) {

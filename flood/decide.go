@@ -169,6 +169,14 @@ func (d *Decider) Listens() []netip.Addr {
 	return slices.Compact(all)
 }
 
+// Lists calls f for every network: to are those who get copies, sorted, and tally is
+// where it counts. They must not be changed.
+func (d *Decider) Lists(f func(n *Network, to []netip.Addr, tally *Tally)) {
+	for _, n := range d.networks {
+		f(&n.Network, n.to, n.tally)
+	}
+}
+
 // HearsOwn says that frames which this host sends itself may have to be copied: those
 // of its VXLAN devices to a group.
 func (d *Decider) HearsOwn() bool {

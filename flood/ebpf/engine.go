@@ -1,0 +1,302 @@
+package ebpf
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/features"
+	"github.com/cilium/ebpf/perf"
+	"github.com/cilium/ebpf/rlimit"
+	"github.com/sirupsen/logrus"
+	"github.com/vishvananda/netlink"
+
+	"github.com/vtepbgp/vtepbgp/flood"
+	"github.com/vtepbgp/vtepbgp/flood/socket"
+)
+
+// Name is what the configuration calls this engine.
+const Name = "ebpf"
+
+// look is how often the interface and what hangs there is looked at.
+const look = 500 * time.Millisecond
+
+// Engine is the engine in the kernel.
+type Engine struct {
+	log         *logrus.Entry
+	inNamespace func(func() error) error
+	objects     programObjects
+	nl          *netlink.Handle
+	hook        *hook
+	groups      *groups
+	follower    *follower
+	reader      *perf.Reader
+	sender      *socket.Sender // of finish only
+	repaired    atomic.Uint64
+	decider     atomic.Pointer[flood.Decider]
+	born        time.Time
+
+	mu      sync.Mutex // of what follows, and hook and groups
+	lists   *lists
+	rest    *folded
+	own     []netip.Addr
+	started bool
+	stop    chan struct{}
+	running sync.WaitGroup
+}
+
+// Kind is the engine for [flood.Choose].
+func Kind() flood.Kind {
+	return flood.Kind{Name: Name, Probe: Probe, Open: func(o flood.Options) (flood.Engine, error) { return Open(o) }}
+}
+
+// Probe says why the running kernel cannot have the engine.
+func Probe(flood.Options) error {
+	// The newest of what the program calls; the rest has been there before.
+	if err := features.HaveProgramHelper(ebpf.SchedCLS, asm.FnLoop); err != nil {
+		return fmt.Errorf("copy in the kernel: no bpf_loop, which Linux has since 5.17: %w", err)
+	}
+	return nil
+}
+
+// Open loads the program. It hears nothing before Start.
+func Open(o flood.Options) (*Engine, error) {
+	e := &Engine{log: o.Log, inNamespace: o.InNamespace, born: time.Now(), stop: make(chan struct{})}
+	if e.inNamespace == nil {
+		e.inNamespace = func(f func() error) error { return f() }
+	}
+	if err := e.open(o); err != nil {
+		return nil, errors.Join(err, e.release())
+	}
+	return e, nil
+}
+
+func (e *Engine) open(o flood.Options) error {
+	// Before Linux 5.11 maps count as locked memory.
+	if err := rlimit.RemoveMemlock(); err != nil {
+		return fmt.Errorf("lift the limit of locked memory: %w", err)
+	}
+	if err := loadProgramObjects(&e.objects, nil); err != nil {
+		return fmt.Errorf("load the program that copies: %w", err)
+	}
+	err := e.inNamespace(func() (err error) {
+		e.nl, err = netlink.NewHandle()
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("open netlink: %w", err)
+	}
+	buffer := o.ReceiveBuffer
+	if buffer == 0 {
+		buffer = 16 << 20
+	}
+	buffer = min(max(buffer/runtime.NumCPU(), leastSample), mostSamples)
+	if e.reader, err = perf.NewReader(e.objects.Handovers, buffer); err != nil {
+		return fmt.Errorf("open the way by which the program hands over: %w", err)
+	}
+	if e.sender, err = socket.NewSender(o); err != nil {
+		return err
+	}
+	e.hook = &hook{nl: e.nl, device: o.Interface, ingress: e.objects.FloodIngress, egress: e.objects.FloodEgress}
+	e.groups = &groups{inNamespace: e.inNamespace}
+	e.follower = newFollower(e.nl, e.inNamespace, e.log)
+	e.lists = newLists(&e.objects.programMaps, e.follower.way)
+	empty, err := flood.Compile(&flood.Table{}, nil)
+	if err != nil {
+		return err
+	}
+	e.decider.Store(empty)
+	e.rest = &folded{tally: empty.Rest()}
+	return nil
+}
+
+// Name implements [flood.Engine].
+func (e *Engine) Name() string { return Name }
+
+// Capabilities implements [flood.Engine].
+func (e *Engine) Capabilities() flood.Capabilities {
+	c := flood.Capabilities{Segmentation: true, Waits: true, Details: []string{
+		"clsact: the program sees packets before the kernel's stack",
+		"bpf_loop: lists of any length",
+	}}
+	if info, err := e.objects.FloodIngress.Info(); err == nil {
+		if n, ok := info.VerifiedInstructions(); ok {
+			c.Details = append(c.Details, fmt.Sprintf("the verifier followed %d instructions", n))
+		}
+	}
+	return c
+}
+
+// Start implements [flood.Engine].
+func (e *Engine) Start() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.started {
+		return errors.New("start the eBPF engine: it was started before")
+	}
+	if _, err := e.hook.ensure(); err != nil {
+		return err
+	}
+	e.started = true
+	e.running.Go(e.finish)
+	e.running.Go(func() { e.follower.run(e.stop) })
+	e.running.Go(e.watch)
+	return nil
+}
+
+// Apply implements [flood.Engine].
+func (e *Engine) Apply(t *flood.Table) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	// What is counted until now belongs to networks that may go.
+	if err := e.lists.foldAll(e.rest); err != nil {
+		return fmt.Errorf("apply flood lists: %w", err)
+	}
+	d, err := flood.Compile(t, e.decider.Load())
+	if err != nil {
+		return fmt.Errorf("apply flood lists: %w", err)
+	}
+	vteps := map[netip.Addr]bool{}
+	d.Lists(func(_ *flood.Network, to []netip.Addr, _ *flood.Tally) {
+		for _, a := range to {
+			vteps[a] = true
+		}
+	})
+	if err := e.follower.want(vteps); err != nil {
+		return fmt.Errorf("apply flood lists: %w", err)
+	}
+	// Groups come first: what is newly listened to may come at once.
+	if err := e.groups.join(e.hook.index, d.Listens()); err != nil {
+		return fmt.Errorf("apply flood lists: %w", err)
+	}
+	own := append([]netip.Addr(nil), t.Own...)
+	if err := e.lists.install(d, own, time.Now()); err != nil {
+		return fmt.Errorf("apply flood lists: %w", err)
+	}
+	e.own = own
+	e.decider.Store(d)
+	return nil
+}
+
+// Counters implements [flood.Engine].
+func (e *Engine) Counters() flood.Counters {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	select {
+	case <-e.stop: // Close has counted for the last time
+	default:
+		if err := e.lists.foldAll(e.rest); err != nil {
+			e.log.WithError(err).Warn("cannot read what the program counts")
+		}
+	}
+	c := e.decider.Load().Counters()
+	c.Repairs = e.repaired.Load()
+	return c
+}
+
+// Heard implements [flood.Engine].
+func (e *Engine) Heard(within time.Duration) []flood.Heard {
+	all, err := heard(e.objects.Heards, within)
+	if err != nil {
+		e.log.WithError(err).Warn("cannot read whom the program heard")
+	}
+	return all
+}
+
+// Close implements [flood.Engine].
+func (e *Engine) Close() error {
+	e.mu.Lock()
+	select {
+	case <-e.stop:
+		e.mu.Unlock()
+		return os.ErrClosed
+	default:
+	}
+	err := e.hook.detach()
+	if last := e.lists.foldAll(e.rest); last != nil {
+		err = errors.Join(err, last)
+	}
+	close(e.stop)
+	err = errors.Join(err, e.reader.Close())
+	e.mu.Unlock() // finish may wait for it
+	e.running.Wait()
+	return errors.Join(err, e.release())
+}
+
+// release gives back what open took, as far as it came.
+func (e *Engine) release() error {
+	var errs []error
+	if e.groups != nil {
+		errs = append(errs, e.groups.close())
+	}
+	if e.sender != nil {
+		errs = append(errs, e.sender.Close())
+	}
+	if e.reader != nil {
+		errs = append(errs, e.reader.Close())
+	}
+	if e.nl != nil {
+		e.nl.Close()
+	}
+	return errors.Join(append(errs, e.objects.Close())...)
+}
+
+// watch keeps the program attached and the lists true to routes and neighbours.
+func (e *Engine) watch() {
+	ticker := time.NewTicker(look)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-e.stop:
+			return
+		case <-ticker.C:
+			e.mend()
+		case <-e.follower.changed:
+			e.renew()
+		}
+	}
+}
+
+func (e *Engine) mend() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	log := e.log.WithField("interface", e.hook.device)
+	select {
+	case <-e.stop:
+		return
+	default:
+	}
+	repaired, err := e.hook.ensure()
+	if err != nil {
+		log.WithError(err).Warn("cannot attach the program that copies")
+		return
+	}
+	if repaired {
+		e.repaired.Add(1)
+		log.Info("program was no longer attached, attached it again")
+	}
+	if err := e.groups.join(e.hook.index, e.decider.Load().Listens()); err != nil {
+		log.WithError(err).Warn("cannot join groups")
+	}
+}
+
+// renew makes the lists follow the ways.
+func (e *Engine) renew() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	select {
+	case <-e.stop:
+		return
+	default:
+	}
+	if err := e.lists.install(e.decider.Load(), e.own, time.Now()); err != nil {
+		e.log.WithError(err).Warn("cannot follow the ways to VTEPs")
+	}
+}

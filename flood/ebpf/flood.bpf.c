@@ -1,0 +1,946 @@
+//go:build ignore
+
+// Copies VXLAN packets at tc: the program that package flood/ebpf loads. It decides as
+// flood/packet.go and flood/decide.go do, which the tests of the package compare.
+//
+// No structure of the kernel is read but the stable struct __sk_buff: one object
+// serves every kernel that has the helpers (5.17, for bpf_loop).
+
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
+#include <linux/in.h>
+#include <linux/pkt_cls.h>
+#include <stdbool.h>
+
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+char __license[] SEC("license") = "GPL";
+
+enum {
+	TTL = 64,
+	MARK = 7, // DSCP of a copy: flood.Mark
+
+	IPV4_SIZE = 20,
+	IPV6_SIZE = 40,
+	UDP_SIZE = 8,
+	VXLAN_SIZE = 8,
+	NEXT_FRAGMENT = 44, // IPv6 fragment header
+	// What is read and written directly, with the headers of IPv6. A packet of IPv4 that
+	// carries an Ethernet header is longer as well.
+	HEAD = ETH_HLEN + IPV6_SIZE + UDP_SIZE,
+
+	SCRATCH = 512,	      // what bpf_csum_diff takes at once
+	MOST = 65536,	      // networks
+	HEARD = 16384,	      // senders remembered
+	MAX_SAMPLE = 65000,   // a perf sample has a 16 bit size
+	MAX_TARGETS = 1 << 16,
+};
+
+// The reasons of flood/reason.go, in their order; a test compares them.
+enum reason {
+	REASON_KEPT,
+	REASON_NOT_IP,
+	REASON_TRUNCATED,
+	REASON_BAD_IP_HEADER,
+	REASON_BAD_IP_CHECKSUM,
+	REASON_BAD_TTL,
+	REASON_FRAGMENT,
+	REASON_NOT_UDP,
+	REASON_BAD_UDP_LENGTH,
+	REASON_BAD_UDP_CHECKSUM,
+	REASON_NO_UDP_CHECKSUM,
+	REASON_WRONG_PORT,
+	REASON_NO_VXLAN,
+	REASON_BAD_FLAGS,
+	REASON_SUPER_FRAME,
+	REASON_UNKNOWN_VNI,
+	REASON_NOT_LISTENING,
+	REASON_BAD_SOURCE,
+	REASON_OWN_SOURCE,
+	REASON_SOURCE_OUTSIDE,
+	REASON_RELAYED,
+	REASON_NOBODY,
+	REASON_LIMITED,
+	REASON_OVERRUN,
+	REASON_TOO_BIG,
+	REASON_NO_ROUTE,
+	REASON_UNRESOLVED,
+	REASON_EGRESS_FULL,
+	REASON_SEND_FAILED,
+	REASONS = 32,
+};
+
+// An address of either family; IPv4 is mapped (RFC 4291 §2.5.5.2).
+struct address {
+	__u32 word[4];
+};
+
+struct network_key {
+	__u32 vni;
+	struct address listen;
+};
+
+struct place_key {
+	__u32 bits; // of what follows
+	__u32 set;  // big endian
+	struct address address;
+};
+
+enum network_flags {
+	NETWORK_GROUP = 1,
+	NETWORK_ZERO_CHECKSUM6 = 2,
+	NETWORK_HEAR_VTEPS = 4,
+	NETWORK_HEAR_MACS = 8,
+};
+
+// The first entry of a list. All that a packet is judged by is found from here, so that
+// replacing a list replaces everything at once.
+struct network {
+	__u32 count; // of targets, which follow
+	__u32 generation;
+	__u32 state;   // key in states
+	__u32 own;     // set of places: addresses of this host
+	__u32 segment; // set of places: who may send to the group
+	__u16 port;    // big endian
+	__u16 flags;
+	__u32 rate;
+	__u32 burst;
+	__u32 reserved[2];
+};
+
+enum target_flags {
+	TARGET_SLOW = 1, // not for us: no neighbour, or no Ethernet
+};
+
+struct target {
+	struct address to;
+	__u32 ifindex;
+	__u8 dmac[6];
+	__u8 smac[6];
+	__u32 mtu;
+	__u32 flags;
+};
+
+_Static_assert(sizeof(struct network) == sizeof(struct target), "both are entries of a list");
+
+struct state {
+	struct bpf_spin_lock lock;
+	__u32 reserved;
+	__s64 credit; // in 10⁻⁹ packets
+	__u64 at;
+	__u64 packets;
+	__u64 relayed;
+	__u64 copies;
+	__u64 dropped[REASONS];
+};
+
+struct rest {
+	__u64 packets;
+	__u64 dropped[REASONS];
+};
+
+struct heard_key {
+	__u32 vni;
+	struct address vtep;
+	__u8 mac[6];
+	__u16 reserved;
+};
+
+enum handover_flags {
+	HANDOVER_SENT = 1,
+	HANDOVER_UNDECIDED = 2, // judge it anew
+};
+
+// What goes to user space before a packet that we do not finish.
+struct handover {
+	__u32 length;
+	__u32 generation;
+	__u32 from; // the first target that got no copy; slow ones before it got none either
+	__u16 segment;
+	__u16 flags;
+};
+
+// What the loops of one packet work with. It is in a map and not on the stack, as the
+// verifier would follow every value that a loop counts there. Programs of one CPU do
+// not interrupt each other while they use it: both hooks run with softirqs off, and a copy
+// that passes the egress hook leaves early.
+struct scratch {
+	struct {
+		__u32 offset, length, sum; // of what is left
+		__u32 failed;
+	} checksum;
+	struct {
+		__u64 first; // VXLAN header
+		__u32 offset, payload, size;
+		__u32 mixed;
+	} merged;
+	struct {
+		struct address source;
+		struct address previous; // destination of the copy before
+		__u32 udp;		 // offset
+		__u32 size;		 // of a copy, without Ethernet
+		__u32 sum;		 // of the IPv4 header without its destination
+		__u32 copies, slow, big;
+		__u32 next; // target to go on with
+		__u32 six, checked, stopped;
+	} work;
+	__u8 bytes[SCRATCH + 4];
+};
+
+// What a loop is given.
+struct context {
+	struct __sk_buff *skb;
+	void *list;
+	struct scratch *s;
+};
+
+struct list {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_INNER_MAP);
+	__uint(max_entries, 1);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(struct target));
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH_OF_MAPS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, MOST);
+	__uint(key_size, sizeof(struct network_key));
+	__array(values, struct list);
+} networks SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, MOST);
+	__type(key, __u32);
+	__type(value, __u32);
+} vnis SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, MOST);
+	__type(key, struct address);
+	__type(value, __u32);
+} listens SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, MOST);
+	__type(key, struct place_key);
+	__type(value, __u32);
+} places SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, MOST);
+	__type(key, __u32);
+	__type(value, struct state);
+} states SEC(".maps");
+
+// Packets of no network: what strangers can make us count is counted by each CPU for itself.
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct rest);
+} rests SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, HEARD);
+	__type(key, struct heard_key);
+	__type(value, __u64);
+} heards SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct scratch);
+} scratches SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERF_EVENT_ARRAY);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(__u32));
+} handovers SEC(".maps");
+
+// An egress queue was full: packets go to user space, which waits, until it says that it
+// has sent all.
+volatile __u32 congested = 0;
+
+struct packet {
+	struct address source, destination;
+	__u32 vni;
+	__u32 payload; // length
+	__u32 ip;      // length of the IP header
+	__u16 port;
+	__u16 check;
+	__u8 dscp;
+	bool six;
+	bool sent;
+};
+
+static __always_inline __u16 fold(__u64 s)
+{
+	s = (s >> 32) + (s & 0xffffffff);
+	s = (s >> 32) + (s & 0xffffffff);
+	s = (s >> 16) + (s & 0xffff);
+	s = (s >> 16) + (s & 0xffff);
+	return (s >> 16) + (s & 0xffff);
+}
+
+static __always_inline bool same(const struct address *a, const struct address *b)
+{
+	return a->word[3] == b->word[3] && a->word[2] == b->word[2] && a->word[1] == b->word[1] && a->word[0] == b->word[0];
+}
+
+static __always_inline void map_ipv4(struct address *a, __u32 ip)
+{
+	a->word[0] = a->word[1] = 0;
+	a->word[2] = bpf_htonl(0xffff);
+	a->word[3] = ip;
+}
+
+static __always_inline bool is_mapped(const struct address *a)
+{
+	return !a->word[0] && !a->word[1] && a->word[2] == bpf_htonl(0xffff);
+}
+
+static __always_inline void drop_rest(enum reason r, __u32 n)
+{
+	__u32 zero = 0;
+	struct rest *rest = bpf_map_lookup_elem(&rests, &zero);
+
+	if (rest && r < REASONS) {
+		rest->packets += n;
+		rest->dropped[r] += n;
+	}
+}
+
+static __always_inline void add(__u64 *to, __u64 n)
+{
+	__sync_fetch_and_add(to, n);
+}
+
+static long sum_some(__u32 i, struct context *c)
+{
+	struct scratch *s = c->s;
+	__u32 n = s->checksum.length;
+	__s64 more;
+
+	s->checksum.failed = true;
+	if (n > SCRATCH)
+		n = SCRATCH;
+	// Zeros behind the end fill its last word.
+	if (n < SCRATCH)
+		*(__u32 *)(s->bytes + (n & 0x1fc)) = 0;
+	asm volatile("" : "+r"(n));
+	if (n < 1 || n > SCRATCH)
+		return 1;
+	if (bpf_skb_load_bytes(c->skb, s->checksum.offset, s->bytes, n))
+		return 1;
+	s->checksum.offset += n;
+	s->checksum.length -= n;
+	n = (n + 3) & ~3u;
+	asm volatile("" : "+r"(n));
+	if (n > SCRATCH)
+		return 1;
+	more = bpf_csum_diff(0, 0, (__be32 *)s->bytes, n, s->checksum.sum);
+	if (more < 0)
+		return 1;
+	s->checksum.sum = more;
+	s->checksum.failed = false;
+	return !s->checksum.length;
+}
+
+// checksum_ok checks the UDP checksum, unless a device is to complete it: then the field
+// holds the sum of the pseudo header. A damaged packet of which the same can be said
+// (1 of 65536) is copied with its damage, as checksums are only adjusted.
+static __always_inline bool checksum_ok(struct __sk_buff *skb, struct scratch *s, __u32 offset, __u32 length, __u32 pseudo, __u16 field)
+{
+	struct context c = {.skb = skb, .s = s};
+
+	if (fold(pseudo) == field)
+		return true;
+	// CHECKSUM_UNNECESSARY: the card has checked it.
+	if (bpf_csum_level(skb, BPF_CSUM_LEVEL_QUERY) >= 0)
+		return true;
+	s->checksum.offset = offset;
+	s->checksum.length = length;
+	s->checksum.sum = pseudo;
+	bpf_loop((length + SCRATCH - 1) / SCRATCH, sum_some, &c, 0);
+	return !s->checksum.failed && fold(s->checksum.sum) == 0xffff;
+}
+
+// read_ipv4 and read_ipv6 judge in the order of flood/packet.go.
+static __always_inline enum reason read_ipv4(struct __sk_buff *skb, const __u8 *ip, struct packet *p, __u32 *total)
+{
+	__u32 length = skb->len - ETH_HLEN, sum = 0;
+
+	*total = ip[2] << 8 | ip[3];
+	if (*total < IPV4_SIZE)
+		return REASON_BAD_IP_HEADER;
+	if (length < *total)
+		return REASON_TRUNCATED;
+#pragma unroll
+	for (int i = 0; i < IPV4_SIZE; i += 2)
+		sum += *(__u16 *)(ip + i);
+	if (fold(sum) != 0xffff)
+		return REASON_BAD_IP_CHECKSUM;
+	if ((ip[6] << 8 | ip[7]) & 0x3fff)
+		return REASON_FRAGMENT;
+	if (!ip[8])
+		return REASON_BAD_TTL;
+	p->dscp = ip[1] >> 2;
+	return REASON_KEPT;
+}
+
+static __always_inline enum reason read_ipv6(struct __sk_buff *skb, const __u8 *ip, struct packet *p, __u32 *total)
+{
+	__u32 length = skb->len - ETH_HLEN, payload = ip[4] << 8 | ip[5];
+
+	*total = IPV6_SIZE + payload;
+	if (!payload)
+		return REASON_BAD_IP_HEADER;
+	if (length < *total)
+		return REASON_TRUNCATED;
+	if (ip[6] == NEXT_FRAGMENT)
+		return REASON_FRAGMENT;
+	if (!ip[7])
+		return REASON_BAD_TTL;
+	p->dscp = (__u8)(ip[0] << 4 | ip[1] >> 4) >> 2;
+	return REASON_KEPT;
+}
+
+// read_udp parses what is behind the IP header. end has been checked to be behind it.
+static __always_inline enum reason read_udp(struct __sk_buff *skb, struct scratch *s, struct packet *p, __u32 length)
+{
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	__u32 at = p->six ? ETH_HLEN + IPV6_SIZE : ETH_HLEN + IPV4_SIZE;
+	__u8 *udp = data + at;
+	__u32 vxlan[2];
+	__s64 sum;
+
+	if (length < UDP_SIZE)
+		return REASON_TRUNCATED;
+	if ((void *)(udp + UDP_SIZE) > end)
+		return REASON_TRUNCATED;
+	if ((udp[4] << 8 | udp[5]) != length)
+		return REASON_BAD_UDP_LENGTH;
+	p->payload = length - UDP_SIZE;
+	p->port = *(__u16 *)(udp + 2);
+	p->check = *(__u16 *)(udp + 6);
+	if (p->payload < VXLAN_SIZE + ETH_HLEN)
+		return REASON_NO_VXLAN;
+	if (bpf_skb_load_bytes(skb, at + UDP_SIZE, vxlan, sizeof(vxlan)))
+		return REASON_TRUNCATED;
+	if (vxlan[0] != bpf_htonl(0x08000000) || vxlan[1] & bpf_htonl(0xff))
+		return REASON_BAD_FLAGS;
+	p->vni = bpf_ntohl(vxlan[1]) >> 8;
+	if (!p->check || skb->gso_size)
+		return REASON_KEPT;
+	// IPv4 addresses add the same as mapped ones but for their prefix.
+	__be32 pseudo[10] = {
+		p->source.word[0], p->source.word[1], p->six ? p->source.word[2] : 0, p->source.word[3],
+		p->destination.word[0], p->destination.word[1], p->six ? p->destination.word[2] : 0, p->destination.word[3],
+		bpf_htonl(length), bpf_htonl(IPPROTO_UDP),
+	};
+	sum = bpf_csum_diff(0, 0, pseudo, sizeof(pseudo), 0);
+	return checksum_ok(skb, s, at, length, sum, p->check) ? REASON_KEPT : REASON_BAD_UDP_CHECKSUM;
+}
+
+static __always_inline bool usable(const struct packet *p)
+{
+	const struct address *a = &p->source;
+	__u32 ip = bpf_ntohl(a->word[3]);
+
+	if (p->six)
+		return !is_mapped(a) && (a->word[0] & bpf_htonl(0xff000000)) != bpf_htonl(0xff000000) &&
+		       (a->word[0] || a->word[1] || a->word[2] || ip > 1);
+	return ip && ip >> 28 != 0xe && ip >> 24 != 127 && ip != 0xffffffff;
+}
+
+static __always_inline bool in(__u32 set, const struct address *a)
+{
+	struct place_key key = {.bits = 32 + 128, .set = bpf_htonl(set), .address = *a};
+
+	return bpf_map_lookup_elem(&places, &key);
+}
+
+static __always_inline enum reason judge(const struct packet *p, const struct network *n)
+{
+	bool own;
+
+	if (p->port != n->port)
+		return REASON_WRONG_PORT;
+	if (!usable(p))
+		return REASON_BAD_SOURCE;
+	if (p->dscp == MARK)
+		return REASON_RELAYED;
+	own = in(n->own, &p->source);
+	if (own && !p->sent)
+		return REASON_OWN_SOURCE;
+	if (p->sent && !own)
+		return REASON_RELAYED;
+	if (n->flags & NETWORK_GROUP && !own && !in(n->segment, &p->source))
+		return REASON_SOURCE_OUTSIDE;
+	if (!p->check && p->six && !(n->flags & NETWORK_ZERO_CHECKSUM6))
+		return REASON_NO_UDP_CHECKSUM;
+	return REASON_KEPT;
+}
+
+// take takes the tokens of n packets that travel as one when there is one token: what is
+// overdrawn is waited for.
+static __always_inline bool take(struct state *s, const struct network *n, __u32 packets)
+{
+	__u64 now = bpf_ktime_get_ns(), passed;
+	__s64 most = (__s64)n->burst * 1000000000, more = most;
+	bool ok;
+
+	if (!n->rate)
+		return true;
+	bpf_spin_lock(&s->lock);
+	passed = now - s->at;
+	if (!s->at) {
+		s->credit = most;
+		s->at = now;
+	} else if ((__s64)passed > 0) {
+		if (passed < 4000000000)
+			more = passed * n->rate;
+		else if (passed / 1000000000 * n->rate < n->burst)
+			more = passed / 1000000000 * n->rate * 1000000000;
+		s->credit += more;
+		s->at = now;
+	}
+	if (s->credit > most)
+		s->credit = most;
+	ok = s->credit >= 1000000000;
+	if (ok)
+		s->credit -= (__s64)packets * 1000000000;
+	bpf_spin_unlock(&s->lock);
+	return ok;
+}
+
+static __always_inline void hear_one(struct heard_key *key, __u64 now)
+{
+	__u64 *at = bpf_map_lookup_elem(&heards, key);
+
+	if (at)
+		*at = now;
+	else
+		bpf_map_update_elem(&heards, key, &now, BPF_ANY);
+}
+
+static __always_inline void hear(struct __sk_buff *skb, const struct packet *p, const struct network *n)
+{
+	struct heard_key key = {.vni = p->vni, .vtep = p->source};
+	__u32 at = (p->six ? ETH_HLEN + IPV6_SIZE : ETH_HLEN + IPV4_SIZE) + UDP_SIZE + VXLAN_SIZE + 6;
+	__u64 now;
+
+	if (p->sent || !(n->flags & (NETWORK_HEAR_VTEPS | NETWORK_HEAR_MACS)))
+		return;
+	now = bpf_ktime_get_ns();
+	hear_one(&key, now);
+	if (!(n->flags & NETWORK_HEAR_MACS) || bpf_skb_load_bytes(skb, at, key.mac, sizeof(key.mac)))
+		return;
+	if (!(key.mac[0] & 1) && (key.mac[0] | key.mac[1] | key.mac[2] | key.mac[3] | key.mac[4] | key.mac[5]))
+		hear_one(&key, now);
+}
+
+// copy makes one copy: it turns the packet into it, and sends a clone.
+static long copy(__u32 i, struct context *c)
+{
+	struct __sk_buff *skb = c->skb;
+	struct scratch *s = c->s;
+	__u32 key = i + 1;
+	struct target *t = bpf_map_lookup_elem(c->list, &key);
+	__u64 flags = BPF_F_PSEUDO_HDR | BPF_F_MARK_MANGLED_0;
+	void *data, *end;
+	long r;
+
+	s->work.next = i;
+	if (!t)
+		goto stop;
+	if (same(&t->to, &s->work.source))
+		return 0;
+	if (t->flags & TARGET_SLOW) {
+		s->work.slow++;
+		return 0;
+	}
+	if (s->work.size > t->mtu) {
+		s->work.big++;
+		return 0;
+	}
+	if (s->work.checked && s->work.six)
+		bpf_l4_csum_replace(skb, s->work.udp + 6, 0, bpf_csum_diff(s->work.previous.word, sizeof(struct address), t->to.word, sizeof(struct address), 0), flags);
+	else if (s->work.checked)
+		bpf_l4_csum_replace(skb, s->work.udp + 6, s->work.previous.word[3], t->to.word[3], flags | sizeof(__u32));
+	s->work.previous = t->to;
+	data = (void *)(long)skb->data;
+	end = (void *)(long)skb->data_end;
+	if (data + ETH_HLEN + IPV6_SIZE > end)
+		goto stop;
+	__builtin_memcpy(data, t->dmac, sizeof(t->dmac));
+	__builtin_memcpy(data + 6, t->smac, sizeof(t->smac));
+	if (s->work.six) {
+		__builtin_memcpy(data + ETH_HLEN + 24, &t->to, sizeof(t->to));
+	} else {
+		*(__u32 *)(data + ETH_HLEN + 16) = t->to.word[3];
+		*(__u16 *)(data + ETH_HLEN + 10) = ~fold((__u64)s->work.sum + (t->to.word[3] >> 16) + (t->to.word[3] & 0xffff));
+	}
+	r = bpf_clone_redirect(skb, t->ifindex, 0);
+	// NET_XMIT_CN: this one is in the queue, but the queue has thrown away another.
+	if (r && r != 2) {
+		if (r > 0)
+			congested = 1;
+		goto stop;
+	}
+	s->work.copies++;
+	if (!r)
+		return 0;
+	congested = 1;
+	s->work.next = i + 1;
+stop:
+	s->work.stopped = true;
+	return 1;
+}
+
+// hand gives a packet to user space.
+static __always_inline bool hand(struct __sk_buff *skb, struct handover *h)
+{
+	__u64 length = skb->len;
+
+	h->length = length;
+	h->segment = skb->gso_size;
+	return length <= MAX_SAMPLE && !bpf_perf_event_output(skb, &handovers, BPF_F_CURRENT_CPU | length << 32, h, sizeof(*h));
+}
+
+// compare looks at one more packet; the last one settles it.
+static long compare(__u32 i, struct context *c)
+{
+	struct scratch *s = c->s;
+	__u32 offset = (i + 1) * s->merged.size;
+	__u64 other;
+
+	if (s->merged.payload - offset < VXLAN_SIZE + ETH_HLEN || bpf_skb_load_bytes(c->skb, s->merged.offset + offset, &other, sizeof(other)) ||
+	    other != s->merged.first)
+		return 1;
+	if (offset + s->merged.size >= s->merged.payload)
+		s->merged.mixed = false;
+	return 0;
+}
+
+// uniform says that all packets which offloads have merged into one are of the same
+// network: a copy of the whole is then a copy of each. Only the first has been parsed.
+// What the VXLAN device merged (inner TCP) is one packet with a longer inner one, and
+// has one VXLAN header.
+static __always_inline bool uniform(struct __sk_buff *skb, struct scratch *s, const struct packet *p)
+{
+	struct context c = {.skb = skb, .s = s};
+	__u32 length = 0, at = (p->six ? ETH_HLEN + IPV6_SIZE : ETH_HLEN + IPV4_SIZE) + UDP_SIZE;
+	struct {
+		__u64 vxlan;
+		__u8 ethernet[ETH_HLEN];
+		__u8 ip[6];
+	} inner;
+
+	if (bpf_skb_load_bytes(skb, at, &inner, VXLAN_SIZE + ETH_HLEN + sizeof(inner.ip)))
+		return false;
+	if (inner.ethernet[12] == 0x08 && inner.ethernet[13] == 0)
+		length = inner.ip[2] << 8 | inner.ip[3];
+	else if (inner.ethernet[12] == 0x86 && inner.ethernet[13] == 0xdd)
+		length = IPV6_SIZE + (inner.ip[4] << 8 | inner.ip[5]);
+	if (length == p->payload - VXLAN_SIZE - ETH_HLEN)
+		return true;
+	if (skb->gso_size < VXLAN_SIZE + ETH_HLEN)
+		return false;
+	if (p->payload <= skb->gso_size)
+		return true;
+	s->merged.first = inner.vxlan;
+	s->merged.offset = at;
+	s->merged.payload = p->payload;
+	s->merged.size = skb->gso_size;
+	s->merged.mixed = true;
+	bpf_loop((p->payload - 1) / skb->gso_size, compare, &c, 0);
+	return !s->merged.mixed;
+}
+
+// original is what copies change of a packet.
+struct original {
+	__u8 macs[12];
+	__u8 tos[2];	// and for IPv6 the first bytes of the flow label
+	__u16 check;	// of IPv4
+	__u8 ttl;
+};
+
+static __always_inline bool begin(struct __sk_buff *skb, const struct packet *p, struct scratch *s, struct original *o)
+{
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	__u8 *ip = data + ETH_HLEN;
+
+	if (data + HEAD > end)
+		return false;
+	__builtin_memcpy(o->macs, data, sizeof(o->macs));
+	__builtin_memcpy(o->tos, ip, sizeof(o->tos));
+	if (p->six) {
+		o->ttl = ip[7];
+		ip[7] = TTL;
+		ip[0] = 0x60 | MARK >> 2;
+		ip[1] = (__u8)(MARK << 6) | (ip[1] & 0x3f);
+		return true;
+	}
+	o->ttl = ip[8];
+	o->check = *(__u16 *)(ip + 10);
+	ip[8] = TTL;
+	ip[1] = MARK << 2 | (ip[1] & 3);
+	s->work.sum = 0;
+#pragma unroll
+	for (int i = 0; i < 16; i += 2) {
+		if (i != 10)
+			s->work.sum += *(__u16 *)(ip + i);
+	}
+	return true;
+}
+
+static __always_inline void restore(struct __sk_buff *skb, const struct packet *p, struct scratch *s, const struct original *o)
+{
+	__u64 flags = BPF_F_PSEUDO_HDR | BPF_F_MARK_MANGLED_0;
+	void *data, *end;
+	__u8 *ip;
+
+	if (s->work.checked && p->six)
+		bpf_l4_csum_replace(skb, s->work.udp + 6, 0, bpf_csum_diff(s->work.previous.word, sizeof(struct address), (__be32 *)p->destination.word, sizeof(struct address), 0), flags);
+	else if (s->work.checked)
+		bpf_l4_csum_replace(skb, s->work.udp + 6, s->work.previous.word[3], p->destination.word[3], flags | sizeof(__u32));
+	data = (void *)(long)skb->data;
+	end = (void *)(long)skb->data_end;
+	ip = data + ETH_HLEN;
+	if (data + HEAD > end)
+		return;
+	__builtin_memcpy(data, o->macs, sizeof(o->macs));
+	__builtin_memcpy(ip, o->tos, sizeof(o->tos));
+	if (p->six) {
+		ip[7] = o->ttl;
+		__builtin_memcpy(ip + 24, &p->destination, sizeof(p->destination));
+		// The checksum as it was: 0 and 0xffff are the same to sums.
+		*(__u16 *)(ip + IPV6_SIZE + 6) = p->check;
+		return;
+	}
+	ip[8] = o->ttl;
+	*(__u16 *)(ip + 10) = o->check;
+	*(__u32 *)(ip + 16) = p->destination.word[3];
+	*(__u16 *)(ip + IPV4_SIZE + 6) = p->check;
+}
+
+// replicate copies a packet to all targets that can be reached from here, and hands it
+// over for the rest.
+static __always_inline void replicate(struct __sk_buff *skb, struct scratch *s, const struct packet *p, struct network *n, void *list, struct state *state, __u32 packets)
+{
+	struct handover h = {.generation = n->generation, .flags = p->sent ? HANDOVER_SENT : 0};
+	struct context c = {.skb = skb, .list = list, .s = s};
+	__u32 count = n->count, headers;
+	struct original o = {};
+
+	s->work.copies = s->work.slow = s->work.big = s->work.next = 0;
+	if (!congested) {
+		headers = (p->six ? IPV6_SIZE : IPV4_SIZE) + UDP_SIZE;
+		s->work.source = p->source;
+		s->work.previous = p->destination;
+		s->work.udp = ETH_HLEN + headers - UDP_SIZE;
+		s->work.size = headers + (skb->gso_size ? skb->gso_size : p->payload);
+		s->work.six = p->six;
+		s->work.checked = p->check != 0;
+		s->work.stopped = false;
+		if (!begin(skb, p, s, &o))
+			return;
+		bpf_loop(count, copy, &c, 0);
+		restore(skb, p, s, &o);
+		add(&state->copies, (__u64)s->work.copies * packets);
+		if (s->work.big)
+			add(&state->dropped[REASON_TOO_BIG], (__u64)s->work.big * packets);
+		if (!s->work.stopped)
+			s->work.next = count;
+	}
+	if (s->work.next >= count && !s->work.slow)
+		return;
+	h.from = s->work.next;
+	if (!hand(skb, &h)) {
+		// Nobody there who waits: what the queue takes is better than nothing.
+		congested = 0;
+		add(&state->dropped[REASON_EGRESS_FULL], (__u64)(count - s->work.next + s->work.slow) * packets);
+	}
+}
+
+static __always_inline int consumed(struct __sk_buff *skb, const struct packet *p, const struct network *n)
+{
+	struct bpf_sock_tuple tuple = {};
+	struct bpf_sock *sk;
+
+	if (p->sent || n->flags & NETWORK_GROUP)
+		return TC_ACT_UNSPEC;
+	// A VXLAN device of this host gets its copy of what was sent to the service address.
+	// Without one the kernel would answer that the port is closed.
+	if (p->six) {
+		__builtin_memcpy(tuple.ipv6.daddr, &p->destination, sizeof(p->destination));
+		tuple.ipv6.dport = p->port;
+		sk = bpf_sk_lookup_udp(skb, &tuple, sizeof(tuple.ipv6), BPF_F_CURRENT_NETNS, 0);
+	} else {
+		tuple.ipv4.daddr = p->destination.word[3];
+		tuple.ipv4.dport = p->port;
+		sk = bpf_sk_lookup_udp(skb, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0);
+	}
+	if (!sk)
+		return TC_ACT_SHOT;
+	bpf_sk_release(sk);
+	return TC_ACT_UNSPEC;
+}
+
+// undecided hands over what is not parsed here.
+static __always_inline void undecided(struct __sk_buff *skb, bool sent)
+{
+	struct handover h = {.flags = HANDOVER_UNDECIDED | (sent ? HANDOVER_SENT : 0)};
+
+	if (!hand(skb, &h))
+		drop_rest(REASON_OVERRUN, 1);
+}
+
+static __always_inline int relay(struct __sk_buff *skb, bool sent)
+{
+	struct packet p = {.sent = sent};
+	__u32 total, zero = 0, packets = 1, size;
+	void *data, *end, *list;
+	struct network_key key;
+	struct network *n;
+	struct scratch *scratch;
+	struct state *s;
+	enum reason r;
+	__u8 *ip;
+
+	if (skb->protocol == bpf_htons(ETH_P_IPV6))
+		p.six = true;
+	else if (skb->protocol != bpf_htons(ETH_P_IP))
+		return TC_ACT_UNSPEC;
+	if (skb->vlan_present || (!sent && skb->pkt_type == PACKET_OTHERHOST))
+		return TC_ACT_UNSPEC;
+	size = p.six ? IPV6_SIZE : IPV4_SIZE;
+	if (skb->len < ETH_HLEN + size)
+		return TC_ACT_UNSPEC;
+	data = (void *)(long)skb->data;
+	end = (void *)(long)skb->data_end;
+	if (data + ETH_HLEN + IPV6_SIZE > end) {
+		bpf_skb_pull_data(skb, skb->len < HEAD ? skb->len : HEAD);
+		data = (void *)(long)skb->data;
+		end = (void *)(long)skb->data_end;
+	}
+	ip = data + ETH_HLEN;
+	if (p.six) {
+		if ((void *)ip + IPV6_SIZE > end)
+			return TC_ACT_UNSPEC;
+		__builtin_memcpy(&p.destination, ip + 24, sizeof(p.destination));
+		// Own unicast, our copies among it, is nobody's to copy.
+		if ((sent && ip[24] != 0xff) || is_mapped(&p.destination) || (ip[6] != IPPROTO_UDP && ip[6] != NEXT_FRAGMENT))
+			return TC_ACT_UNSPEC;
+		__builtin_memcpy(&p.source, ip + 8, sizeof(p.source));
+	} else {
+		if ((void *)ip + IPV4_SIZE > end)
+			return TC_ACT_UNSPEC;
+		if ((sent && ip[16] >> 4 != 0xe) || ip[9] != IPPROTO_UDP)
+			return TC_ACT_UNSPEC;
+		map_ipv4(&p.source, *(__u32 *)(ip + 12));
+		map_ipv4(&p.destination, *(__u32 *)(ip + 16));
+	}
+	if (!bpf_map_lookup_elem(&listens, &p.destination))
+		return TC_ACT_UNSPEC;
+
+	// From here on the packet is ours to count.
+	scratch = bpf_map_lookup_elem(&scratches, &zero);
+	if (!scratch)
+		return TC_ACT_UNSPEC;
+	if (ip[0] >> 4 != (p.six ? 6 : 4)) {
+		drop_rest(REASON_BAD_IP_HEADER, 1);
+		return TC_ACT_UNSPEC;
+	}
+	if (!p.six && (ip[0] & 0x0f) < 5) {
+		drop_rest(REASON_BAD_IP_HEADER, 1);
+		return TC_ACT_UNSPEC;
+	}
+	if (!p.six && (ip[0] & 0x0f) > 5) {
+		undecided(skb, sent);
+		return TC_ACT_UNSPEC;
+	}
+	r = p.six ? read_ipv6(skb, ip, &p, &total) : read_ipv4(skb, ip, &p, &total);
+	if (r) {
+		drop_rest(r, 1);
+		return TC_ACT_UNSPEC;
+	}
+	bpf_skb_pull_data(skb, skb->len < HEAD ? skb->len : HEAD);
+	r = read_udp(skb, scratch, &p, total - size);
+	if (r) {
+		drop_rest(r, 1);
+		return TC_ACT_UNSPEC;
+	}
+	if (skb->gso_size) {
+		if (!uniform(skb, scratch, &p)) {
+			undecided(skb, sent);
+			return TC_ACT_UNSPEC;
+		}
+		packets = skb->gso_segs;
+		if (!packets)
+			packets = (p.payload + skb->gso_size - 1) / skb->gso_size;
+	}
+	key.vni = p.vni;
+	key.listen = p.destination;
+	list = bpf_map_lookup_elem(&networks, &key);
+	if (!list) {
+		drop_rest(bpf_map_lookup_elem(&vnis, &p.vni) ? REASON_NOT_LISTENING : REASON_UNKNOWN_VNI, packets);
+		return TC_ACT_UNSPEC;
+	}
+	n = bpf_map_lookup_elem(list, &zero);
+	s = n ? bpf_map_lookup_elem(&states, &n->state) : 0;
+	if (!s)
+		return TC_ACT_UNSPEC;
+	add(&s->packets, packets);
+	r = judge(&p, n);
+	if (!r) {
+		hear(skb, &p, n);
+		if (!n->count) {
+			r = REASON_NOBODY;
+		} else if (n->count == 1) {
+			__u32 one = 1;
+			struct target *t = bpf_map_lookup_elem(list, &one);
+
+			if (!t || same(&t->to, &p.source))
+				r = REASON_NOBODY;
+		}
+		if (!r && !take(s, n, packets))
+			r = REASON_LIMITED;
+	}
+	if (r) {
+		add(&s->dropped[r & (REASONS - 1)], packets);
+		return r == REASON_NOBODY || r == REASON_LIMITED ? consumed(skb, &p, n) : TC_ACT_UNSPEC;
+	}
+	add(&s->relayed, packets);
+	replicate(skb, scratch, &p, n, list, s, packets);
+	return consumed(skb, &p, n);
+}
+
+SEC("tc")
+int flood_ingress(struct __sk_buff *skb) { return relay(skb, false); }
+
+SEC("tc")
+int flood_egress(struct __sk_buff *skb) { return relay(skb, true); }
+
+// Types whose layout Go needs, and the reasons.
+const struct network_key *unused_network_key __attribute__((unused));
+const struct network *unused_network __attribute__((unused));
+const struct target *unused_target __attribute__((unused));
+const struct handover *unused_handover __attribute__((unused));
+const enum reason *unused_reason __attribute__((unused));

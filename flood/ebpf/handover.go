@@ -1,0 +1,177 @@
+package ebpf
+
+import (
+	"encoding/binary"
+	"errors"
+	"net/netip"
+	"os"
+	"time"
+	"unsafe"
+
+	"github.com/cilium/ebpf/perf"
+
+	"github.com/vtepbgp/vtepbgp/flood"
+)
+
+const (
+	handoverSent, handoverUndecided = 1, 2
+
+	sizeHandover             = int(unsafe.Sizeof(programHandover{}))
+	sizeEthernet             = 14
+	checksumIPv4             = sizeEthernet + 20 + 6
+	checksumIPv6             = sizeEthernet + 40 + 6
+	etherIPv4, etherIPv6     = 0x0800, 0x86dd
+	leastSample, mostSamples = 256 << 10, 4 << 20
+)
+
+// finish sends what the program hands over, until the reader is closed.
+func (e *Engine) finish() {
+	var record perf.Record
+	for {
+		err := e.reader.ReadInto(&record)
+		switch {
+		case errors.Is(err, os.ErrClosed):
+			return
+		case err != nil:
+			e.log.WithError(err).Warn("cannot read packets that the program hands over")
+			continue
+		case len(record.RawSample) >= sizeHandover: // not so for reports of losses, which the program has counted
+			e.take(record.RawSample)
+		}
+		if record.Remaining == 0 {
+			// All has been sent: the program may go on.
+			if err := e.objects.Congested.Set(uint32(0)); err != nil {
+				e.log.WithError(err).Warn("cannot tell the program to go on")
+			}
+		}
+	}
+}
+
+func (e *Engine) take(sample []byte) {
+	h := programHandover{
+		Length: binary.NativeEndian.Uint32(sample), Generation: binary.NativeEndian.Uint32(sample[4:]), From: binary.NativeEndian.Uint32(sample[8:]),
+		Segment: binary.NativeEndian.Uint16(sample[12:]), Flags: binary.NativeEndian.Uint16(sample[14:]),
+	}
+	frame := sample[sizeHandover:]
+	if int(h.Length) > len(frame) {
+		return
+	}
+	frame = frame[:h.Length]
+	if h.Flags&handoverUndecided != 0 {
+		e.judge(frame, &h)
+		return
+	}
+	e.mu.Lock()
+	l := e.lists.generations[h.Generation]
+	e.mu.Unlock()
+	packets, r := parse(frame, int(h.Segment))
+	switch {
+	case l == nil:
+		e.decider.Load().Rest().Drop(flood.Overrun, 1) // it has waited for longer than we remember
+		return
+	case r != flood.Kept:
+		// The program has parsed it: this is what only it could take apart.
+		l.tally.Drop(flood.EgressFull, uint64(len(l.to)-int(h.From)))
+		return
+	}
+	v := l.rest(int(h.From), packets[0].Source)
+	if err := e.sender.Send(packets, &v); err != nil {
+		e.log.WithError(err).Warn("cannot send copies")
+	}
+}
+
+// rest is who gets a copy from us: the slow ones, and all from the first that the
+// program did not come to.
+func (l *list) rest(from int, source netip.Addr) flood.Verdict {
+	v := flood.Verdict{Network: &l.network, Tally: l.tally, After: l.to[min(from, len(l.to)):]}
+	for i, a := range l.slow {
+		if l.slowAt[i] < from && a != source {
+			v.Before = append(v.Before, a)
+		}
+	}
+	for i, a := range v.After {
+		if a == source {
+			v.Before = append(v.Before, v.After[:i]...)
+			v.After = v.After[i+1:]
+			break
+		}
+	}
+	return v
+}
+
+// judge decides about a packet that the program could not parse.
+func (e *Engine) judge(frame []byte, h *programHandover) {
+	d := e.decider.Load()
+	packets, r := parse(frame, int(h.Segment))
+	if r != flood.Kept {
+		d.Rest().Packets.Add(1)
+		d.Rest().Drop(r, 1)
+		return
+	}
+	for i := range packets {
+		v := d.Decide(&packets[i], h.Flags&handoverSent != 0, time.Since(e.born))
+		v.Tally.Packets.Add(1)
+		if v.Reason != flood.Kept {
+			v.Tally.Drop(v.Reason, 1)
+			continue
+		}
+		v.Tally.Relayed.Add(1)
+		if err := e.sender.Send(packets[i:i+1], &v); err != nil {
+			e.log.WithError(err).Warn("cannot send copies")
+		}
+	}
+}
+
+// parse takes a frame apart; segment is the size of each packet in one that offloads
+// have merged.
+func parse(frame []byte, segment int) ([]flood.Packet, flood.Reason) {
+	p, r := flood.ParseEthernet(frame, flood.Trust{Partial: segment > 0 && checksummed(frame)})
+	if r == flood.BadUDPChecksum {
+		// The program tells such a packet from one that a device is to complete by its sum.
+		partial, ok := flood.ParseEthernet(frame, flood.Trust{Partial: true})
+		if ok == flood.Kept && partialSum(frame) {
+			p, r = partial, flood.Kept
+		}
+	}
+	if r != flood.Kept || segment == 0 {
+		return []flood.Packet{p}, r
+	}
+	var all []flood.Packet
+	for at := 0; at < len(p.Payload); at += segment {
+		part, r := p.Segment(at, min(at+segment, len(p.Payload)))
+		if r != flood.Kept {
+			return nil, flood.SuperFrame
+		}
+		all = append(all, part)
+	}
+	return all, flood.Kept
+}
+
+func checksumAt(frame []byte) int {
+	if binary.BigEndian.Uint16(frame[12:]) == etherIPv6 {
+		return checksumIPv6
+	}
+	return sizeEthernet + int(frame[sizeEthernet]&0x0f)*4 + 6
+}
+
+func checksummed(frame []byte) bool {
+	at := checksumAt(frame)
+	return len(frame) >= at+2 && binary.BigEndian.Uint16(frame[at:]) != 0
+}
+
+// partialSum says that the UDP checksum field holds the sum of the pseudo header.
+func partialSum(frame []byte) bool {
+	at := checksumAt(frame)
+	addresses := frame[sizeEthernet+12 : sizeEthernet+20]
+	if at == checksumIPv6 {
+		addresses = frame[sizeEthernet+8 : sizeEthernet+40]
+	}
+	sum := uint32(17) + uint32(binary.BigEndian.Uint16(frame[at-2:]))
+	for i := 0; i < len(addresses); i += 2 {
+		sum += uint32(binary.BigEndian.Uint16(addresses[i:]))
+	}
+	for sum > 0xffff {
+		sum = sum>>16 + sum&0xffff
+	}
+	return uint16(sum) == binary.BigEndian.Uint16(frame[at:])
+}

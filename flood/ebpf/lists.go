@@ -1,0 +1,363 @@
+package ebpf
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+	"unsafe"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/vtepbgp/vtepbgp/evpn"
+	"github.com/vtepbgp/vtepbgp/flood"
+)
+
+const (
+	// Flags of flood.bpf.c.
+	networkGroup, networkZeroChecksum6, networkHearVTEPs, networkHearMACs = 1, 2, 4, 8
+	targetSlow                                                            = 1
+
+	// Each replacement waits until no program uses the old list (synchronize_rcu); those
+	// that wait together wait once.
+	atOnce = 32
+
+	// retention is how long a list that was replaced is remembered for packets that were
+	// handed over with its generation.
+	retention = 10 * time.Second
+)
+
+// address is an address as the program has it: IPv4 is mapped.
+type address [16]byte
+
+func addressOf(a netip.Addr) address { return a.As16() }
+
+func (a address) netip() netip.Addr { return netip.AddrFrom16(a).Unmap() }
+
+type listKey struct {
+	vni    evpn.VNI
+	listen netip.Addr
+}
+
+func (k listKey) bytes() (b [20]byte) {
+	binary.NativeEndian.PutUint32(b[:], uint32(k.vni))
+	a := addressOf(k.listen)
+	copy(b[4:], a[:])
+	return b
+}
+
+// entry is an entry of a list: the first one is the network, the others are targets.
+type entry [unsafe.Sizeof(programTarget{}) / 4]uint32
+
+func entryOf(n *programNetwork) entry     { return *(*entry)(unsafe.Pointer(n)) }
+func targetOf(t *programTarget) entry     { return *(*entry)(unsafe.Pointer(t)) }
+func (e *entry) network() *programNetwork { return (*programNetwork)(unsafe.Pointer(e)) }
+
+// list is a list as the program has it.
+type list struct {
+	key        listKey
+	generation uint32
+	entries    []entry
+	to         []netip.Addr
+	slow       []netip.Addr // of to
+	slowAt     []int        // their places in to
+	network    flood.Network
+	tally      *flood.Tally
+	replaced   time.Time
+}
+
+func (l *list) same(o *list) bool {
+	a, b := l.entries[0], o.entries[0]
+	a.network().Generation, b.network().Generation = 0, 0
+	return a == b && slices.Equal(l.entries[1:], o.entries[1:])
+}
+
+// lists keeps the maps of the program.
+type lists struct {
+	maps *programMaps
+	way  func(netip.Addr) way
+
+	installed   map[listKey]*list
+	generations map[uint32]*list // and those replaced not long ago
+	generation  uint32
+
+	states    map[listKey]*folded
+	nextState uint32
+	sets      map[string]uint32 // of places, by content
+	nextSet   uint32
+	vnis      map[evpn.VNI]bool
+	listens   map[netip.Addr]bool
+}
+
+func newLists(maps *programMaps, way func(netip.Addr) way) *lists {
+	return &lists{
+		maps: maps, way: way, installed: map[listKey]*list{}, generations: map[uint32]*list{}, states: map[listKey]*folded{},
+		sets: map[string]uint32{}, vnis: map[evpn.VNI]bool{}, listens: map[netip.Addr]bool{},
+	}
+}
+
+// install makes the maps say what a table says. What is new is there before a list refers
+// to it, and what is gone goes when no list does any more.
+func (l *lists) install(d *flood.Decider, own []netip.Addr, now time.Time) error {
+	var wanted []*list
+	used := map[string]bool{}
+	vnis, listens := map[evpn.VNI]bool{}, map[netip.Addr]bool{}
+	var errs []error
+	d.Lists(func(n *flood.Network, to []netip.Addr, tally *flood.Tally) {
+		fresh, err := l.build(n, to, tally, own, used)
+		if err != nil {
+			errs = append(errs, err)
+			return
+		}
+		wanted = append(wanted, fresh)
+		vnis[n.VNI], listens[n.Listen] = true, true
+	})
+	errs = append(errs, l.replace(wanted, now), l.remove(wanted, now))
+	errs = append(errs, follow(l.maps.Vnis, l.vnis, vnis, func(v evpn.VNI) any { return uint32(v) }))
+	errs = append(errs, follow(l.maps.Listens, l.listens, listens, func(a netip.Addr) any { return addressOf(a) }))
+	errs = append(errs, l.sweep(used))
+	for g, old := range l.generations {
+		if !old.replaced.IsZero() && now.Sub(old.replaced) > retention {
+			delete(l.generations, g)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (l *lists) build(n *flood.Network, to []netip.Addr, tally *flood.Tally, own []netip.Addr, used map[string]bool) (*list, error) {
+	key := listKey{n.VNI, n.Listen}
+	state, err := l.state(key, tally)
+	if err != nil {
+		return nil, err
+	}
+	var hosts []netip.Prefix
+	for _, a := range own {
+		hosts = append(hosts, netip.PrefixFrom(a, a.BitLen()))
+	}
+	ownSet, err := l.set(hosts, used)
+	if err != nil {
+		return nil, err
+	}
+	segment, err := l.set(n.Segment, used)
+	if err != nil {
+		return nil, err
+	}
+	head := programNetwork{
+		Count: uint32(len(to)), State: state, Own: ownSet, Segment: segment, Port: bigEndian(n.Port), Rate: n.Rate, Burst: n.Burst,
+	}
+	if head.Burst == 0 {
+		head.Burst = max(1, n.Rate/10)
+	}
+	for flag, on := range map[uint16]bool{
+		networkGroup: n.Listen.IsMulticast(), networkZeroChecksum6: n.ZeroChecksum6, networkHearVTEPs: n.HearVTEPs, networkHearMACs: n.HearMACs,
+	} {
+		if on {
+			head.Flags |= flag
+		}
+	}
+	fresh := &list{key: key, entries: make([]entry, 1, 1+len(to)), to: to, network: *n, tally: tally}
+	fresh.entries[0] = entryOf(&head)
+	for i, a := range to {
+		w := l.way(a)
+		t := programTarget{Ifindex: w.device, Dmac: w.dmac, Smac: w.smac, Mtu: w.mtu}
+		b := addressOf(a)
+		for j := range t.To.Word {
+			t.To.Word[j] = binary.NativeEndian.Uint32(b[4*j:])
+		}
+		if !w.fast {
+			t = programTarget{To: t.To, Flags: targetSlow}
+			fresh.slow, fresh.slowAt = append(fresh.slow, a), append(fresh.slowAt, i)
+		}
+		fresh.entries = append(fresh.entries, targetOf(&t))
+	}
+	return fresh, nil
+}
+
+// replace puts in those lists that differ from what is there.
+func (l *lists) replace(wanted []*list, now time.Time) error {
+	var put errgroup.Group
+	put.SetLimit(atOnce)
+	done := make([]bool, len(wanted))
+	for i, fresh := range wanted {
+		if before := l.installed[fresh.key]; before != nil && before.same(fresh) {
+			before.tally = fresh.tally
+			continue
+		}
+		l.generation++
+		fresh.generation = l.generation
+		fresh.entries[0].network().Generation = fresh.generation
+		// Known before the first packet can be handed over with it.
+		l.generations[fresh.generation] = fresh
+		put.Go(func() error {
+			err := l.put(fresh)
+			done[i] = err == nil
+			return err
+		})
+	}
+	err := put.Wait()
+	for i, fresh := range wanted {
+		if !done[i] {
+			continue
+		}
+		if before := l.installed[fresh.key]; before != nil {
+			before.replaced = now
+		}
+		l.installed[fresh.key] = fresh
+	}
+	return err
+}
+
+func (l *lists) put(fresh *list) error {
+	m, err := ebpf.NewMap(&ebpf.MapSpec{
+		Type: ebpf.Array, KeySize: 4, ValueSize: uint32(unsafe.Sizeof(entry{})), MaxEntries: uint32(len(fresh.entries)), Flags: innerMap,
+	})
+	if err != nil {
+		return fmt.Errorf("make the list of network %d: %w", fresh.key.vni, err)
+	}
+	defer m.Close() // the outer map holds it
+	keys := make([]uint32, len(fresh.entries))
+	for i := range keys {
+		keys[i] = uint32(i)
+	}
+	if _, err := m.BatchUpdate(keys, fresh.entries, nil); err != nil {
+		return fmt.Errorf("fill the list of network %d: %w", fresh.key.vni, err)
+	}
+	if err := l.maps.Networks.Put(fresh.key.bytes(), m); err != nil {
+		return fmt.Errorf("put the list of network %d in place: %w", fresh.key.vni, err)
+	}
+	return nil
+}
+
+// innerMap is BPF_F_INNER_MAP: lists of different lengths in one map.
+const innerMap = 1 << 12
+
+func (l *lists) remove(wanted []*list, now time.Time) error {
+	keep := map[listKey]bool{}
+	for _, w := range wanted {
+		keep[w.key] = true
+	}
+	var drop errgroup.Group
+	drop.SetLimit(atOnce)
+	for key, old := range l.installed {
+		if keep[key] {
+			continue
+		}
+		old.replaced = now
+		delete(l.installed, key)
+		drop.Go(func() error {
+			if err := l.maps.Networks.Delete(key.bytes()); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+				return fmt.Errorf("remove the list of network %d: %w", key.vni, err)
+			}
+			return nil
+		})
+	}
+	err := drop.Wait()
+	for key := range l.states {
+		if !keep[key] {
+			err = errors.Join(err, l.forget(key))
+		}
+	}
+	return err
+}
+
+// set gives the number of a set of prefixes, which is put in place when it is new.
+func (l *lists) set(prefixes []netip.Prefix, used map[string]bool) (uint32, error) {
+	content := placesOf(prefixes)
+	used[content] = true
+	if n, ok := l.sets[content]; ok {
+		return n, nil
+	}
+	l.nextSet++
+	for _, p := range prefixes {
+		if err := l.maps.Places.Put(placeOf(l.nextSet, p), uint32(1)); err != nil {
+			return 0, fmt.Errorf("put %s in place: %w", p, err)
+		}
+	}
+	l.sets[content] = l.nextSet
+	return l.nextSet, nil
+}
+
+func placesOf(prefixes []netip.Prefix) string {
+	var names []string
+	for _, p := range prefixes {
+		names = append(names, p.Masked().String())
+	}
+	slices.Sort(names)
+	return fmt.Sprint(slices.Compact(names))
+}
+
+func placeOf(set uint32, p netip.Prefix) (b [24]byte) {
+	bits := p.Bits()
+	if p.Addr().Is4() {
+		bits += 96
+	}
+	binary.NativeEndian.PutUint32(b[:], uint32(32+bits))
+	binary.BigEndian.PutUint32(b[4:], set)
+	a := addressOf(p.Masked().Addr())
+	copy(b[8:], a[:])
+	return b
+}
+
+// sweep removes the sets that no list refers to.
+func (l *lists) sweep(used map[string]bool) error {
+	gone := map[uint32]bool{}
+	for content, n := range l.sets {
+		if !used[content] {
+			gone[n] = true
+			delete(l.sets, content)
+		}
+	}
+	if len(gone) == 0 {
+		return nil
+	}
+	var key [24]byte
+	var value uint32
+	var stale [][24]byte
+	all := l.maps.Places.Iterate()
+	for all.Next(&key, &value) {
+		if gone[binary.BigEndian.Uint32(key[4:])] {
+			stale = append(stale, key)
+		}
+	}
+	errs := []error{all.Err()}
+	for _, k := range stale {
+		errs = append(errs, l.maps.Places.Delete(k))
+	}
+	return errors.Join(errs...)
+}
+
+// follow makes a map have the keys that are wanted, and remembers what it has.
+func follow[K comparable](m *ebpf.Map, has, wanted map[K]bool, key func(K) any) error {
+	var errs []error
+	for k := range wanted {
+		if has[k] {
+			continue
+		}
+		if err := m.Put(key(k), uint32(1)); err != nil {
+			errs = append(errs, fmt.Errorf("put %v in place: %w", k, err))
+			continue
+		}
+		has[k] = true
+	}
+	for k := range has {
+		if wanted[k] {
+			continue
+		}
+		if err := m.Delete(key(k)); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			errs = append(errs, fmt.Errorf("remove %v: %w", k, err))
+			continue
+		}
+		delete(has, k)
+	}
+	return errors.Join(errs...)
+}
+
+// bigEndian is a number whose bytes in memory are in network order.
+func bigEndian(v uint16) uint16 {
+	var b [2]byte
+	binary.BigEndian.PutUint16(b[:], v)
+	return binary.NativeEndian.Uint16(b[:])
+}

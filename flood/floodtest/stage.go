@@ -46,6 +46,9 @@ func newStage(t testing.TB, f family) *stage {
 	s.address(s.relay, "lo", netip.PrefixFrom(f.service, f.bits()).String())
 	s.relay.IP(t, "route", "add", f.vteps.String(), "via", f.gateway.String())
 	s.relay.IP(t, "neigh", "replace", f.gateway.String(), "lladdr", hardware(t, s.beyond, "v1").String(), "dev", "u1", "nud", "permanent")
+	// A wire has a queue. Without one, what the other end of a veth pair has no room for
+	// is refused after taps have seen it, and an engine sends it again.
+	tc(t, s.relay, "qdisc", "add", "dev", "u1", "root", "pfifo", "limit", "100000")
 	s.openHose()
 	return s
 }

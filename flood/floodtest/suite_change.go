@@ -123,7 +123,7 @@ func (s *stage) comesBack(out *tap, to []netip.Addr) {
 // carry. The engine must wait for it: nothing is lost.
 func testSlowWire(t *testing.T, open Factory, f family) {
 	s := newStage(t, f)
-	tc(t, s.relay, "qdisc", "add", "dev", "u1", "root", "tbf", "rate", "500mbit", "burst", "32k", "limit", "300k")
+	tc(t, s.relay, "qdisc", "replace", "dev", "u1", "root", "tbf", "rate", "500mbit", "burst", "32k", "limit", "300k")
 	out := newTap(t, s.relay, "u1")
 	to := f.list(1000)
 	e := s.start(open, f.table(f.onGroup(to...)))

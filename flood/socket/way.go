@@ -23,6 +23,8 @@ type way struct {
 	stalls *int // counts how often a socket stood still
 	// doubtful: it serves VTEPs that may not answer. What it has no room for is lost.
 	doubtful bool
+	// spent: patience with a full queue was in vain, and nothing has got through since.
+	spent bool
 }
 
 func newWay(stalls *int, open func() (int, error)) (*way, error) {
@@ -40,6 +42,7 @@ func (w *way) send(msgs []mmsghdr, refused func(i int, err unix.Errno)) error {
 		case errno == 0:
 			i += int(n)
 			tries = 0
+			w.spent = false
 		case errno == unix.EINTR:
 		case errno == unix.EAGAIN && w.doubtful:
 			refused(i, errno)
@@ -69,9 +72,13 @@ func (w *way) mayTry(err unix.Errno, tries int) bool {
 		// It may be the error of an earlier datagram, which an ICMP message told of.
 		return true
 	}
-	// The egress queue is full, and smaller than our buffer. As long as some of it is
-	// ours, there will be room.
-	if err != unix.ENOBUFS || tries >= int(patience/time.Millisecond) || w.underWay() == 0 {
+	// The egress queue is full. As long as some of it is ours, there will be room. If not,
+	// others have filled it, the eBPF engine's clones among them: once is enough to wait.
+	if err != unix.ENOBUFS || w.spent && w.underWay() == 0 {
+		return false
+	}
+	if tries >= int(patience/time.Millisecond) {
+		w.spent = true
 		return false
 	}
 	_, err2 := unix.Poll(nil, 1)

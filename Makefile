@@ -78,6 +78,11 @@ bench-go: ## Go benchmarks of the packages
 golden: ## Rewrite golden files and docs/{config,cli,metrics}.md; review the diff
 	$(GO) test ./config ./evpn/... ./cmd/vtepbgp/... -update
 
+.PHONY: generate
+generate: ## Compile the eBPF program again (needs Debian's clang, llvm and libbpf-dev; nothing else does)
+	@for c in clang llvm-strip; do command -v $$c >/dev/null || { echo "no $$c: apt-get install -y --no-install-recommends clang llvm libbpf-dev linux-libc-dev"; exit 1; }; done
+	$(GO) generate ./flood/ebpf
+
 .PHONY: lint
 lint: ## golangci-lint (built from source at its pinned version on first use)
 	$(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0 run ./...

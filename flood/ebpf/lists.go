@@ -55,6 +55,7 @@ type entry [unsafe.Sizeof(programTarget{}) / 4]uint32
 func entryOf(n *programNetwork) entry     { return *(*entry)(unsafe.Pointer(n)) }
 func targetOf(t *programTarget) entry     { return *(*entry)(unsafe.Pointer(t)) }
 func (e *entry) network() *programNetwork { return (*programNetwork)(unsafe.Pointer(e)) }
+func (e *entry) target() *programTarget   { return (*programTarget)(unsafe.Pointer(e)) }
 
 // list is a list as the program has it.
 type list struct {

@@ -138,6 +138,9 @@ func (e *Engine) Capabilities() flood.Capabilities {
 func (e *Engine) Start() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if e.closed() {
+		return os.ErrClosed
+	}
 	if e.started {
 		return errors.New("start the eBPF engine: it was started before")
 	}
@@ -155,6 +158,9 @@ func (e *Engine) Start() error {
 func (e *Engine) Apply(t *flood.Table) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if e.closed() {
+		return os.ErrClosed
+	}
 	// What is counted until now belongs to networks that may go.
 	if err := e.lists.foldAll(e.rest); err != nil {
 		return fmt.Errorf("apply flood lists: %w", err)
@@ -189,9 +195,7 @@ func (e *Engine) Apply(t *flood.Table) error {
 func (e *Engine) Counters() flood.Counters {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	select {
-	case <-e.stop: // Close has counted for the last time
-	default:
+	if !e.closed() { // else Close has counted for the last time
 		if err := e.lists.foldAll(e.rest); err != nil {
 			e.log.WithError(err).Warn("cannot read what the program counts")
 		}
@@ -203,6 +207,11 @@ func (e *Engine) Counters() flood.Counters {
 
 // Heard implements [flood.Engine].
 func (e *Engine) Heard(within time.Duration) []flood.Heard {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed() {
+		return nil
+	}
 	all, err := heard(e.objects.Heards, within)
 	if err != nil {
 		e.log.WithError(err).Warn("cannot read whom the program heard")
@@ -213,11 +222,9 @@ func (e *Engine) Heard(within time.Duration) []flood.Heard {
 // Close implements [flood.Engine].
 func (e *Engine) Close() error {
 	e.mu.Lock()
-	select {
-	case <-e.stop:
+	if e.closed() {
 		e.mu.Unlock()
 		return os.ErrClosed
-	default:
 	}
 	err := e.hook.detach()
 	if last := e.lists.foldAll(e.rest); last != nil {
@@ -228,6 +235,16 @@ func (e *Engine) Close() error {
 	e.mu.Unlock() // finish may wait for it
 	e.running.Wait()
 	return errors.Join(err, e.release())
+}
+
+// closed says that Close was called. The caller holds mu.
+func (e *Engine) closed() bool {
+	select {
+	case <-e.stop:
+		return true
+	default:
+		return false
+	}
 }
 
 // release gives back what open took, as far as it came.
@@ -268,10 +285,8 @@ func (e *Engine) mend() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	log := e.log.WithField("interface", e.hook.device)
-	select {
-	case <-e.stop:
+	if e.closed() {
 		return
-	default:
 	}
 	repaired, err := e.hook.ensure()
 	if err != nil {
@@ -291,10 +306,8 @@ func (e *Engine) mend() {
 func (e *Engine) renew() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	select {
-	case <-e.stop:
+	if e.closed() {
 		return
-	default:
 	}
 	if err := e.lists.install(e.decider.Load(), e.own, time.Now()); err != nil {
 		e.log.WithError(err).Warn("cannot follow the ways to VTEPs")

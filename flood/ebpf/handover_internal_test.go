@@ -1,0 +1,64 @@
+package ebpf
+
+import (
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/vtepbgp/vtepbgp/flood"
+)
+
+// TestHandover: the program copies until the egress queue is full, user space sends the
+// rest, and none is lost.
+func TestHandover(t *testing.T) {
+	const frames, n = 10, 1000
+	l := newLink(t)
+	l.near.IP(t, "route", "add", "10.9.0.0/16", "via", "10.0.1.2")
+	l.near.IP(t, "neigh", "replace", "10.0.1.2", "lladdr", "02:00:00:00:00:77", "dev", "u0", "nud", "permanent")
+	tc(t, l.near, "qdisc", "add", "dev", "u0", "root", "tbf", "rate", "500mbit", "burst", "32k", "limit", "300k")
+	e := l.open(t)
+	defer func() { require.NoError(t, e.Close()) }()
+	require.NoError(t, e.Apply(&flood.Table{Networks: []flood.Network{{VNI: 100, Listen: service4, VTEPs: vteps(far4, n)}}}))
+
+	var u0 *net.Interface
+	require.NoError(t, l.near.Do(func() (err error) {
+		u0, err = net.InterfaceByName("u0")
+		return err
+	}))
+	p := packet(service4, netip.MustParseAddr("10.7.0.1"), 1400)
+	p.DstMAC = u0.HardwareAddr
+	ticker := time.NewTicker(time.Second / 20)
+	defer ticker.Stop()
+	require.NoError(t, l.far.Do(func() error {
+		v0, err := net.InterfaceByName("v0")
+		if err != nil {
+			return err
+		}
+		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		for range frames {
+			if err := unix.Sendto(fd, p.Bytes(), 0, &unix.SockaddrLinklayer{Ifindex: v0.Index}); err != nil {
+				return err
+			}
+			<-ticker.C
+		}
+		return nil
+	}))
+	require.Eventually(t, func() bool { return e.Counters().Total.Copies == frames*n }, within, 10*time.Millisecond)
+	assert.Zero(t, e.Counters().Total.Dropped[flood.EgressFull])
+
+	e.mu.Lock()
+	state := e.lists.states[listKey{100, service4}].copies
+	e.mu.Unlock()
+	t.Logf("the program made %d of %d copies", state, frames*n)
+	assert.Greater(t, state, uint64(100*frames), "the program copies what the queue takes")
+	assert.Less(t, state, uint64(frames*n), "the queue does not take all")
+}

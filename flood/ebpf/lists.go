@@ -70,7 +70,12 @@ type list struct {
 	replaced   time.Time
 }
 
+// same says that o is no news. A list that packets may refer to is never changed, so one
+// that counts elsewhere is.
 func (l *list) same(o *list) bool {
+	if l.tally != o.tally {
+		return false
+	}
 	a, b := l.entries[0], o.entries[0]
 	a.network().Generation, b.network().Generation = 0, 0
 	return a == b && slices.Equal(l.entries[1:], o.entries[1:])
@@ -184,7 +189,6 @@ func (l *lists) replace(wanted []*list, now time.Time) error {
 	done := make([]bool, len(wanted))
 	for i, fresh := range wanted {
 		if before := l.installed[fresh.key]; before != nil && before.same(fresh) {
-			before.tally = fresh.tally
 			continue
 		}
 		l.generation++

@@ -140,6 +140,8 @@ func appendAttrs(b []byte, a *Attrs) []byte {
 	b = binary.BigEndian.AppendUint32(b, a.LocalPref)
 	b = binary.BigEndian.AppendUint32(b, a.MED)
 	b = binary.BigEndian.AppendUint16(b, a.ASPathLen)
+	b = binary.BigEndian.AppendUint32(b, a.Claim.Segment)
+	b = append(b, byte(a.Claim.State), flag(a.Claim.Deliver))
 	if p := a.PMSI; p != nil {
 		b = append(b, p.Flags, p.Type)
 		b = binary.BigEndian.AppendUint32(b, p.Label)

@@ -30,7 +30,7 @@ func (k RowKind) String() string {
 
 // RowKey identifies a kernel row. It is comparable.
 //
-//   - flood: IP is the remote VTEP, MAC is zero.
+//   - flood: IP is the remote VTEP, the replicator or the multicast group, MAC is zero.
 //   - mac: MAC is the host, IP is zero.
 //   - neighbor: IP is the host's address, MAC is zero.
 type RowKey struct {
@@ -77,12 +77,14 @@ type Changes struct {
 	Withdraw []RouteKey // routes of our own that ended
 	Rows     []RowChange
 	NextHops []NextHopChange
+	Lists    []ListChange // for the flooding module
+	Relays   []RelayChange
 	Notes    []Note
 }
 
 // Empty reports that nothing follows.
 func (c Changes) Empty() bool {
-	return len(c.Announce)+len(c.Withdraw)+len(c.Rows)+len(c.NextHops)+len(c.Notes) == 0
+	return len(c.Announce)+len(c.Withdraw)+len(c.Rows)+len(c.NextHops)+len(c.Lists)+len(c.Relays)+len(c.Notes) == 0
 }
 
 // NextHopChange says that the way to a remote VTEP is of interest, or no longer.
@@ -99,6 +101,8 @@ type Desired struct {
 	Routes   []Route // that we originate
 	Rows     []Row
 	NextHops []netip.Addr // remote VTEPs whose way is of interest
+	Lists    []ListEntry  // for the flooding module, by VNI and address
+	Relays   []Relay      // by VNI
 }
 
 // NoteKind says what a [Note] reports.

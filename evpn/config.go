@@ -14,6 +14,14 @@ type Config struct {
 	// it are kept with [OverNeighborLimit]. Absent or 0 = no limit.
 	NeighborLimits map[netip.Addr]int
 	Duplicate      DuplicateConfig
+	// Service is the address at which we take frames to copy: with [FloodReplicator] (RFC
+	// 9574: our AR-IP), and with [DeliverMulticast]. Zero when there is none.
+	Service netip.Addr
+	// LearnFromData has VTEPs that send to Service join the flood lists of a replicator.
+	LearnFromData bool
+	// Resume says that this process follows one that relayed until a moment ago, and
+	// whose routes the neighbours still hold: its part in an election is taken up at once.
+	Resume bool
 	// Unreachable says what becomes of rows towards a VTEP that the underlay cannot reach.
 	Unreachable UnreachablePolicy
 	// StaleTime bounds how long routes of a neighbour that restarts gracefully
@@ -42,7 +50,31 @@ type VNIConfig struct {
 	MaxMACs     int  // remote MACs accepted; 0 = no limit
 	StaticVTEPs []netip.Addr
 	StaticMACs  []StaticMAC
+	Segment     SegmentConfig // with FloodMulticast
 }
+
+// SegmentConfig is the multicast segment of a VNI: the VTEPs that send their BUM frames
+// to a group, and hear it.
+type SegmentConfig struct {
+	Group netip.Addr
+	// Prefixes are the VTEPs that hear the group. Relays of one segment have equal ones.
+	Prefixes []netip.Prefix
+	// ProxyVTEPs has us speak and copy for VTEPs of the segment that run no EVPN.
+	ProxyVTEPs bool
+	// ProxyMACs has us announce the sources of their frames too.
+	ProxyMACs bool
+	Delivery  SegmentDelivery
+}
+
+// SegmentDelivery is how BUM frames from elsewhere reach the VTEPs of a segment that run
+// no EVPN.
+type SegmentDelivery string
+
+// The ways to deliver. The empty one is [DeliverUnicast].
+const (
+	DeliverUnicast   SegmentDelivery = "unicast"   // each is announced, so each gets a copy
+	DeliverMulticast SegmentDelivery = "multicast" // the relay gets one and sends it to the group
+)
 
 // StaticMAC is a remote MAC that the operator pinned to a VTEP.
 type StaticMAC struct {
@@ -54,10 +86,18 @@ type StaticMAC struct {
 // FloodMode is who copies BUM frames of a VNI.
 type FloodMode string
 
-// The flood modes that exist so far.
+// The flood modes.
 const (
 	FloodIngress FloodMode = "ingress" // the kernel, from the zero-MAC rows
-	FloodOff     FloodMode = "off"     // nobody
+	// FloodMulticast: the kernel sends to a group; the flooding module hears it and copies.
+	FloodMulticast FloodMode = "multicast"
+	// FloodAssisted: the kernel sends one copy to a replicator (RFC 9574 AR-LEAF), or to
+	// all while there is none.
+	FloodAssisted FloodMode = "assisted"
+	// FloodReplicator: as ingress, and the flooding module copies what arrives at the
+	// service address (RFC 9574 AR-REPLICATOR).
+	FloodReplicator FloodMode = "replicator"
+	FloodOff        FloodMode = "off" // nobody
 )
 
 // DuplicateConfig is duplicate-MAC detection (RFC 7432 §15.1). Zero Moves turns it off.

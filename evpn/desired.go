@@ -333,9 +333,9 @@ func (c *Core) Flood(vni VNI) []FloodEntry {
 			if !f.wanted() {
 				continue
 			}
-			e := FloodEntry{VNI: v.vni, VTEP: f.addr, Source: "bgp"}
+			e := FloodEntry{VNI: v.vni, VTEP: f.addr, Source: SourceBGP, Role: RoleVTEP}
 			if f.static {
-				e.Source = "static"
+				e.Source = SourceStatic
 			}
 			list = append(list, e)
 		}

@@ -166,6 +166,34 @@ type IPRestored struct {
 // SyncRestored says that the first full picture was there. Part of a snapshot.
 type SyncRestored struct{}
 
+// VTEPHeard is a VTEP that was heard by the flooding module: on the group of a VNI's
+// segment, or at the service address. It counts until [VTEPSilent].
+type VTEPHeard struct {
+	VNI  VNI
+	VTEP netip.Addr
+}
+
+// VTEPSilent is a VTEP that was not heard for the hold time, and does not answer.
+type VTEPSilent struct {
+	VNI  VNI
+	VTEP netip.Addr
+}
+
+// MACHeard is the source of a frame that a VTEP of the segment sent to the group. It
+// counts until [MACSilent], or until it is heard from another VTEP.
+type MACHeard struct {
+	VNI  VNI
+	MAC  MAC
+	VTEP netip.Addr
+}
+
+// MACSilent is one that was not heard for the hold time.
+type MACSilent struct {
+	VNI  VNI
+	MAC  MAC
+	VTEP netip.Addr
+}
+
 // Tick asks the core to look at its timers. See [Core.NextWake].
 type Tick struct{}
 
@@ -186,4 +214,8 @@ func (NeighborRestored) event() {}
 func (MACRestored) event()      {}
 func (IPRestored) event()       {}
 func (SyncRestored) event()     {}
+func (VTEPHeard) event()        {}
+func (VTEPSilent) event()       {}
+func (MACHeard) event()         {}
+func (MACSilent) event()        {}
 func (Tick) event()             {}

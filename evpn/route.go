@@ -101,11 +101,41 @@ type PMSITunnel struct {
 	Flags    uint8
 	Type     uint8 // 6 = ingress replication
 	Label    uint32
-	Endpoint netip.Addr // tunnel identifier when Type is ingress replication
+	Endpoint netip.Addr // tunnel identifier when Type is ingress or assisted replication
 }
 
-// PMSIIngressReplication is the tunnel type of RFC 6514 §5 that we use and accept.
-const PMSIIngressReplication = 6
+// Tunnel types of the PMSI tunnel attribute that we use and accept.
+const (
+	PMSINoTunnel            = 0    // RFC 6514 §5: send nothing
+	PMSIIngressReplication  = 6    // RFC 6514 §5
+	PMSIAssistedReplication = 0x0a // RFC 9574 §4: Endpoint is the AR-IP
+)
+
+// Flags of the PMSI tunnel attribute: the AR type, T (RFC 9574 §4, bits 3 and 4 of the octet).
+const (
+	PMSIFlagsMaskAR       = 0x18
+	PMSIFlagsReplicatorAR = 0x08 // of a Replicator-AR route
+	PMSIFlagsLeafAR       = 0x10 // of the Regular-IR route of a leaf
+)
+
+// RelayClaim is carried by the type-3 route of a VTEP that hears a multicast segment and
+// speaks EVPN, as an extended community of ours: who copies for the VTEPs that do not is elected
+// among these. The zero value is none.
+type RelayClaim struct {
+	Segment uint32 // a hash of what all relays of a segment know equally; 0 = no claim
+	State   RelayState
+	Deliver bool // sends BUM frames from elsewhere to the group, once elected
+}
+
+// RelayState is the part that a VTEP takes in the election of its segment.
+type RelayState uint8
+
+// The states, in the order of a relay's life.
+const (
+	RelaysItself RelayState = iota // copies its own frames, and would not copy for others
+	RelayReady                     // would copy for others
+	RelayActive                    // copies for others
+)
 
 // Tunnel encapsulation types (RFC 9012 §4.1 and the IANA registry).
 const (
@@ -131,6 +161,7 @@ type Attrs struct {
 	DefaultGateway bool        // RFC 7432 §7.8
 	Router         bool        // ARP/ND community, R flag (RFC 9047 §2)
 	PMSI           *PMSITunnel // type-3 only
+	Claim          RelayClaim  // type-3 only
 
 	// Ordinary BGP attributes: they choose between copies of one RouteKey that
 	// several neighbours sent (RFC 4271 §9.1).

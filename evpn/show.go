@@ -62,12 +62,24 @@ type VNIInfo struct {
 	VTEPs      int // in the flood list
 }
 
-// FloodEntry is one VTEP of a flood list. Source is "bgp" or "static".
+// FloodEntry is one VTEP of a flood list, whoever copies: kernel or flooding module.
 type FloodEntry struct {
 	VNI    VNI
 	VTEP   netip.Addr
-	Source string
+	Source FloodSource
+	Role   FloodRole
 }
+
+// FloodRole is what a VTEP is to a flood list.
+type FloodRole string
+
+// The roles.
+const (
+	RoleVTEP       FloodRole = "vtep"       // gets a copy of every frame
+	RoleReplicator FloodRole = "replicator" // gets the one copy of an assisted VNI and makes the others
+	RoleStandby    FloodRole = "standby"    // a VTEP that a replicator serves, or a replicator that was not chosen
+	RoleSegment    FloodRole = "segment"    // hears the group itself: gets no copy
+)
 
 // VTEPInfo is one remote VTEP over all VNIs.
 type VTEPInfo struct {

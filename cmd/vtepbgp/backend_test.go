@@ -261,7 +261,7 @@ func ipv4Daemon() *fakeDaemon {
 	}
 	f.flood = []api.Flood{
 		{VNI: 100, Mode: evpn.FloodIngress, Engine: "kernel", Counters: map[string]uint64{}, VTEPs: []api.FloodVTEP{
-			{Address: ip("10.0.0.2"), Source: "bgp", Installed: true}, {Address: ip("10.0.0.9"), Source: "static"}}},
+			{Address: ip("10.0.0.2"), Source: "bgp", Role: "vtep", Installed: true}, {Address: ip("10.0.0.9"), Source: "static"}}},
 		{VNI: 200, Mode: evpn.FloodOff, Counters: map[string]uint64{}, VTEPs: []api.FloodVTEP{}},
 	}
 	f.macs = []api.MAC{

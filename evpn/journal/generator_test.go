@@ -45,6 +45,9 @@ func (g *generator) fill(v reflect.Value) {
 	case *netip.Addr:
 		*p = g.addr()
 		return
+	case *netip.Prefix:
+		*p = netip.PrefixFrom(netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, 15: byte(g.IntN(256))}), g.IntN(129))
+		return
 	case *time.Time:
 		*p = start.Add(time.Duration(1 + g.Int64N(1e18))).UTC()
 		return

@@ -56,6 +56,14 @@ var leaves = map[reflect.Type]leaf{
 			t.Exact, err = parseOctets(s, evpn.ParseRouteTarget)
 			return t, err
 		}),
+	reflect.TypeFor[netip.Prefix](): leafOf(
+		func(b []byte, p *netip.Prefix) []byte {
+			if !p.IsValid() {
+				return b
+			}
+			return p.AppendTo(b)
+		},
+		parsePrefix),
 	reflect.TypeFor[evpn.ESI](): leafOf(
 		func(b []byte, e *evpn.ESI) []byte { return append(b, e.String()...) },
 		parseESI),
@@ -150,6 +158,17 @@ func parseAddr(s string) (netip.Addr, error) {
 		return a, fmt.Errorf("parse address %q: want an IPv4 or IPv6 address", s)
 	}
 	return a, nil
+}
+
+func parsePrefix(s string) (netip.Prefix, error) {
+	if s == "" {
+		return netip.Prefix{}, nil // as an element of a list
+	}
+	p, err := netip.ParsePrefix(s)
+	if err != nil {
+		return p, fmt.Errorf("parse prefix %q: want such as 10.0.0.0/24", s)
+	}
+	return p, nil
 }
 
 func parseESI(s string) (e evpn.ESI, err error) {

@@ -80,7 +80,7 @@ func (b *backend) VTEPs(_ context.Context, f api.VNIFilter) ([]api.VTEP, error) 
 func (b *backend) Flood(context.Context, api.VNIFilter) ([]api.Flood, error) {
 	return []api.Flood{{
 		VNI: 100, Mode: evpn.FloodIngress, Engine: "kernel", Counters: map[string]uint64{},
-		VTEPs: []api.FloodVTEP{{Address: netip.MustParseAddr("10.0.0.2"), Source: "bgp", Installed: true}},
+		VTEPs: []api.FloodVTEP{{Address: netip.MustParseAddr("10.0.0.2"), Source: "bgp", Role: "vtep", Installed: true}},
 	}}, nil
 }
 

@@ -209,9 +209,10 @@ type Flood struct {
 
 // FloodVTEP is one member of a flood list.
 type FloodVTEP struct {
-	Address   netip.Addr `json:"address"`
-	Source    string     `json:"source"` // "bgp" | "static" | "proxy"
-	Installed bool       `json:"installed"`
+	Address   netip.Addr       `json:"address"`
+	Source    evpn.FloodSource `json:"source"`
+	Role      evpn.FloodRole   `json:"role"`
+	Installed bool             `json:"installed"`
 }
 
 // Route is one EVPN route: received when Neighbor is set, else our own.

@@ -269,7 +269,7 @@ func (d *daemon) Flood(ctx context.Context, f api.VNIFilter) ([]api.Flood, error
 	members := map[evpn.VNI][]api.FloodVTEP{}
 	for _, e := range entries {
 		members[e.VNI] = append(members[e.VNI], api.FloodVTEP{
-			Address: e.VTEP, Source: e.Source,
+			Address: e.VTEP, Source: e.Source, Role: e.Role,
 			Installed: d.kernel.Installed(evpn.RowKey{Kind: evpn.FloodRow, VNI: e.VNI, IP: e.VTEP}),
 		})
 	}

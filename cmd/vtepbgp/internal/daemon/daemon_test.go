@@ -344,7 +344,7 @@ func TestShowAndOrders(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, []api.Flood{{
 		VNI: 100, Mode: "ingress", Engine: "kernel", Counters: map[string]uint64{},
-		VTEPs: []api.FloodVTEP{{Address: netip.MustParseAddr("10.0.0.2"), Source: "bgp", Installed: true}},
+		VTEPs: []api.FloodVTEP{{Address: netip.MustParseAddr("10.0.0.2"), Source: "bgp", Role: "vtep", Installed: true}},
 	}}, fl)
 	vteps, err := w.api.VTEPs(ctx, api.VNIFilter{})
 	require.NoError(t, err)

@@ -18,6 +18,7 @@ type Config struct {
 	Neighbors []Neighbor
 	VNIs      []VNI
 	Duplicate evpn.DuplicateConfig
+	Flood     Flood
 	API       API
 	Log       Log
 	State     State
@@ -96,6 +97,8 @@ type VNI struct {
 	Export       []evpn.RouteTarget
 	Import       []evpn.ImportTarget
 	Flooding     evpn.FloodMode
+	Multicast    *Multicast // with evpn.FloodMulticast, else nil
+	RateLimit    int        // frames a second that are copied; flood.rate_limit_pps unless overridden; 0 = no limit
 	Suppression  bool
 	AdvertiseSVI bool
 	// AnycastGateway announces the bridge's own MAC and addresses as a gateway that
@@ -106,6 +109,28 @@ type VNI struct {
 	MaxIPsPerPort  int
 	StaticVTEPs    []netip.Addr
 	StaticMACs     []evpn.StaticMAC
+}
+
+// Multicast is the segment of a VNI whose BUM frames go to a multicast group.
+type Multicast struct {
+	Group     netip.Addr
+	Interface string         // on the segment; "" = where the VTEP address lives
+	Segment   []netip.Prefix // VTEPs that hear the group; nil = the connected prefixes of the interface
+	// ProxyVTEPs relays for hosts that run no EVPN: those heard on the group are announced.
+	ProxyVTEPs bool
+	ProxyMACs  bool // and the sources of their frames
+	Delivery   evpn.SegmentDelivery
+}
+
+// Flood is how BUM frames are copied, where that is not the kernel's work.
+type Flood struct {
+	Engine    string // auto, ebpf, socket
+	Interface string // on which frames arrive at the service address; "" = where the VTEP address lives
+	// ServiceAddress is where others send frames to be copied; zero = nowhere.
+	ServiceAddress netip.Addr
+	LearnFromData  bool          // VTEPs heard at the service address join the list
+	HoldTime       time.Duration // VTEPs and MACs that were heard are kept that long; whole seconds
+	RateLimit      int           // of VNIs that do not override it
 }
 
 // API is where the daemon can be asked.

@@ -30,9 +30,6 @@ func keyOf(f reflect.StructField) (string, bool) { return f.Tag.Lookup("toml") }
 func decodeValue(sc scope, key string, value any, dst reflect.Value) {
 	wrong := func(want string) { sc.problem(key, "want %s, got %s", want, describe(value)) }
 	switch dst.Interface().(type) {
-	case *later:
-		sc.problem(key, "not available yet: remove it, this version cannot do it")
-		return
 	case *string:
 		setScalar[string](value, dst, wrong, `a string in quotes`)
 		return
@@ -176,7 +173,7 @@ func schemaAt(t reflect.Type, path string) (reflect.Type, bool) {
 		if !ok || (f.Kind() != reflect.Pointer && f.Kind() != reflect.Slice) {
 			return nil, false
 		}
-		if t = f.Elem(); t.Kind() != reflect.Struct || t == reflect.TypeFor[later]() {
+		if t = f.Elem(); t.Kind() != reflect.Struct {
 			return nil, false
 		}
 	}

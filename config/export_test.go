@@ -2,15 +2,14 @@ package config
 
 import "reflect"
 
-// Keys lists every table and key of the schema but those that are not available
-// yet, such as "vni" and "vni.static_mac.ip".
+// Keys lists every table and key of the schema, such as "vni" and "vni.static_mac.ip".
 func Keys() []string { return keysOf(reflect.TypeFor[rawConfig](), "") }
 
 func keysOf(t reflect.Type, path string) []string {
 	var keys []string
 	for i := range t.NumField() {
 		name, ok := keyOf(t.Field(i))
-		if !ok || t.Field(i).Type == reflect.TypeFor[*later]() {
+		if !ok {
 			continue
 		}
 		keys = append(keys, join(path, name))

@@ -73,6 +73,7 @@ func defaults(t *testing.T) *config.Config {
 			Flooding: evpn.FloodIngress, Suppression: true, MaxIPsPerMAC: 64, MaxIPsPerPort: 4096,
 		}},
 		Duplicate: evpn.DefaultDuplicate,
+		Flood:     config.Flood{Engine: config.EngineAuto, HoldTime: 90 * time.Second},
 		API:       config.API{Socket: "/run/vtepbgp/vtepbgp.sock"},
 		Log:       config.Log{Level: "info", Format: "text", Destination: "stderr"},
 		State:     config.State{Directory: "/var/lib/vtepbgp"},
@@ -114,7 +115,7 @@ func TestAllProblemsAtOnce(t *testing.T) {
 		`11: neighbor[1].prefix: contradicts address: keep one of the two`,
 		`15: neighbor[1].ebgp_multihop: want 0 to 255, got 256`,
 		`19: vni[0].import_rt[1]: want "auto", "rfc8365", ASN:N, IPV4:N or *:N, got "nonsense"`,
-		`21: flood: not available yet: remove it, this version cannot do it`,
+		`22: flood.engine: want auto | ebpf | socket, got "automatic"`,
 	}, problems(t, `
 [bgp]
 asn = "65000"
@@ -136,7 +137,7 @@ import_rt = ["auto",
   "nonsense"]
 
 [flood]
-engine = "auto"
+engine = "automatic"
 `))
 }
 

@@ -11,7 +11,7 @@ type rawConfig struct {
 	Neighbor  []rawNeighbor `toml:"neighbor"`
 	VNI       []rawVNI      `toml:"vni"`
 	Duplicate *rawDuplicate `toml:"duplicate_detection"`
-	Flood     *later        `toml:"flood"`
+	Flood     *rawFlood     `toml:"flood"`
 	API       *rawAPI       `toml:"api"`
 	Log       *rawLog       `toml:"log"`
 	State     *rawState     `toml:"state"`
@@ -72,6 +72,7 @@ type rawVNI struct {
 	ExportRT       *[]string       `toml:"export_rt"`
 	ImportRT       *[]string       `toml:"import_rt"`
 	Flooding       *string         `toml:"flooding"`
+	RateLimitPPS   *int64          `toml:"rate_limit_pps"`
 	ARPSuppression *bool           `toml:"arp_suppression"`
 	AdvertiseSVI   *bool           `toml:"advertise_svi"`
 	AnycastGateway *bool           `toml:"anycast_gateway"`
@@ -80,7 +81,7 @@ type rawVNI struct {
 	MaxIPsPerPort  *int64          `toml:"max_ips_per_port"`
 	StaticVTEP     []rawStaticVTEP `toml:"static_vtep"`
 	StaticMAC      []rawStaticMAC  `toml:"static_mac"`
-	Multicast      *later          `toml:"multicast"`
+	Multicast      *rawMulticast   `toml:"multicast"`
 }
 
 type rawStaticVTEP struct {
@@ -102,6 +103,26 @@ type rawDuplicate struct {
 	Recovery *string `toml:"recovery"`
 }
 
+type rawMulticast struct {
+	scope
+	Group           *string   `toml:"group"`
+	Interface       *string   `toml:"interface"`
+	Segment         *[]string `toml:"segment"`
+	ProxyVTEPs      *bool     `toml:"proxy_vteps"`
+	ProxyMACs       *bool     `toml:"proxy_macs"`
+	SegmentDelivery *string   `toml:"segment_delivery"`
+}
+
+type rawFlood struct {
+	scope
+	Engine         *string `toml:"engine"`
+	Interface      *string `toml:"interface"`
+	ServiceAddress *string `toml:"service_address"`
+	LearnFromData  *bool   `toml:"learn_from_data"`
+	HoldTime       *string `toml:"hold_time"`
+	RateLimitPPS   *int64  `toml:"rate_limit_pps"`
+}
+
 type rawAPI struct {
 	scope
 	Socket        *string `toml:"socket"`
@@ -120,7 +141,3 @@ type rawState struct {
 	scope
 	Directory *string `toml:"directory"`
 }
-
-// later is a part of the schema whose feature does not exist yet. It is refused,
-// never read and ignored.
-type later struct{}

@@ -31,6 +31,10 @@ func (c *Config) raw() *rawConfig {
 			Moves: integer(c.Duplicate.Moves), Window: text(seconds(c.Duplicate.Window)),
 			Recovery: text(seconds(c.Duplicate.Recovery)),
 		},
+		Flood: &rawFlood{
+			Engine: &c.Flood.Engine, Interface: &c.Flood.Interface, ServiceAddress: text(orEmpty(c.Flood.ServiceAddress)),
+			LearnFromData: &c.Flood.LearnFromData, HoldTime: text(seconds(c.Flood.HoldTime)), RateLimitPPS: integer(c.Flood.RateLimit),
+		},
 		API: &rawAPI{
 			Socket: &c.API.Socket, MetricsListen: &c.API.MetricsListen, GoBGPListen: &c.API.GoBGPListen,
 		},
@@ -85,6 +89,15 @@ func (v *VNI) raw() rawVNI {
 	if v.RD != (evpn.RD{}) {
 		r.RD = text(v.RD.String())
 	}
+	if m := v.Multicast; m != nil {
+		r.Multicast = &rawMulticast{
+			Group: address(m.Group), Interface: &m.Interface, ProxyVTEPs: &m.ProxyVTEPs, ProxyMACs: &m.ProxyMACs,
+			SegmentDelivery: text(string(m.Delivery)), Segment: list(m.Segment),
+		}
+	}
+	if v.Flooding == evpn.FloodMulticast || v.Flooding == evpn.FloodReplicator {
+		r.RateLimitPPS = integer(v.RateLimit)
+	}
 	for _, a := range v.StaticVTEPs {
 		r.StaticVTEP = append(r.StaticVTEP, rawStaticVTEP{Address: address(a)})
 	}
@@ -115,6 +128,14 @@ func address(a netip.Addr) *string {
 		return nil
 	}
 	return text(a.String())
+}
+
+// orEmpty is the text of an address, "" for none.
+func orEmpty(a netip.Addr) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.String()
 }
 
 func list[T any](values []T) *[]string {
@@ -203,7 +224,7 @@ func jsonTable(v reflect.Value) map[string]any {
 	table := map[string]any{}
 	for i := range v.NumField() {
 		name, ok := keyOf(v.Type().Field(i))
-		if !ok || v.Field(i).Type() == reflect.TypeFor[*later]() {
+		if !ok {
 			continue
 		}
 		switch f := v.Field(i); {

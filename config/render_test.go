@@ -117,6 +117,27 @@ ip = "2001:db8:1::5"
 mac = "00:11:22:33:44:aa"
 vtep = "2001:db8::9"
 ip = "192.0.2.5"
+[[vni]]
+id = 8
+flooding = "multicast"
+rate_limit_pps = 3
+[vni.multicast]
+group = "ff05::8"
+interface = "eth1"
+segment = ["2001:db8:8::/64", "2001:db8:9::1/128"]
+proxy_vteps = true
+proxy_macs = true
+segment_delivery = "multicast"
+[[vni]]
+id = 9
+flooding = "replicator"
+[flood]
+engine = "socket"
+interface = "eth0"
+service_address = "2001:db8::ff"
+learn_from_data = true
+hold_time = "30s"
+rate_limit_pps = 1000
 [api]
 socket = "/tmp/x y.sock"
 metrics_listen = "[::1]:9474"

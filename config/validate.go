@@ -28,6 +28,9 @@ const (
 	defaultBFDMultiplier = 3
 	defaultIPsPerMAC     = 64
 	defaultIPsPerPort    = 4096
+	defaultFloodHold     = 90 * time.Second // vxfld's
+	minFloodHold         = time.Second
+	maxFloodHold         = 24 * time.Hour
 	minBFDInterval       = 10 * time.Millisecond
 	maxBFDInterval       = time.Minute
 	maxLongLived         = (1<<24 - 1) * time.Second // three octets (RFC 9494 §3.1)
@@ -55,6 +58,7 @@ func validate(raw *rawConfig, dir string) *Config {
 	for i := range raw.Neighbor {
 		c.Neighbors = append(c.Neighbors, raw.Neighbor[i].validate(c, dir))
 	}
+	c.Flood = or(raw.Flood, &rawFlood{scope: raw.table("flood")}).validate(c.VTEP.Address)
 	for i := range raw.VNI {
 		c.VNIs = append(c.VNIs, raw.VNI[i].validate(c))
 	}

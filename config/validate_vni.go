@@ -22,14 +22,16 @@ func (r *rawVNI) validate(c *Config) VNI {
 	required(r.scope, "id", r.ID, "the VXLAN network identifier, such as id = 100")
 	id := evpn.VNI(intKey(r.scope, "id", r.ID, 0, 1, int64(evpn.MaxVNI)))
 	v := VNI{
-		ID:           id,
-		Device:       checkedKey(r.scope, "device", r.Device, fmt.Sprintf("vxlan%d", id), checkIfname),
-		Bridge:       checkedKey(r.scope, "bridge", r.Bridge, fmt.Sprintf("br%d", id), checkIfname),
-		Manage:       value(r.Manage, true),
-		MTU:          int(intKey(r.scope, "mtu", r.MTU, 0, 0, maxMTU)),
-		UDPPort:      uint16(intKey(r.scope, "udp_port", r.UDPPort, int64(c.VTEP.UDPPort), 1, maxPort)),
-		RD:           textKey(r.scope, "rd", r.RD, evpn.RD{}, parseRD),
-		Flooding:     textKey(r.scope, "flooding", r.Flooding, evpn.FloodIngress, parseFlooding),
+		ID:      id,
+		Device:  checkedKey(r.scope, "device", r.Device, fmt.Sprintf("vxlan%d", id), checkIfname),
+		Bridge:  checkedKey(r.scope, "bridge", r.Bridge, fmt.Sprintf("br%d", id), checkIfname),
+		Manage:  value(r.Manage, true),
+		MTU:     int(intKey(r.scope, "mtu", r.MTU, 0, 0, maxMTU)),
+		UDPPort: uint16(intKey(r.scope, "udp_port", r.UDPPort, int64(c.VTEP.UDPPort), 1, maxPort)),
+		RD:      textKey(r.scope, "rd", r.RD, evpn.RD{}, parseRD),
+		Flooding: wordKey(r.scope, "flooding", r.Flooding,
+			evpn.FloodIngress, evpn.FloodMulticast, evpn.FloodAssisted, evpn.FloodReplicator, evpn.FloodOff),
+		RateLimit:    int(intKey(r.scope, "rate_limit_pps", r.RateLimitPPS, int64(c.Flood.RateLimit), 0, math.MaxInt32)),
 		Suppression:  value(r.ARPSuppression, true),
 		AdvertiseSVI: value(r.AdvertiseSVI, false),
 		MaxMACs:      int(intKey(r.scope, "max_macs", r.MaxMACs, 0, 0, math.MaxInt32)),
@@ -51,6 +53,7 @@ func (r *rawVNI) validate(c *Config) VNI {
 	v.Export = r.exportTargets(c.BGP.ASN, id)
 	v.Import = r.importTargets(id)
 	r.statics(&v, c.VTEP.Address)
+	r.flooding(&v, c)
 	return v
 }
 
@@ -63,16 +66,6 @@ func parseRD(s string) (evpn.RD, error) {
 		return evpn.RD{}, fmt.Errorf(`want "auto" or a route distinguisher such as "10.0.0.1:5" or "65000:100", got %q`, s)
 	}
 	return rd, nil
-}
-
-func parseFlooding(s string) (evpn.FloodMode, error) {
-	switch s {
-	case string(evpn.FloodIngress), string(evpn.FloodOff):
-		return evpn.FloodMode(s), nil
-	case "multicast", "assisted", "replicator":
-		return "", fmt.Errorf(`%q is not available yet: want "ingress" or "off"`, s)
-	}
-	return "", oneOf("ingress", "off")(s)
 }
 
 // exportTargets resolves "auto" and "rfc8365" for our own ASN. asn or id is zero

@@ -131,6 +131,7 @@ func TestGoBGPToolShowsTheSameRoutes(t *testing.T) {
 	s := speakertest.Start(t, cfg)
 	own := speakertest.MACRoute(ourID, 100, 1, nil)
 	s.Apply([]evpn.Route{own}, nil)
+	s.Apply(floodingRoutes(ourID), nil)
 	a := speakertest.Dial(t, peerA, s.At, ibgp(idA)).Handshake(t)
 	r := speakertest.MACRoute(idA, 100, 7, nil)
 	a.Announce(t, r)
@@ -142,7 +143,8 @@ func TestGoBGPToolShowsTheSameRoutes(t *testing.T) {
 	}
 	require.Eventually(t, func() bool {
 		rib := show("global", "rib", "-a", "evpn")
-		return strings.Contains(rib, own.Key.MAC.String()) && strings.Contains(rib, r.Key.MAC.String())
+		return strings.Contains(rib, own.Key.MAC.String()) && strings.Contains(rib, r.Key.MAC.String()) &&
+			strings.Contains(rib, "PmsiTunnelType(10)")
 	}, speakertest.Wait, 20e6)
 	assert.Contains(t, show("-j", "neighbor"), peerA.String(), "the description names the real neighbour")
 	s.Apply(nil, []evpn.RouteKey{own.Key})

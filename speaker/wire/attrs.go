@@ -323,28 +323,6 @@ func (p *attrParser) asSize() int {
 
 func (p *attrParser) present(typ byte) bool { return p.has[typ>>6]&(1<<(typ&63)) != 0 }
 
-// pmsiTunnel reads the PMSI tunnel attribute (RFC 6514 §5). A malformed one
-// withdraws the routes. Other tunnel types than ingress replication are for the core to judge.
-func (p *attrParser) pmsiTunnel(v []byte) {
-	if len(v) < 5 {
-		p.fault(DropAttributeLength, "PMSI tunnel of %d octets", len(v))
-		return
-	}
-	t := &evpn.PMSITunnel{Flags: v[0], Type: v[1], Label: uint24(v[2:])}
-	if t.Type == evpn.PMSIIngressReplication {
-		switch len(v) {
-		case 9:
-			t.Endpoint = netip.AddrFrom4([4]byte(v[5:]))
-		case 21:
-			t.Endpoint = netip.AddrFrom16([16]byte(v[5:]))
-		default:
-			p.fault(DropAttributeLength, "PMSI tunnel identifier of %d octets", len(v)-5)
-			return
-		}
-	}
-	p.a.PMSI, p.pmsi = t, v
-}
-
 func uint24(b []byte) uint32 { return uint32(b[0])<<16 | uint32(b[1])<<8 | uint32(b[2]) }
 
 func clone(b []byte) []byte { return append([]byte(nil), b...) }

@@ -31,6 +31,7 @@ const (
 	ecDefaultGateway = 0x030d // RFC 7432 §7.8
 	ecMobility       = 0x0600 // RFC 7432 §7.7
 	ecARPND          = 0x0608 // RFC 9047 §2
+	ecRelayClaim     = 0x8a01 // ours: see claim.go
 
 	mobilitySticky = 0x01
 	arpNDRouter    = 0x01
@@ -62,6 +63,8 @@ func (p *attrParser) extCommunities(v []byte) {
 			}
 			p.a.Mobility.Sticky = p.a.Mobility.Sticky || c[2]&mobilitySticky != 0
 			mobility = true
+		case ecRelayClaim:
+			p.claim(c)
 		case ecARPND:
 			p.a.Router = p.a.Router || c[2]&arpNDRouter != 0
 		default:

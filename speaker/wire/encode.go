@@ -155,9 +155,7 @@ func (k PeerKind) appendAttrs(b []byte, a *evpn.Attrs, typ evpn.RouteType) []byt
 		b = appendAttr(b, optTransitive, attrAS4Path, as4)
 	}
 	if typ == evpn.IMETRoute && a.PMSI != nil {
-		t := a.PMSI
-		v := appendLabel([]byte{t.Flags, t.Type}, t.Label)
-		b = appendAttr(b, optTransitive, attrPMSI, append(v, t.Endpoint.AsSlice()...))
+		b = appendPMSI(b, a.PMSI)
 	}
 	return b
 }
@@ -179,8 +177,8 @@ func (k PeerKind) asPaths() (path, as4 []byte) {
 }
 
 // appendCommunities writes the extended communities: encapsulation and route targets as FRR orders them,
-// then, on a type-2, our own decision on mobility, sequence 0 included (GoBGP peers would
-// otherwise make one up), default gateway, and the router flag.
+// then, on a type-3, the claim of a relay; on a type-2, our own decision on mobility, sequence 0 included
+// (GoBGP peers would otherwise make one up), default gateway, and the router flag.
 func appendCommunities(b []byte, a *evpn.Attrs, typ evpn.RouteType) []byte {
 	for _, e := range a.Encaps {
 		b = append(b, 0x03, 0x0c, 0, 0, 0, 0, byte(e>>8), byte(e))
@@ -188,7 +186,11 @@ func appendCommunities(b []byte, a *evpn.Attrs, typ evpn.RouteType) []byte {
 	for _, rt := range a.RouteTargets {
 		b = append(b, rt[:]...)
 	}
-	if typ != evpn.MACIPRoute {
+	switch typ {
+	case evpn.IMETRoute:
+		return appendClaim(b, a.Claim)
+	case evpn.MACIPRoute:
+	default:
 		return b
 	}
 	flags := byte(0)

@@ -125,6 +125,17 @@ func randomRoutes(r *rand.Rand, n int) []evpn.Route {
 			k.Type, k.IP = evpn.IMETRoute, netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})
 			b := *a
 			b.PMSI = &evpn.PMSITunnel{Type: evpn.PMSIIngressReplication, Label: 7, Endpoint: a.NextHop}
+			switch r.IntN(4) {
+			case 0: // a VTEP that we speak for
+				b.NextHop = k.IP
+				b.PMSI.Endpoint = k.IP
+			case 1: // a replicator, under an address that others have too
+				b.NextHop = netip.MustParseAddr("192.0.2.1")
+				b.PMSI = &evpn.PMSITunnel{Type: evpn.PMSIAssistedReplication, Flags: evpn.PMSIFlagsReplicatorAR, Label: 7, Endpoint: b.NextHop}
+			case 2: // a relay whose segment hears the group
+				b.PMSI = &evpn.PMSITunnel{Label: 7}
+				b.Claim = evpn.RelayClaim{Segment: 1 + r.Uint32N(3), State: evpn.RelayState(r.IntN(3)), Deliver: r.IntN(2) == 0}
+			}
 			b.Mobility, b.DefaultGateway, b.Router = evpn.Mobility{}, false, false
 			routes = append(routes, evpn.Route{Key: k, Attrs: &b})
 			continue

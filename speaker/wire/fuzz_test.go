@@ -39,6 +39,8 @@ func FuzzParseUpdate(f *testing.F) {
 	add(update(append(octets(f, origin, "40 02 0a 02 02 00000001 00000002", pref, "80 09 04 01020304 80 0a 04 01010101 c0 20 0c 000000010000000200000003 c0 80 01 00",
 		"c0 10 18 0600010000000005 0608010000000000 8006000000000000"), reach(f, "05 22 00010a6300010002 00000000000000000000 00000000 18 0a000000 00000000 000064")...)))
 	add(update(append(octets(f, origin, "40 02 06 02 02 0001 5ba0 c0 11 06 02 01 00010000 c0 07 06 5ba0 01020304", rt), reach(f, nlri2a)...)))
+	add(update(octets(f, frrType3, frrCommon, "c0 10 18 030c000000000008 0002fde800000064 8a01 1234abcd 02 01", "c0 16 09 08 0a 000064 0a6300fe")))
+	add(update(octets(f, frrType3, frrCommon, "c0 10 20 0002fde800000064 8a01 00000000 ff ff 8a01 00000007 03 80 8a01 00000007 01 00", "c0 16 05 10 00 000064")))
 	for _, n := range gobgpKills {
 		add(updateWith(f, nlri2a, n))
 	}

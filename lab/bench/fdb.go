@@ -7,6 +7,8 @@ import (
 	"net/netip"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vtepbgp/vtepbgp/lab/nsthread"
 )
 
 // Forwarding rows by raw netlink: the feeder writes local MACs, the observer
@@ -25,19 +27,19 @@ func benchMAC(group byte, n int) [6]byte {
 	return [6]byte{0x02, 0xbe, group, byte(n >> 16), byte(n >> 8), byte(n)}
 }
 
-func openNetlink(n *namespace, groups uint32, receiveBuffer int) (fd int, err error) {
-	err = n.do(func() error {
+func openNetlink(n *nsthread.Namespace, groups uint32, receiveBuffer int) (fd int, err error) {
+	err = n.Do(func() error {
 		fd, err = unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
 		if err != nil {
-			return fmt.Errorf("open netlink in %s: %w", n.name, err)
+			return fmt.Errorf("open netlink in %s: %w", n.Name, err)
 		}
 		if receiveBuffer > 0 {
 			if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer); err != nil {
-				return fmt.Errorf("enlarge netlink buffer in %s: %w", n.name, err)
+				return fmt.Errorf("enlarge netlink buffer in %s: %w", n.Name, err)
 			}
 		}
 		if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: groups}); err != nil {
-			return fmt.Errorf("bind netlink in %s: %w", n.name, err)
+			return fmt.Errorf("bind netlink in %s: %w", n.Name, err)
 		}
 		return nil
 	})
@@ -48,7 +50,7 @@ func openNetlink(n *namespace, groups uint32, receiveBuffer int) (fd int, err er
 // learned them would, 200 a send. Acknowledgements are asked of the last of each
 // batch only: they come in order.
 func (v *vtep) changeLocalMACs(group byte, first, count int, add bool) error {
-	fd, err := openNetlink(v.namespace, 0, 1<<20)
+	fd, err := openNetlink(v.Namespace, 0, 1<<20)
 	if err != nil {
 		return err
 	}
@@ -62,16 +64,16 @@ func (v *vtep) changeLocalMACs(group byte, first, count int, add bool) error {
 			continue
 		}
 		if err := unix.Sendto(fd, batch, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-			return fmt.Errorf("write local MACs in %s: %w", v.name, err)
+			return fmt.Errorf("write local MACs in %s: %w", v.Name, err)
 		}
 		batch = batch[:0]
 		n, _, err := unix.Recvfrom(fd, answer, 0)
 		if err != nil {
-			return fmt.Errorf("read answer about local MACs in %s: %w", v.name, err)
+			return fmt.Errorf("read answer about local MACs in %s: %w", v.Name, err)
 		}
 		if n >= 20 {
 			if errno := -int32(binary.NativeEndian.Uint32(answer[16:])); errno != 0 {
-				return fmt.Errorf("write local MACs in %s: %w", v.name, unix.Errno(errno))
+				return fmt.Errorf("write local MACs in %s: %w", v.Name, unix.Errno(errno))
 			}
 		}
 	}
@@ -155,7 +157,7 @@ func messageDevice(m []byte) int { return int(binary.NativeEndian.Uint32(m[20:])
 var errDumpInterrupted = errors.New("dump rows: interrupted")
 
 // dumpRows lists the rows of one VXLAN device, or of all when device is 0.
-func dumpRows(n *namespace, device int, f func(device int, r row)) error {
+func dumpRows(n *nsthread.Namespace, device int, f func(device int, r row)) error {
 	fd, err := openNetlink(n, 0, 8<<20)
 	if err != nil {
 		return err
@@ -172,13 +174,13 @@ func dumpRows(n *namespace, device int, f func(device int, r row)) error {
 	req = binary.NativeEndian.AppendUint32(req, uint32(device))
 	req = append(req, make([]byte, 8)...)
 	if err := unix.Sendto(fd, req, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-		return fmt.Errorf("ask %s for its rows: %w", n.name, err)
+		return fmt.Errorf("ask %s for its rows: %w", n.Name, err)
 	}
 	buf := make([]byte, 1<<16)
 	for {
 		l, _, err := unix.Recvfrom(fd, buf, 0)
 		if err != nil {
-			return fmt.Errorf("read rows of %s: %w", n.name, err)
+			return fmt.Errorf("read rows of %s: %w", n.Name, err)
 		}
 		var failed error
 		more := eachMessage(buf[:l], func(typ uint16, m []byte) bool {
@@ -202,7 +204,7 @@ func dumpRows(n *namespace, device int, f func(device int, r row)) error {
 
 // countRows counts remote MACs and flood rows of the VTEP's VXLAN device.
 func (v *vtep) countRows() (macs, flood int, err error) {
-	err = dumpRows(v.namespace, v.vxlan, func(_ int, r row) {
+	err = dumpRows(v.Namespace, v.vxlan, func(_ int, r row) {
 		if r.flood() {
 			flood++
 		} else {

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vtepbgp/vtepbgp/lab/nsthread"
 )
 
 // stream is one way of sending TCP through the bridge.
@@ -49,11 +51,11 @@ func listening() measurement {
 
 func runListening(ctx context.Context, e *env, sys system, out samples) error {
 	v := e.vteps[0]
-	far, err := newNamespace("far")
+	far, err := nsthread.New("far")
 	if err != nil {
 		return err
 	}
-	defer far.close()
+	defer far.Close()
 	to := netip.MustParseAddr("192.0.2.200")
 	if err := v.addPort(far, "h1", to); err != nil {
 		return err
@@ -95,24 +97,24 @@ func runListening(ctx context.Context, e *env, sys system, out samples) error {
 }
 
 // addPort joins another host to the first VNI's bridge.
-func (v *vtep) addPort(host *namespace, name string, addr netip.Addr) error {
-	if _, err := veth(v.namespace, name, host, "eth0", accessMTU, net.HardwareAddr{2, 0xaa, 0, 0, 0, addr.As4()[3]}); err != nil {
+func (v *vtep) addPort(host *nsthread.Namespace, name string, addr netip.Addr) error {
+	if _, err := veth(v.Namespace, name, host, "eth0", accessMTU, net.HardwareAddr{2, 0xaa, 0, 0, 0, addr.As4()[3]}); err != nil {
 		return err
 	}
-	port, err := v.links.LinkByName(name)
+	port, err := v.Links.LinkByName(name)
 	if err != nil {
 		return fmt.Errorf("find access port %s: %w", name, err)
 	}
-	br, err := v.links.LinkByName(fmt.Sprintf("br%d", v.vnis[0]))
+	br, err := v.Links.LinkByName(fmt.Sprintf("br%d", v.vnis[0]))
 	if err != nil {
-		return fmt.Errorf("find bridge of %s: %w", v.name, err)
+		return fmt.Errorf("find bridge of %s: %w", v.Name, err)
 	}
-	return errors.Join(v.links.LinkSetMaster(port, br), addAddress(host, "eth0", netip.PrefixFrom(addr, 24)))
+	return errors.Join(v.Links.LinkSetMaster(port, br), addAddress(host, "eth0", netip.PrefixFrom(addr, 24)))
 }
 
 func (v *vtep) removeLink(name string) {
-	if l, err := v.links.LinkByName(name); err == nil {
-		_ = v.links.LinkDel(l) // it goes with its namespace anyway
+	if l, err := v.Links.LinkByName(name); err == nil {
+		_ = v.Links.LinkDel(l) // it goes with its namespace anyway
 	}
 }
 
@@ -120,7 +122,7 @@ func (v *vtep) removeLink(name string) {
 func (v *vtep) waitTaps(ctx context.Context, want int) error {
 	for deadline := time.Now().Add(10 * time.Second); ; {
 		var text []byte
-		err := v.do(func() (err error) {
+		err := v.Do(func() (err error) {
 			text, err = os.ReadFile("/proc/thread-self/net/packet")
 			return err
 		})
@@ -146,16 +148,16 @@ func (v *vtep) waitTaps(ctx context.Context, want int) error {
 }
 
 // run sends for a while and gives Mbit/s and milliseconds of processor time per 10⁹ octets.
-func (e *env) run(ctx context.Context, r *running, v *vtep, far *namespace, to netip.Addr, s stream) (rate, cpu float64, err error) {
+func (e *env) run(ctx context.Context, r *running, v *vtep, far *nsthread.Namespace, to netip.Addr, s stream) (rate, cpu float64, err error) {
 	if err := limitSegments(v.host, "eth0", s.segments); err != nil {
 		return 0, 0, err
 	}
 	var listener net.Listener
-	if err := far.do(func() (err error) {
+	if err := far.Do(func() (err error) {
 		listener, err = net.Listen("tcp4", netip.AddrPortFrom(to, 0).String())
 		return err
 	}); err != nil {
-		return 0, 0, fmt.Errorf("listen in %s: %w", far.name, err)
+		return 0, 0, fmt.Errorf("listen in %s: %w", far.Name, err)
 	}
 	defer listener.Close()
 	received := make(chan int64, 1)
@@ -170,11 +172,11 @@ func (e *env) run(ctx context.Context, r *running, v *vtep, far *namespace, to n
 		received <- n
 	}()
 	var c net.Conn
-	if err := v.host.do(func() (err error) {
+	if err := v.host.Do(func() (err error) {
 		c, err = net.DialTimeout("tcp4", listener.Addr().String(), 5*time.Second)
 		return err
 	}); err != nil {
-		return 0, 0, fmt.Errorf("dial from %s: %w", v.host.name, err)
+		return 0, 0, fmt.Errorf("dial from %s: %w", v.host.Name, err)
 	}
 	if err := pace(c.(*net.TCPConn), s.rate); err != nil {
 		return 0, 0, errors.Join(err, c.Close())
@@ -221,15 +223,15 @@ func pace(c *net.TCPConn, rate int) error {
 
 const kernelSegments = 65535 // GSO_MAX_SEGS
 
-func limitSegments(n *namespace, device string, segments int) error {
-	l, err := n.links.LinkByName(device)
+func limitSegments(n *nsthread.Namespace, device string, segments int) error {
+	l, err := n.Links.LinkByName(device)
 	if err != nil {
-		return fmt.Errorf("find %s in %s: %w", device, n.name, err)
+		return fmt.Errorf("find %s in %s: %w", device, n.Name, err)
 	}
 	if segments == 0 {
 		segments = kernelSegments
 	}
-	if err := n.links.LinkSetGSOMaxSegs(l, segments); err != nil {
+	if err := n.Links.LinkSetGSOMaxSegs(l, segments); err != nil {
 		return fmt.Errorf("limit segments of %s: %w", device, err)
 	}
 	return nil

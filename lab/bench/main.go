@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -172,21 +171,4 @@ func find(names []string, binary, dir string) (systems []system, err error) {
 		systems = append(systems, s)
 	}
 	return systems, nil
-}
-
-func goVersion() string { return strings.Replace(runtime.Version(), "go", "Go ", 1) }
-
-// processor names the kind and number of processors.
-func processor() string {
-	b, err := os.ReadFile("/proc/cpuinfo")
-	model := "unknown processor"
-	if err == nil {
-		for line := range strings.Lines(string(b)) {
-			if k, v, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(k) == "model name" {
-				model = strings.TrimSpace(v)
-				break
-			}
-		}
-	}
-	return fmt.Sprintf("%d × %s", runtime.NumCPU(), model)
 }

@@ -73,7 +73,7 @@ type env struct {
 // start runs sys as VTEP v. All that is started is stopped by the end of the run.
 func (e *env) start(sys system, v *vtep, o options) (*running, error) {
 	e.n++
-	dir := filepath.Join(e.dir, fmt.Sprintf("%s-%s-%d", sys.name(), v.name, e.n))
+	dir := filepath.Join(e.dir, fmt.Sprintf("%s-%s-%d", sys.name(), v.Name, e.n))
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("make directory of a run: %w", err)
 	}
@@ -149,7 +149,7 @@ func (v *vtep) waitTable(ctx context.Context, timeout time.Duration, what string
 		case ok(macs, flood):
 			return nil
 		case time.Now().After(deadline):
-			return fmt.Errorf("wait for %s in %s (there are %d MACs and %d flood rows): %w", what, v.name, macs, flood, errTimeout)
+			return fmt.Errorf("wait for %s in %s (there are %d MACs and %d flood rows): %w", what, v.Name, macs, flood, errTimeout)
 		}
 		if err := pause(ctx, 10*time.Millisecond); err != nil {
 			return err

@@ -23,17 +23,17 @@ const sampleMask = 0x0f
 
 // newObserver opens a listener. With sample it hears one row in sixteen, else all.
 func newObserver(v *vtep, sample bool) (*observer, error) {
-	fd, err := openNetlink(v.namespace, 0, 64<<20)
+	fd, err := openNetlink(v.Namespace, 0, 64<<20)
 	if err != nil {
 		return nil, err
 	}
 	if err := attachFilter(fd, v.vxlan, sample); err != nil {
 		_ = unix.Close(fd)
-		return nil, fmt.Errorf("filter rows of %s: %w", v.name, err)
+		return nil, fmt.Errorf("filter rows of %s: %w", v.Name, err)
 	}
 	if err := unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_ADD_MEMBERSHIP, unix.RTNLGRP_NEIGH); err != nil {
 		_ = unix.Close(fd)
-		return nil, fmt.Errorf("listen to rows of %s: %w", v.name, err)
+		return nil, fmt.Errorf("listen to rows of %s: %w", v.Name, err)
 	}
 	return &observer{v: v, fd: fd}, nil
 }
@@ -85,7 +85,7 @@ func (o *observer) drain(buf []byte, f func(row)) error {
 		case errors.Is(err, unix.EINTR):
 			continue
 		case err != nil:
-			return fmt.Errorf("listen to rows of %s: %w", o.v.name, err)
+			return fmt.Errorf("listen to rows of %s: %w", o.v.Name, err)
 		}
 		eachMessage(buf[:l], func(_ uint16, m []byte) bool {
 			if r, ok := parseRow(m, o.v.vxlan); ok {
@@ -120,7 +120,7 @@ func (o *observer) waitRows(ctx context.Context, want int, gone bool, timeout ti
 		now := time.Now()
 		if now.After(deadline) {
 			macs, flood, _ := o.v.countRows()
-			return s, fmt.Errorf("wait for %d rows in %s (there are %d and %d flood rows): %w", want, o.v.name, macs, flood, errTimeout)
+			return s, fmt.Errorf("wait for %d rows in %s (there are %d and %d flood rows): %w", want, o.v.Name, macs, flood, errTimeout)
 		}
 		err := o.drain(buf, func(r row) {
 			if r.flood() {
@@ -154,7 +154,7 @@ func (o *observer) waitRows(ctx context.Context, want int, gone bool, timeout ti
 		}
 		s.last = time.Now()
 		if before.After(deadline) {
-			return s, fmt.Errorf("wait for %d rows in %s (there are %d): %w", want, o.v.name, macs, errTimeout)
+			return s, fmt.Errorf("wait for %d rows in %s (there are %d): %w", want, o.v.Name, macs, errTimeout)
 		}
 	}
 }
@@ -166,11 +166,11 @@ func (o *observer) next(timeout time.Duration, match func(row) bool) (time.Time,
 	for {
 		left := time.Until(deadline)
 		if left <= 0 {
-			return time.Time{}, fmt.Errorf("wait for a row in %s: %w", o.v.name, errTimeout)
+			return time.Time{}, fmt.Errorf("wait for a row in %s: %w", o.v.Name, errTimeout)
 		}
 		tv := unix.NsecToTimeval(left.Nanoseconds() + 1000)
 		if err := unix.SetsockoptTimeval(o.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &tv); err != nil {
-			return time.Time{}, fmt.Errorf("listen to rows of %s: %w", o.v.name, err)
+			return time.Time{}, fmt.Errorf("listen to rows of %s: %w", o.v.Name, err)
 		}
 		l, _, err := unix.Recvfrom(o.fd, buf, 0)
 		now := time.Now()
@@ -178,7 +178,7 @@ func (o *observer) next(timeout time.Duration, match func(row) bool) (time.Time,
 			continue
 		}
 		if err != nil {
-			return time.Time{}, fmt.Errorf("listen to rows of %s: %w", o.v.name, err)
+			return time.Time{}, fmt.Errorf("listen to rows of %s: %w", o.v.Name, err)
 		}
 		found := false
 		eachMessage(buf[:l], func(_ uint16, m []byte) bool {
@@ -194,7 +194,7 @@ func (o *observer) next(timeout time.Duration, match func(row) bool) (time.Time,
 
 // newFloodObserver hears of the rows of every VXLAN device of v; few enough to take all.
 func newFloodObserver(v *vtep) (*observer, error) {
-	fd, err := openNetlink(v.namespace, 1<<(unix.RTNLGRP_NEIGH-1), 64<<20)
+	fd, err := openNetlink(v.Namespace, 1<<(unix.RTNLGRP_NEIGH-1), 64<<20)
 	if err != nil {
 		return nil, err
 	}
@@ -233,7 +233,7 @@ func (o *observer) waitFloodRows(ctx context.Context, want int, timeout time.Dur
 				return now, nil
 			}
 			if now.After(deadline) {
-				return now, fmt.Errorf("wait for %d flood lists in %s (%d are there): %w", want, o.v.name, len(have), errTimeout)
+				return now, fmt.Errorf("wait for %d flood lists in %s (%d are there): %w", want, o.v.Name, len(have), errTimeout)
 			}
 		}
 	}

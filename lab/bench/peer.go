@@ -11,6 +11,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/vtepbgp/vtepbgp/lab/nsthread"
 )
 
 // peer is the scripted route reflector: it listens on port 179 of its namespace,
@@ -36,9 +38,9 @@ type session struct {
 	write sync.Mutex
 }
 
-func newPeer(n *namespace) (*peer, error) {
+func newPeer(n *nsthread.Namespace) (*peer, error) {
 	p := &peer{sessions: make(chan *session, 4)}
-	err := n.do(func() (err error) {
+	err := n.Do(func() (err error) {
 		p.listener, err = net.Listen("tcp4", netip.AddrPortFrom(peerAddress, 179).String())
 		return err
 	})

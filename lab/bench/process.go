@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vtepbgp/vtepbgp/lab/nsthread"
 )
 
 // process is one program of a system under test.
@@ -26,7 +28,7 @@ type process struct {
 
 // start runs a program in the namespace. It dies with this process, unless it
 // changes its user (then the kernel forgets the request, and stop has to be called).
-func start(n *namespace, dir string, environment []string, name string, args ...string) (*process, error) {
+func start(n *nsthread.Namespace, dir string, environment []string, name string, args ...string) (*process, error) {
 	p := &process{name: filepath.Base(name), done: make(chan struct{})}
 	p.log = filepath.Join(dir, p.name+".log")
 	f, err := os.OpenFile(p.log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
@@ -39,7 +41,7 @@ func start(n *namespace, dir string, environment []string, name string, args ...
 	p.cmd.Stdout, p.cmd.Stderr, p.cmd.Dir = f, f, dir
 	// A group of its own: an interrupt from the terminal reaches only us, and we stop it.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
-	if err := n.do(p.cmd.Start); err != nil {
+	if err := n.Do(p.cmd.Start); err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
 	go func() {

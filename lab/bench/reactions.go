@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vtepbgp/vtepbgp/lab/nsthread"
 )
 
 // The measurements of single happenings: a new MAC, a move, a death, a restart.
@@ -93,7 +95,7 @@ func react(ctx context.Context, e *env, sys system, out samples) error {
 		}
 		out.add("move", ms(moved.Sub(begin)))
 		rows := 0
-		if err := dumpRows(c.namespace, c.vxlan, func(_ int, r row) {
+		if err := dumpRows(c.Namespace, c.vxlan, func(_ int, r row) {
 			if r.mac == mac {
 				rows++
 			}
@@ -107,7 +109,7 @@ func react(ctx context.Context, e *env, sys system, out samples) error {
 
 // frames sends frames from a VTEP's host.
 type frames struct {
-	host *namespace
+	host *nsthread.Namespace
 	fd   int
 	to   unix.SockaddrLinklayer
 }
@@ -116,12 +118,12 @@ type frames struct {
 // the kernel's readers (packet_release, synchronize_net), which takes milliseconds.
 func openFrames(v *vtep) (*frames, error) {
 	f := &frames{host: v.host, to: unix.SockaddrLinklayer{Ifindex: v.hostIf}}
-	err := v.host.do(func() (err error) {
+	err := v.host.Do(func() (err error) {
 		f.fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("open packet socket in %s: %w", v.host.name, err)
+		return nil, fmt.Errorf("open packet socket in %s: %w", v.host.Name, err)
 	}
 	return f, nil
 }
@@ -136,7 +138,7 @@ func (f *frames) send(mac [6]byte) error {
 	copy(frame[6:], mac[:])
 	frame[12], frame[13] = localExperiment>>8, localExperiment&0xff
 	if err := unix.Sendto(f.fd, frame, 0, &f.to); err != nil {
-		return fmt.Errorf("send frame from %s: %w", f.host.name, err)
+		return fmt.Errorf("send frame from %s: %w", f.host.Name, err)
 	}
 	return nil
 }
@@ -269,7 +271,7 @@ type pinger struct {
 
 func newPinger(from, to *vtep) (*pinger, error) {
 	p := &pinger{reset: make(chan struct{}), stop: make(chan chan int)}
-	err := from.host.do(func() (err error) {
+	err := from.host.Do(func() (err error) {
 		p.conn, err = net.ListenPacket("ip4:icmp", from.hostIP().String())
 		return err
 	})

@@ -7,67 +7,22 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/vtepbgp/vtepbgp/lab/figures"
 )
-
-// quantile gives the q-quantile by the nearest rank.
-func quantile(v []float64, q float64) float64 {
-	if len(v) == 0 {
-		return math.NaN()
-	}
-	s := slices.Sorted(slices.Values(v))
-	return s[max(0, min(len(s)-1, int(math.Ceil(q*float64(len(s))))-1))]
-}
-
-// median is the middle, or the mean of the two in the middle.
-func median(v []float64) float64 {
-	if len(v) == 0 {
-		return math.NaN()
-	}
-	s := slices.Sorted(slices.Values(v))
-	return (s[(len(s)-1)/2] + s[len(s)/2]) / 2
-}
 
 func (m metric) of(s samples) float64 {
 	switch {
 	case m.quantile > 0:
-		return quantile(s[m.key], m.quantile)
+		return figures.Quantile(s[m.key], m.quantile)
 	case m.zero && len(s[m.key]) > 0:
 		return slices.Max(s[m.key]) // one loss in one run is a loss
 	default:
-		return median(s[m.key])
+		return figures.Median(s[m.key])
 	}
-}
-
-// number writes three significant digits, more for big ones.
-func number(v float64) string {
-	switch {
-	case math.IsNaN(v):
-		return "–"
-	case v == 0:
-		return "0"
-	case math.Abs(v) >= 1000:
-		return thousands(int(math.Round(v)))
-	case math.Abs(v) >= 100 || v == math.Trunc(v):
-		return strconv.FormatFloat(v, 'f', 0, 64)
-	case math.Abs(v) >= 10:
-		return strconv.FormatFloat(v, 'f', 1, 64)
-	default:
-		return strconv.FormatFloat(v, 'f', 2, 64)
-	}
-}
-
-func thousands(n int) string {
-	s := strconv.Itoa(n)
-	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {
-		s = s[:i] + "," + s[i:]
-	}
-	return s
 }
 
 // cell is the value with its spread: "1,402 ms [1,390..1,433]".
@@ -76,11 +31,11 @@ func (m metric) cell(s samples) string {
 	if len(v) == 0 {
 		return "–"
 	}
-	text := number(m.of(s))
+	text := figures.Number(m.of(s))
 	if m.unit != "" {
 		text += " " + m.unit
 	}
-	if lo, hi := number(slices.Min(v)), number(slices.Max(v)); lo != hi && len(v) > 1 {
+	if lo, hi := figures.Number(slices.Min(v)), figures.Number(slices.Max(v)); lo != hi && len(v) > 1 {
 		text += fmt.Sprintf(" [%s..%s]", lo, hi)
 	}
 	return text
@@ -94,9 +49,9 @@ func (m metric) target(ours, theirs samples) (want, verdict string) {
 	case m.zero:
 		want, ok = "0", v == 0
 	case m.max > 0:
-		want, ok = "≤ "+strings.TrimSpace(number(m.max)+" "+m.unit), v <= m.max
+		want, ok = "≤ "+strings.TrimSpace(figures.Number(m.max)+" "+m.unit), v <= m.max
 	case m.maxRatio > 0:
-		want, ok = "≤ "+number(m.maxRatio)+" ×", v <= m.maxRatio*f
+		want, ok = "≤ "+figures.Number(m.maxRatio)+" ×", v <= m.maxRatio*f
 		if math.IsNaN(f) && !math.IsNaN(v) {
 			return want, "no comparison"
 		}
@@ -125,7 +80,7 @@ func (m measurement) brief(s samples) string {
 	var parts []string
 	for _, x := range m.metrics {
 		if v := s[x.key]; len(v) > 0 && x.quantile != 0.99 {
-			parts = append(parts, strings.TrimSpace(fmt.Sprintf("%s %s %s", x.key, number(v[len(v)-1]), x.unit)))
+			parts = append(parts, strings.TrimSpace(fmt.Sprintf("%s %s %s", x.key, figures.Number(v[len(v)-1]), x.unit)))
 		}
 	}
 	return strings.Join(parts, ", ")
@@ -164,14 +119,11 @@ func table(results []result) string {
 	return b.String()
 }
 
-// notes marks the hand-written end of the document, which a new run keeps.
-const notes = "## Notes"
-
 // markdown is the whole document.
 func markdown(results []result, z sizes, systems []system, old string) string {
 	var b strings.Builder
 	b.WriteString("# Performance beside FRR\n\nWritten by `make bench` (`go run ./lab/bench -write docs/performance.md`); only the notes at the end are by hand.\n\n")
-	fmt.Fprintf(&b, "Measured on %s: Linux %s, %s, %s", time.Now().Format("2006-01-02"), kernelRelease(), processor(), goVersion())
+	fmt.Fprintf(&b, "Measured on %s: Linux %s, %s, %s", time.Now().Format("2006-01-02"), figures.KernelRelease(), figures.Processor(), figures.GoVersion())
 	for _, s := range systems {
 		fmt.Fprintf(&b, ", %s %s", s.name(), s.version())
 	}
@@ -182,54 +134,37 @@ towards neither. FRR is Debian's bgpd and zebra with Debian's options (netlink b
 `)
 	b.WriteString("`timers connect 1`. A cell is the median [smallest..largest] of the runs, a loss the largest of them; the ratio is vtepbgp / FRR.\nAbsolute values move with the machine; the ratio is what counts.\n")
 	fmt.Fprintf(&b, "Sizes: %s routes, %d latency rounds a run, %s MACs of the VTEP that dies, %s VNIs, soaks over %s MACs.\n",
-		thousands(z.routes), z.rounds, thousands(z.death), thousands(z.vnis), thousands(z.soakMACs))
+		figures.Thousands(z.routes), z.rounds, figures.Thousands(z.death), figures.Thousands(z.vnis), figures.Thousands(z.soakMACs))
 	b.WriteString(sections(results, z, old))
-	if i := strings.Index(old, notes); i >= 0 {
-		b.WriteString("\n" + old[i:])
-	}
+	b.WriteString(figures.Notes(old))
 	return b.String()
 }
 
 // sections gives the results, one section each. What this run did not measure
-// keeps its section of the old document.
+// keeps its section of the old document, and so do those of other programs.
 func sections(results []result, z sizes, old string) string {
 	var b strings.Builder
+	var names []string
 	for _, m := range measurements(z) {
+		names = append(names, m.name)
 		if i := slices.IndexFunc(results, func(r result) bool { return r.name == m.name }); i >= 0 {
 			b.WriteString(results[i].section())
-		} else if text := oldSection(old, m.name); text != "" {
+		} else if text := figures.Section(old, m.name); text != "" {
 			b.WriteString("\n" + text)
 		}
 	}
+	b.WriteString(figures.Others(old, names))
 	return b.String()
 }
 
 func (r result) section() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "\n## %s (`%s`, n = %d)\n\n%s\n\n", capital(r.title), r.name, r.runs, r.how)
+	fmt.Fprintf(&b, "\n## %s (`%s`, n = %d)\n\n%s\n\n", figures.Capital(r.title), r.name, r.runs, r.how)
 	b.WriteString("| | FRR | vtepbgp | ratio | target | |\n|---|---|---|---|---|---|\n")
 	for _, row := range r.rows() {
 		fmt.Fprintf(&b, "| %s |\n", strings.Join(row, " | "))
 	}
 	return b.String()
-}
-
-// oldSection finds the section of a measurement in an older report.
-func oldSection(old, name string) string {
-	for _, part := range strings.Split(old, "\n## ") {
-		head, _, _ := strings.Cut(part, "\n")
-		if strings.Contains(head, "(`"+name+"`,") {
-			return "## " + strings.TrimRight(part, "\n") + "\n"
-		}
-	}
-	return ""
-}
-
-func capital(s string) string {
-	if s == "" {
-		return s
-	}
-	return strings.ToUpper(s[:1]) + s[1:]
 }
 
 func writeDocument(path string, results []result, z sizes, systems []system) error {
@@ -244,13 +179,4 @@ func writeDocument(path string, results []result, z sizes, systems []system) err
 		return fmt.Errorf("write report: %w", err)
 	}
 	return nil
-}
-
-func kernelRelease() string {
-	var u unix.Utsname
-	if err := unix.Uname(&u); err != nil {
-		return "unknown"
-	}
-	release, _, _ := strings.Cut(unix.ByteSliceToString(u.Release[:]), "-")
-	return release
 }

@@ -4,15 +4,9 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
-)
 
-func TestQuantiles(t *testing.T) {
-	v := []float64{5, 1, 4, 2, 3}
-	assert.Equal(t, 3.0, median(v))
-	assert.Equal(t, 2.5, median(v[1:]))
-	assert.Equal(t, 3.0, quantile(v, 0.5))
-	assert.Equal(t, 5.0, quantile(v, 0.99))
-}
+	"github.com/vtepbgp/vtepbgp/lab/figures"
+)
 
 func TestTargets(t *testing.T) {
 	faster := metric{key: "x", unit: "ms", maxRatio: 0.7}
@@ -32,12 +26,6 @@ func TestTargets(t *testing.T) {
 	want, verdict = fast.target(samples{}, samples{})
 	assert.Equal(t, "≤ 3 ms", want)
 	assert.Equal(t, "not measured", verdict)
-}
-
-func TestNumbersAreReadable(t *testing.T) {
-	for v, want := range map[float64]string{0: "0", 0.123: "0.12", 12.34: "12.3", 123.4: "123", 1234.5: "1,235", 178167: "178,167"} {
-		assert.Equal(t, want, number(v))
-	}
 }
 
 func TestPeerCountsWhatItSends(t *testing.T) {
@@ -65,10 +53,11 @@ func TestPartialRunKeepsOtherSections(t *testing.T) {
 		{reacting(), 3, map[string]samples{"vtepbgp": {"learn": {1}}}},
 		{dying(), 3, map[string]samples{"vtepbgp": {"all": {50}}}},
 	}
-	doc := markdown(first, full, nil, notes+"\n\nby hand\n")
+	doc := markdown(first, full, nil, "# Title\n\n## Flooding (`flood`, n = 3)\n\nanother program's\n\n## Notes\n\nby hand\n")
 	again := markdown([]result{{dying(), 1, map[string]samples{"vtepbgp": {"all": {40}}}}}, full, nil, doc)
-	assert.Equal(t, first[0].section(), "\n"+oldSection(again, "learn"))
+	assert.Equal(t, first[0].section(), "\n"+figures.Section(again, "learn"))
 	assert.Contains(t, again, "| 40 ms |")
 	assert.NotContains(t, again, "| 50 ms |")
 	assert.Contains(t, again, "by hand")
+	assert.Equal(t, "## Flooding (`flood`, n = 3)\n\nanother program's\n", figures.Section(again, "flood"))
 }

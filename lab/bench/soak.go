@@ -205,7 +205,7 @@ func liveHeap(ctx context.Context, v *vtep) (float64, error) {
 	client := http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(_ context.Context, network, address string) (c net.Conn, err error) {
-			err = v.do(func() error { c, err = net.DialTimeout(network, address, 5*time.Second); return err })
+			err = v.Do(func() error { c, err = net.DialTimeout(network, address, 5*time.Second); return err })
 			return c, err
 		},
 	}}

@@ -59,7 +59,7 @@ func (f *frr) start(v *vtep, dir string, o options) (*running, error) {
 		return nil, fmt.Errorf("hand %s to user frr: %w: %s", dir, err, out)
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "frr defaults traditional\nhostname %s\nrouter bgp %d\n bgp router-id %s\n no bgp default ipv4-unicast\n", v.name, asn, v.address)
+	fmt.Fprintf(&b, "frr defaults traditional\nhostname %s\nrouter bgp %d\n bgp router-id %s\n no bgp default ipv4-unicast\n", v.Name, asn, v.address)
 	for _, n := range o.neighbors {
 		fmt.Fprintf(&b, " neighbor %s remote-as %d\n neighbor %s timers connect 1\n", n, asn, n)
 	}
@@ -71,7 +71,7 @@ func (f *frr) start(v *vtep, dir string, o options) (*running, error) {
 		}
 	}
 	b.WriteString("  advertise-all-vni\n exit-address-family\n")
-	if err := writeFiles(dir, map[string]string{"bgpd.conf": b.String(), "zebra.conf": "hostname " + v.name + "\n"}); err != nil {
+	if err := writeFiles(dir, map[string]string{"bgpd.conf": b.String(), "zebra.conf": "hostname " + v.Name + "\n"}); err != nil {
 		return nil, err
 	}
 	buffer := "90000000" // Debian's default option
@@ -89,7 +89,7 @@ func (f *frr) start(v *vtep, dir string, o options) (*running, error) {
 		}
 	}
 	r := &running{system: f.name(), vtep: v, dir: dir, started: time.Now()}
-	z, err := start(v.namespace, dir, nil, filepath.Join(f.dir, "zebra"), append(common("zebra"), "-s", buffer)...)
+	z, err := start(v.Namespace, dir, nil, filepath.Join(f.dir, "zebra"), append(common("zebra"), "-s", buffer)...)
 	if err != nil {
 		return nil, err
 	}
@@ -102,7 +102,7 @@ func (f *frr) start(v *vtep, dir string, o options) (*running, error) {
 			break
 		}
 	}
-	g, err := start(v.namespace, dir, nil, filepath.Join(f.dir, "bgpd"), common("bgpd")...)
+	g, err := start(v.Namespace, dir, nil, filepath.Join(f.dir, "bgpd"), common("bgpd")...)
 	if err != nil {
 		r.stop(9)
 		return nil, err
@@ -181,7 +181,7 @@ func (b *vtepbgp) start(v *vtep, dir string, o options) (*running, error) {
 		program, args = self, append([]string{b.binary}, args...)
 		environment = []string{smallBufferVariable + "=1"}
 	}
-	p, err := start(v.namespace, dir, environment, program, args...)
+	p, err := start(v.Namespace, dir, environment, program, args...)
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/vtepbgp/vtepbgp/lab/figures"
 )
 
 // The measurements with big tables: what is received, what is originated, what is
@@ -110,7 +112,7 @@ func foreign() measurement {
 // originating adds count local MACs at once.
 func originating(name string, count int, defaultBuffer bool, repeat int) measurement {
 	m := measurement{
-		name: name, title: fmt.Sprintf("%s local MACs added at once → all at the route reflector", thousands(count)),
+		name: name, title: fmt.Sprintf("%s local MACs added at once → all at the route reflector", figures.Thousands(count)),
 		how:   "Raw netlink writes the MACs on the access port, 200 a send; the scripted reflector counts distinct MACs. Lost: missing after ten idle seconds without news.",
 		vteps: 1, repeat: repeat,
 		metrics: []metric{

@@ -9,6 +9,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/vtepbgp/vtepbgp/lab/nsthread"
 )
 
 // The one network all measurements use:
@@ -31,10 +33,10 @@ const (
 var peerAddress = netip.MustParseAddr("10.99.0.100")
 
 type vtep struct {
-	*namespace
+	*nsthread.Namespace
 	index   int // 1..3
 	address netip.Addr
-	host    *namespace
+	host    *nsthread.Namespace
 	hostIf  int // ifindex of the host's interface
 	access  int // ifindex of the access port h0
 	vxlan   int // ifindex of vxlan100
@@ -48,19 +50,19 @@ func (v *vtep) hostMAC() net.HardwareAddr {
 func (v *vtep) hostIP() netip.Addr { return netip.AddrFrom4([4]byte{192, 0, 2, byte(v.index)}) }
 
 type topology struct {
-	fabric, peer *namespace
+	fabric, peer *nsthread.Namespace
 	vteps        []*vtep
-	all          []*namespace
+	all          []*nsthread.Namespace
 }
 
 func (t *topology) close() {
 	for _, n := range t.all {
-		n.close()
+		n.Close()
 	}
 }
 
-func (t *topology) namespace(name string) (*namespace, error) {
-	n, err := newNamespace(name)
+func (t *topology) namespace(name string) (*nsthread.Namespace, error) {
+	n, err := nsthread.New(name)
 	if err == nil {
 		t.all = append(t.all, n)
 	}
@@ -90,13 +92,13 @@ func newTopology(count int, vnis []int) (t *topology, err error) {
 	}
 	for i := 1; i <= count; i++ {
 		v := &vtep{index: i, address: netip.AddrFrom4([4]byte{10, 99, 0, byte(i)}), vnis: vnis}
-		if v.namespace, err = t.namespace(string(rune('a' + i - 1))); err != nil {
+		if v.Namespace, err = t.namespace(string(rune('a' + i - 1))); err != nil {
 			return nil, err
 		}
-		if _, err = t.attach(v.namespace, v.name, v.address); err != nil {
+		if _, err = t.attach(v.Namespace, v.Name, v.address); err != nil {
 			return nil, err
 		}
-		if v.host, err = t.namespace("host-" + v.name); err != nil {
+		if v.host, err = t.namespace("host-" + v.Name); err != nil {
 			return nil, err
 		}
 		if err = v.connectHost(); err != nil {
@@ -115,19 +117,19 @@ func newTopology(count int, vnis []int) (t *topology, err error) {
 	return t, nil
 }
 
-func (t *topology) addUp(n *namespace, l netlink.Link) error {
-	if err := n.links.LinkAdd(l); err != nil {
-		return fmt.Errorf("add %s to %s: %w", l.Attrs().Name, n.name, err)
+func (t *topology) addUp(n *nsthread.Namespace, l netlink.Link) error {
+	if err := n.Links.LinkAdd(l); err != nil {
+		return fmt.Errorf("add %s to %s: %w", l.Attrs().Name, n.Name, err)
 	}
-	if err := n.links.LinkSetUp(l); err != nil {
-		return fmt.Errorf("set %s of %s up: %w", l.Attrs().Name, n.name, err)
+	if err := n.Links.LinkSetUp(l); err != nil {
+		return fmt.Errorf("set %s of %s up: %w", l.Attrs().Name, n.Name, err)
 	}
 	return nil
 }
 
 // attach gives n an interface eth0 with addr on the fabric.
-func (t *topology) attach(n *namespace, port string, addr netip.Addr) (int, error) {
-	fab, err := t.fabric.links.LinkByName("fab")
+func (t *topology) attach(n *nsthread.Namespace, port string, addr netip.Addr) (int, error) {
+	fab, err := t.fabric.Links.LinkByName("fab")
 	if err != nil {
 		return 0, fmt.Errorf("find fabric bridge: %w", err)
 	}
@@ -135,57 +137,57 @@ func (t *topology) attach(n *namespace, port string, addr netip.Addr) (int, erro
 	if err != nil {
 		return 0, err
 	}
-	l, err := t.fabric.links.LinkByName(port)
+	l, err := t.fabric.Links.LinkByName(port)
 	if err != nil {
 		return 0, fmt.Errorf("find port %s: %w", port, err)
 	}
-	if err := t.fabric.links.LinkSetMaster(l, fab); err != nil {
+	if err := t.fabric.Links.LinkSetMaster(l, fab); err != nil {
 		return 0, fmt.Errorf("enslave port %s: %w", port, err)
 	}
 	return index, addAddress(n, "eth0", netip.PrefixFrom(addr, 24))
 }
 
 // veth joins two namespaces and returns the index of the far end.
-func veth(near *namespace, nearName string, far *namespace, farName string, mtu int, farMAC net.HardwareAddr) (int, error) {
+func veth(near *nsthread.Namespace, nearName string, far *nsthread.Namespace, farName string, mtu int, farMAC net.HardwareAddr) (int, error) {
 	l := &netlink.Veth{
 		LinkAttrs: netlink.LinkAttrs{Name: nearName, MTU: mtu}, PeerName: farName,
-		PeerNamespace: netlink.NsFd(far.file), PeerHardwareAddr: farMAC,
+		PeerNamespace: netlink.NsFd(far.FD()), PeerHardwareAddr: farMAC,
 	}
-	if err := near.links.LinkAdd(l); err != nil {
-		return 0, fmt.Errorf("join %s and %s: %w", near.name, far.name, err)
+	if err := near.Links.LinkAdd(l); err != nil {
+		return 0, fmt.Errorf("join %s and %s: %w", near.Name, far.Name, err)
 	}
-	peer, err := far.links.LinkByName(farName)
+	peer, err := far.Links.LinkByName(farName)
 	if err != nil {
-		return 0, fmt.Errorf("find %s in %s: %w", farName, far.name, err)
+		return 0, fmt.Errorf("find %s in %s: %w", farName, far.Name, err)
 	}
-	err = errors.Join(near.links.LinkSetUp(l), far.links.LinkSetMTU(peer, mtu), far.links.LinkSetUp(peer))
+	err = errors.Join(near.Links.LinkSetUp(l), far.Links.LinkSetMTU(peer, mtu), far.Links.LinkSetUp(peer))
 	return peer.Attrs().Index, err
 }
 
-func addAddress(n *namespace, device string, p netip.Prefix) error {
-	l, err := n.links.LinkByName(device)
+func addAddress(n *nsthread.Namespace, device string, p netip.Prefix) error {
+	l, err := n.Links.LinkByName(device)
 	if err != nil {
-		return fmt.Errorf("find %s in %s: %w", device, n.name, err)
+		return fmt.Errorf("find %s in %s: %w", device, n.Name, err)
 	}
 	a := &netlink.Addr{IPNet: &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}}
-	if err := n.links.AddrAdd(l, a); err != nil {
-		return fmt.Errorf("give %s of %s the address %s: %w", device, n.name, p, err)
+	if err := n.Links.AddrAdd(l, a); err != nil {
+		return fmt.Errorf("give %s of %s the address %s: %w", device, n.Name, p, err)
 	}
 	return nil
 }
 
 func (v *vtep) connectHost() error {
 	var err error
-	if v.hostIf, err = veth(v.namespace, "h0", v.host, "eth0", accessMTU, v.hostMAC()); err != nil {
+	if v.hostIf, err = veth(v.Namespace, "h0", v.host, "eth0", accessMTU, v.hostMAC()); err != nil {
 		return err
 	}
 	// The bench sends every frame of a host itself: no neighbour discovery of the
 	// kernel may teach the VTEP the host's MAC first.
-	if err := v.host.sysctl("net/ipv6/conf/all/disable_ipv6", "1"); err != nil && !os.IsNotExist(err) {
-		return fmt.Errorf("switch IPv6 off in %s: %w", v.host.name, err)
+	if err := v.host.Sysctl("net/ipv6/conf/all/disable_ipv6", "1"); err != nil && !os.IsNotExist(err) {
+		return fmt.Errorf("switch IPv6 off in %s: %w", v.host.Name, err)
 	}
-	if err := v.sysctl("net/ipv6/conf/all/disable_ipv6", "1"); err != nil && !os.IsNotExist(err) {
-		return fmt.Errorf("switch IPv6 off in %s: %w", v.name, err)
+	if err := v.Sysctl("net/ipv6/conf/all/disable_ipv6", "1"); err != nil && !os.IsNotExist(err) {
+		return fmt.Errorf("switch IPv6 off in %s: %w", v.Name, err)
 	}
 	return addAddress(v.host, "eth0", netip.PrefixFrom(v.hostIP(), 24))
 }
@@ -196,25 +198,25 @@ func (v *vtep) addVNI(id int) error {
 	// No ageing within a run: 100,000 idle MACs must not vanish in between.
 	ageing := uint32(3000000)
 	br := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: fmt.Sprintf("br%d", id)}, AgeingTime: &ageing}
-	if err := v.links.LinkAdd(br); err != nil {
-		return fmt.Errorf("add %s to %s: %w", br.Name, v.name, err)
+	if err := v.Links.LinkAdd(br); err != nil {
+		return fmt.Errorf("add %s to %s: %w", br.Name, v.Name, err)
 	}
 	vx := &netlink.Vxlan{
 		LinkAttrs: netlink.LinkAttrs{Name: fmt.Sprintf("vxlan%d", id), MTU: accessMTU},
 		VxlanId:   id, SrcAddr: v.address.AsSlice(), Port: 4789, Learning: false,
 	}
-	if err := v.links.LinkAdd(vx); err != nil {
-		return fmt.Errorf("add %s to %s: %w", vx.Name, v.name, err)
+	if err := v.Links.LinkAdd(vx); err != nil {
+		return fmt.Errorf("add %s to %s: %w", vx.Name, v.Name, err)
 	}
 	err := errors.Join(
-		v.links.LinkSetMaster(vx, br),
-		v.links.LinkSetLearning(vx, false),
-		v.links.LinkSetBrNeighSuppress(vx, true),
-		v.links.LinkSetUp(br),
-		v.links.LinkSetUp(vx),
+		v.Links.LinkSetMaster(vx, br),
+		v.Links.LinkSetLearning(vx, false),
+		v.Links.LinkSetBrNeighSuppress(vx, true),
+		v.Links.LinkSetUp(br),
+		v.Links.LinkSetUp(vx),
 	)
 	if err != nil {
-		return fmt.Errorf("set up VNI %d in %s: %w", id, v.name, err)
+		return fmt.Errorf("set up VNI %d in %s: %w", id, v.Name, err)
 	}
 	if id == v.vnis[0] {
 		v.vxlan = vx.Index
@@ -223,16 +225,16 @@ func (v *vtep) addVNI(id int) error {
 }
 
 func (v *vtep) enslaveAccess() error {
-	port, err := v.links.LinkByName("h0")
+	port, err := v.Links.LinkByName("h0")
 	if err != nil {
-		return fmt.Errorf("find access port of %s: %w", v.name, err)
+		return fmt.Errorf("find access port of %s: %w", v.Name, err)
 	}
-	br, err := v.links.LinkByName(fmt.Sprintf("br%d", v.vnis[0]))
+	br, err := v.Links.LinkByName(fmt.Sprintf("br%d", v.vnis[0]))
 	if err != nil {
-		return fmt.Errorf("find bridge of %s: %w", v.name, err)
+		return fmt.Errorf("find bridge of %s: %w", v.Name, err)
 	}
 	v.access = port.Attrs().Index
-	return v.links.LinkSetMaster(port, br)
+	return v.Links.LinkSetMaster(port, br)
 }
 
 // reset removes what a run left. With many VNIs their devices stay (making a
@@ -242,7 +244,7 @@ func (v *vtep) reset() error {
 		return v.clean()
 	}
 	var rows []netlink.Neigh
-	err := dumpRows(v.namespace, 0, func(device int, r row) {
+	err := dumpRows(v.Namespace, 0, func(device int, r row) {
 		rows = append(rows, netlink.Neigh{
 			LinkIndex: device, Family: unix.AF_BRIDGE, Flags: netlink.NTF_SELF,
 			HardwareAddr: r.mac[:], IP: r.dst.AsSlice(),
@@ -252,8 +254,8 @@ func (v *vtep) reset() error {
 		return err
 	}
 	for i := range rows {
-		if err := v.links.NeighDel(&rows[i]); err != nil && !errors.Is(err, unix.ENOENT) {
-			return fmt.Errorf("delete row of %s: %w", v.name, err)
+		if err := v.Links.NeighDel(&rows[i]); err != nil && !errors.Is(err, unix.ENOENT) {
+			return fmt.Errorf("delete row of %s: %w", v.Name, err)
 		}
 	}
 	return nil
@@ -261,11 +263,11 @@ func (v *vtep) reset() error {
 
 // fixNeighbor gives v's host a permanent neighbour entry for the host of other.
 func (v *vtep) fixNeighbor(other *vtep) error {
-	err := v.host.links.NeighSet(&netlink.Neigh{
+	err := v.host.Links.NeighSet(&netlink.Neigh{
 		LinkIndex: v.hostIf, State: netlink.NUD_PERMANENT, IP: other.hostIP().AsSlice(), HardwareAddr: other.hostMAC(),
 	})
 	if err != nil {
-		return fmt.Errorf("fix neighbour of %s: %w", v.host.name, err)
+		return fmt.Errorf("fix neighbour of %s: %w", v.host.Name, err)
 	}
 	return nil
 }
@@ -275,12 +277,12 @@ func (v *vtep) fixNeighbor(other *vtep) error {
 func (v *vtep) clean() error {
 	id := v.vnis[0]
 	for _, name := range []string{fmt.Sprintf("vxlan%d", id), fmt.Sprintf("br%d", id)} {
-		l, err := v.links.LinkByName(name)
+		l, err := v.Links.LinkByName(name)
 		if err != nil {
-			return fmt.Errorf("find %s in %s: %w", name, v.name, err)
+			return fmt.Errorf("find %s in %s: %w", name, v.Name, err)
 		}
-		if err := v.links.LinkDel(l); err != nil {
-			return fmt.Errorf("delete %s of %s: %w", name, v.name, err)
+		if err := v.Links.LinkDel(l); err != nil {
+			return fmt.Errorf("delete %s of %s: %w", name, v.Name, err)
 		}
 	}
 	if err := v.addVNI(id); err != nil {

@@ -1,4 +1,5 @@
-package main
+// Package nsthread makes network namespaces without names for the benches.
+package nsthread
 
 import (
 	"fmt"
@@ -10,21 +11,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// namespace is a network namespace without a name, and the one thread that lives
+// Namespace is a network namespace without a name, and the one thread that lives
 // in it. The kernel removes it when its last process and file are gone, so a
 // bench that is killed leaves nothing behind.
-type namespace struct {
-	name  string
-	work  chan func()
-	file  netns.NsHandle
-	links *netlink.Handle
+type Namespace struct {
+	Name  string
+	Links *netlink.Handle
+
+	work chan func()
+	file netns.NsHandle
 }
 
-// newNamespace starts a thread in a fresh namespace with loopback up. The thread
+// New starts a thread in a fresh namespace with loopback up. The thread
 // stays for the life of the process: children started on it may ask the kernel
 // to be killed when it dies.
-func newNamespace(name string) (*namespace, error) {
-	n := &namespace{name: name, work: make(chan func())}
+func New(name string) (*Namespace, error) {
+	n := &Namespace{Name: name, work: make(chan func())}
 	ready := make(chan error)
 	go func() {
 		runtime.LockOSThread() // never unlocked: the thread is the namespace's
@@ -50,7 +52,7 @@ func newNamespace(name string) (*namespace, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open netlink in %s: %w", name, err)
 	}
-	n.links = h
+	n.Links = h
 	lo, err := h.LinkByName("lo")
 	if err != nil {
 		return nil, fmt.Errorf("find loopback of %s: %w", name, err)
@@ -58,21 +60,24 @@ func newNamespace(name string) (*namespace, error) {
 	return n, h.LinkSetUp(lo)
 }
 
-// do runs f on the namespace's thread and waits for it. Sockets and children
+// Do runs f on the namespace's thread and waits for it. Sockets and children
 // that f makes belong to the namespace.
-func (n *namespace) do(f func() error) error {
+func (n *Namespace) Do(f func() error) error {
 	done := make(chan error)
 	n.work <- func() { done <- f() }
 	return <-done
 }
 
-// close lets go of the namespace.
-func (n *namespace) close() {
-	n.links.Close()
+// FD is a descriptor of the namespace, to move links there.
+func (n *Namespace) FD() int { return int(n.file) }
+
+// Close lets go of the namespace.
+func (n *Namespace) Close() {
+	n.Links.Close()
 	close(n.work)
 }
 
-// sysctl writes a setting below /proc/sys of this namespace.
-func (n *namespace) sysctl(path, value string) error {
-	return n.do(func() error { return os.WriteFile("/proc/sys/"+path, []byte(value), 0o644) })
+// Sysctl writes a setting below /proc/sys of this namespace.
+func (n *Namespace) Sysctl(path, value string) error {
+	return n.Do(func() error { return os.WriteFile("/proc/sys/"+path, []byte(value), 0o644) })
 }

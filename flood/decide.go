@@ -3,19 +3,21 @@ package flood
 import (
 	"net/netip"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/vtepbgp/vtepbgp/evpn"
 )
 
 // Decider is a table made ready for lookups. The rules never change after Compile;
-// Decide moves the token buckets, so one goroutine at a time may call it.
+// Decide moves the token buckets, so one goroutine at a time may call it; Renew any.
 type Decider struct {
 	own      map[netip.Addr]bool
 	networks map[listener]*network
 	vnis     map[evpn.VNI]bool
-	rest     *Tally // packets that are no network's
-	past     Count  // of networks that are gone
+	rest     *Tally        // packets that are no network's
+	past     Count         // of networks that are gone
+	lease    *atomic.Int64 // until when, of every table's
 }
 
 type listener struct {
@@ -26,6 +28,7 @@ type listener struct {
 type network struct {
 	Network
 	group  bool
+	itself map[netip.Addr]bool
 	to     []netip.Addr // sorted; nobody who must not get copies
 	bucket *bucket
 	tally  *Tally
@@ -53,7 +56,7 @@ func Compile(t *Table, before *Decider) (*Decider, error) {
 	}
 	d := &Decider{
 		own: map[netip.Addr]bool{}, networks: map[listener]*network{}, vnis: map[evpn.VNI]bool{},
-		rest: &Tally{}, past: Count{Dropped: map[Reason]uint64{}},
+		rest: &Tally{}, past: Count{Dropped: map[Reason]uint64{}}, lease: &atomic.Int64{},
 	}
 	for _, a := range t.Own {
 		d.own[a] = true
@@ -66,7 +69,10 @@ func Compile(t *Table, before *Decider) (*Decider, error) {
 		never[t.Networks[i].Listen] = true
 	}
 	for i := range t.Networks {
-		n := &network{Network: t.Networks[i], group: t.Networks[i].Listen.IsMulticast()}
+		n := &network{Network: t.Networks[i], group: t.Networks[i].Listen.IsMulticast(), itself: map[netip.Addr]bool{}}
+		for _, a := range n.Itself {
+			n.itself[a] = true
+		}
 		if n.Port == 0 {
 			n.Port = Port
 		}
@@ -81,7 +87,7 @@ func Compile(t *Table, before *Decider) (*Decider, error) {
 		d.vnis[n.VNI] = true
 	}
 	if before != nil {
-		d.rest = before.rest
+		d.rest, d.lease = before.rest, before.lease
 		d.past.add(before.past)
 		for k, n := range before.networks {
 			if d.networks[k] == nil {
@@ -93,6 +99,9 @@ func Compile(t *Table, before *Decider) (*Decider, error) {
 }
 
 func (n *network) receivers(never map[netip.Addr]bool) []netip.Addr {
+	if n.delivers() {
+		return []netip.Addr{n.Deliver}
+	}
 	to := make([]netip.Addr, 0, len(n.VTEPs))
 	for _, v := range n.VTEPs {
 		if never[v.Address] || n.group && n.inSegment(v.Address) {
@@ -108,9 +117,25 @@ func (n *network) inSegment(a netip.Addr) bool {
 	return slices.ContainsFunc(n.Segment, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
+// Renew moves the end of the lease. until comes from the clock of Decide.
+func (d *Decider) Renew(until time.Duration) { d.lease.Store(int64(until)) }
+
 // Decide says what becomes of a packet. sent: this host sent it, it did not come
 // from outside. now comes from a monotonic clock.
 func (d *Decider) Decide(p *Packet, sent bool, now time.Duration) Verdict {
+	v := d.Judge(p, sent, now)
+	if v.Reason != Kept {
+		return v
+	}
+	n := d.networks[listener{p.VNI, p.Destination}]
+	if !n.bucket.take(float64(n.Rate), n.burst(), now) {
+		v.Reason, v.Before, v.After = Limited, nil, nil
+	}
+	return v
+}
+
+// Judge decides without regard to the rate, for an engine that keeps to that elsewhere.
+func (d *Decider) Judge(p *Packet, sent bool, now time.Duration) Verdict {
 	n := d.networks[listener{p.VNI, p.Destination}]
 	if n == nil {
 		if d.vnis[p.VNI] {
@@ -119,29 +144,26 @@ func (d *Decider) Decide(p *Packet, sent bool, now time.Duration) Verdict {
 		return Verdict{Reason: UnknownVNI, Tally: d.rest}
 	}
 	v := Verdict{Network: &n.Network, Tally: n.tally}
-	if v.Reason = d.judge(n, p, sent); v.Reason != Kept {
+	if v.Reason = d.judge(n, p, sent, now); v.Reason != Kept {
 		return v
 	}
 	v.Before = n.to
 	if i, found := slices.BinarySearchFunc(n.to, p.Source, netip.Addr.Compare); found {
 		v.Before, v.After = n.to[:i], n.to[i+1:]
 	}
-	switch {
-	case v.Copies() == 0:
+	if v.Copies() == 0 {
 		v.Reason = Nobody
-	case !n.bucket.take(float64(n.Rate), n.burst(), now):
-		v.Reason, v.Before, v.After = Limited, nil, nil
 	}
 	return v
 }
 
-func (d *Decider) judge(n *network, p *Packet, sent bool) Reason {
+func (d *Decider) judge(n *network, p *Packet, sent bool, now time.Duration) Reason {
 	switch own := d.own[p.Source]; {
 	case p.Port != n.Port:
 		return WrongPort
 	case !usable(p.Source):
 		return BadSource
-	case p.DSCP == Mark:
+	case p.DSCP == Mark && !n.delivers():
 		return Relayed
 	case own && !sent:
 		return OwnSource
@@ -150,10 +172,21 @@ func (d *Decider) judge(n *network, p *Packet, sent bool) Reason {
 		return Relayed
 	case n.group && !own && !n.inSegment(p.Source):
 		return SourceOutside
+	case n.delivers() && n.inSegment(p.Source):
+		return SourceInside
 	case !p.Checksummed && p.Source.Is6() && !n.ZeroChecksum6:
 		return NoUDPChecksum
+	case n.group && n.itself[p.Source]:
+		return CopiedBySender
+	case n.group && own && !n.Own, n.group && !own && !d.elected(n, now):
+		return NotElected
 	}
 	return Kept
+}
+
+// elected says that it is us who copy what others of the segment send.
+func (d *Decider) elected(n *network, now time.Duration) bool {
+	return n.Others && (!n.Leased || int64(now) < d.lease.Load())
 }
 
 // Rest counts what is no network's.

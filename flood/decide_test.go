@@ -56,12 +56,14 @@ func TestDecide(t *testing.T) {
 		Own:      []netip.Addr{own},
 		Services: []netip.Addr{netip.MustParseAddr("10.255.0.2")},
 		Networks: []flood.Network{
-			{VNI: 1, Listen: group4, Segment: []netip.Prefix{segment}, VTEPs: vteps(append(slices.Clone(remote), leaf4, own)...)},
+			{VNI: 1, Listen: group4, Segment: []netip.Prefix{segment}, VTEPs: vteps(append(slices.Clone(remote), leaf4, own)...), Own: true, Others: true, Itself: []netip.Addr{leaf4.Next()}},
 			{VNI: 2, Listen: service, VTEPs: vteps(remote[2], remote[0], remote[1], remote[0], own, service, netip.MustParseAddr("10.255.0.2"))},
-			{VNI: 3, Listen: group4, Port: 8472, Segment: []netip.Prefix{segment}, VTEPs: vteps(remote...)},
+			{VNI: 3, Listen: group4, Port: 8472, Segment: []netip.Prefix{segment}, VTEPs: vteps(remote...), Others: true},
 			{VNI: 4, Listen: service, VTEPs: vteps(remote[0])},
-			{VNI: 5, Listen: group6, Segment: []netip.Prefix{netip.MustParsePrefix("fd00:1::/64")}, VTEPs: vteps(away6)},
-			{VNI: 6, Listen: group6, Segment: []netip.Prefix{netip.MustParsePrefix("fd00:1::/64")}, VTEPs: vteps(away6), ZeroChecksum6: true},
+			{VNI: 5, Listen: group6, Segment: []netip.Prefix{netip.MustParsePrefix("fd00:1::/64")}, VTEPs: vteps(away6), Others: true},
+			{VNI: 6, Listen: group6, Segment: []netip.Prefix{netip.MustParsePrefix("fd00:1::/64")}, VTEPs: vteps(away6), Others: true, ZeroChecksum6: true},
+			{VNI: 7, Listen: group4, Segment: []netip.Prefix{segment}, VTEPs: vteps(remote...), Own: true},
+			{VNI: 8, Listen: service, Segment: []netip.Prefix{segment}, Deliver: group4},
 		},
 	})
 	for _, c := range []struct {
@@ -94,6 +96,18 @@ func TestDecide(t *testing.T) {
 		{name: "no source", vni: 2, source: netip.IPv4Unspecified(), to: service, want: flood.BadSource},
 		{name: "loopback", vni: 2, source: netip.MustParseAddr("127.0.0.1"), to: service, want: flood.BadSource},
 		{name: "broadcast", vni: 2, source: netip.MustParseAddr("255.255.255.255"), to: service, want: flood.BadSource},
+		{name: "a VTEP that copies itself", vni: 1, source: leaf4.Next(), to: group4, want: flood.CopiedBySender},
+		{name: "our own, by another relay", vni: 3, source: own, to: group4, port: 8472, sent: true, want: flood.NotElected},
+		{name: "only our own: ours", vni: 7, source: own, to: group4, sent: true, copies: remote},
+		{name: "only our own: the segment's", vni: 7, source: leaf4, to: group4, want: flood.NotElected},
+		{name: "only our own: what is wrong is said first", vni: 7, source: away, to: group4, want: flood.SourceOutside},
+		{name: "delivered", vni: 8, source: away, to: service, copies: []netip.Addr{group4}},
+		{name: "a copy, delivered", vni: 8, source: away, to: service, dscp: flood.Mark, copies: []netip.Addr{group4}},
+		{name: "not from who hears the group", vni: 8, source: leaf4, to: service, want: flood.SourceInside},
+		{name: "a copy from who hears the group", vni: 8, source: leaf4, to: service, dscp: flood.Mark, want: flood.SourceInside},
+		{name: "our own address, to be delivered", vni: 8, source: own, to: service, want: flood.OwnSource},
+		{name: "what was delivered, on its way", vni: 1, source: away, to: group4, dscp: flood.Mark, sent: true, want: flood.Relayed},
+		{name: "what was delivered, heard", vni: 1, source: away, to: group4, dscp: flood.Mark, want: flood.Relayed},
 		{name: "IPv6", vni: 5, source: leaf6, to: group6, copies: []netip.Addr{away6}},
 		{name: "IPv6 without a checksum", vni: 5, source: leaf6, to: group6, noUDPSum: true, want: flood.NoUDPChecksum},
 		{name: "IPv6 without a checksum, allowed", vni: 6, source: leaf6, to: group6, noUDPSum: true, copies: []netip.Addr{away6}},
@@ -178,15 +192,46 @@ func TestRate(t *testing.T) {
 	assert.Zero(t, v.Copies())
 }
 
+// TestLease: what others send is copied as long as the lease goes, over tables; our own
+// frames and other networks have none.
+func TestLease(t *testing.T) {
+	network := func(vni evpn.VNI, leased bool) flood.Network {
+		return flood.Network{VNI: vni, Listen: group4, Segment: []netip.Prefix{segment}, VTEPs: vteps(away), Own: true, Others: true, Leased: leased}
+	}
+	table := flood.Table{Own: []netip.Addr{own}, Networks: []flood.Network{network(1, true), network(2, false)}}
+	d := compile(t, nil, table)
+	reason := func(vni evpn.VNI, source netip.Addr, now time.Duration) string {
+		p := flood.Packet{VNI: vni, Source: source, Destination: group4, Port: flood.Port, TTL: 1}
+		return d.Decide(&p, source == own, now).Reason.String()
+	}
+	assert.Equal(t, "not_elected", reason(1, leaf4, time.Second), "none yet")
+	d.Renew(10 * time.Second)
+	assert.Empty(t, reason(1, leaf4, 9*time.Second))
+	d = compile(t, d, table)
+	assert.Empty(t, reason(1, leaf4, 9*time.Second), "a new table")
+	assert.Equal(t, "not_elected", reason(1, leaf4, 10*time.Second), "it ran out")
+	assert.Empty(t, reason(1, own, time.Hour), "our own")
+	assert.Empty(t, reason(2, leaf4, time.Hour), "not leased")
+	d.Renew(2 * time.Hour)
+	assert.Empty(t, reason(1, leaf4, time.Hour), "renewed")
+	d.Renew(0)
+	assert.Equal(t, "not_elected", reason(1, leaf4, time.Second), "ended")
+}
+
 func TestTableIsChecked(t *testing.T) {
 	for want, n := range map[string]flood.Network{
-		"not between 1 and 16777215":       {VNI: 0, Listen: service},
-		"listen on a multicast group":      {VNI: 1},
-		"10.0.0.0/8 is not a prefix":       {VNI: 1, Listen: group6, Segment: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}},
-		"fd00:9::1 is of another":          {VNI: 1, Listen: service, VTEPs: vteps(away6)},
-		"239.1.1.100 is not a unicast":     {VNI: 1, Listen: service, VTEPs: vteps(group4)},
-		"127.0.0.1 is not a unicast":       {VNI: 1, Listen: service, VTEPs: vteps(netip.MustParseAddr("127.0.0.1"))},
-		"invalid IP is not a unicast addr": {VNI: 1, Listen: service, VTEPs: vteps(netip.Addr{})},
+		"not between 1 and 16777215":        {VNI: 0, Listen: service},
+		"listen on a multicast group":       {VNI: 1},
+		"10.0.0.0/8 is not a prefix":        {VNI: 1, Listen: group6, Segment: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}},
+		"fd00:9::1 is of another":           {VNI: 1, Listen: service, VTEPs: vteps(away6)},
+		"239.1.1.100 is not a unicast":      {VNI: 1, Listen: service, VTEPs: vteps(group4)},
+		"127.0.0.1 is not a unicast":        {VNI: 1, Listen: service, VTEPs: vteps(netip.MustParseAddr("127.0.0.1"))},
+		"what is heard on a group is not":   {VNI: 1, Listen: group4, Deliver: group4},
+		"deliver to a multicast group":      {VNI: 1, Listen: service, Deliver: group6},
+		"not to 10.7.0.1":                   {VNI: 1, Listen: service, Deliver: away},
+		"a network delivers to a group, or": {VNI: 1, Listen: service, Deliver: group4, VTEPs: vteps(away)},
+		"sender 239.1.1.100 is not":         {VNI: 1, Listen: group4, Itself: []netip.Addr{group4}},
+		"invalid IP is not a unicast addr":  {VNI: 1, Listen: service, VTEPs: vteps(netip.Addr{})},
 	} {
 		_, err := flood.Compile(&flood.Table{Networks: []flood.Network{n}}, nil)
 		assert.ErrorContains(t, err, want)
@@ -220,6 +265,8 @@ func TestReasonsHaveNames(t *testing.T) {
 		seen[r.String()] = true
 	}
 	assert.Equal(t, "unknown", flood.Reason(200).String())
+	assert.True(t, flood.NotElected.Fit())
+	assert.False(t, flood.Relayed.Fit())
 }
 
 func BenchmarkParse(b *testing.B) {

@@ -22,13 +22,21 @@ type Engine interface {
 	// Apply replaces the table. A packet is copied by the old or by the new one, never by a
 	// mix: a VTEP that is in both gets every frame once.
 	Apply(*Table) error
+	// Renew has leased networks copy what others send for this long from now on, and no
+	// longer: when whoever renews is gone or hangs, another relay may have taken over. It is
+	// kept without this process as well. Before the first call there is no lease.
+	Renew(time.Duration) error
 	Counters() Counters
 	// Heard are the senders on networks that asked for them, heard since a time ago.
 	Heard(within time.Duration) []Heard
 	Capabilities() Capabilities
 	// Close stops, removes what was attached, and returns when no more copy will be sent.
-	// Then Apply and Close give os.ErrClosed; Counters can still be read.
+	// Then all methods that can give os.ErrClosed; Counters can still be read.
 	Close() error
+	// Leave is Close for a process that another one follows at once: what copies without a
+	// process goes on with the table that it has, until the next engine on the interface
+	// has one, or [Options] says that there is none.
+	Leave() error
 }
 
 // Heard is a sender. MAC is zero unless the network hears MACs.

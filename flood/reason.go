@@ -25,7 +25,10 @@ const (
 	BadSource                    // not a unicast address
 	OwnSource                    // came from outside with our own address: a loop, or a forgery
 	SourceOutside                // heard on the group, but not from the segment
+	SourceInside                 // to be delivered to the group, but from one who hears that
 	Relayed                      // is itself a copy
+	CopiedBySender               // by a VTEP of the segment that copies its own frames
+	NotElected                   // another relay copies it, or nobody yet
 	Nobody                       // nobody to copy it to
 	Limited                      // over the network's rate
 	Overrun                      // lost before the engine could read it
@@ -40,8 +43,20 @@ const (
 var reasonNames = [reasonCount]string{
 	"", "not_ip", "truncated", "bad_ip_header", "bad_ip_checksum", "bad_ttl", "fragment", "not_udp", "bad_udp_length",
 	"bad_udp_checksum", "no_udp_checksum", "wrong_port", "no_vxlan", "bad_flags", "super_frame", "unknown_vni",
-	"not_listening", "bad_source", "own_source", "source_outside", "relayed", "nobody", "limited", "overrun", "too_big",
+	"not_listening", "bad_source", "own_source", "source_outside", "source_inside", "relayed",
+	"copied_by_sender", "not_elected", "nobody", "limited", "overrun", "too_big",
 	"no_route", "unresolved", "egress_full", "send_failed",
+}
+
+// Fit says that there is nothing wrong with the packet, copied or not: its sender
+// counts as heard.
+func (r Reason) Fit() bool {
+	switch r {
+	case Kept, CopiedBySender, NotElected, Nobody, Limited:
+		return true
+	default:
+		return false
+	}
 }
 
 // String is the reason as counters name it.

@@ -27,15 +27,30 @@ type Network struct {
 	Listen netip.Addr
 	// Port is the VXLAN port, of frames heard and of copies; 0 is [Port].
 	Port uint16
-	// Segment, for a group: who hears the group. Only they, and this host, may send to it,
-	// and they get no copies.
+	// Segment is who hears the group. Only they, and this host, may send to it, and they
+	// get no copies. With Deliver they may not send.
 	Segment []netip.Prefix
 	// VTEPs are to get copies, in any order. They are of Listen's family.
 	VTEPs []VTEP
+	// Own, for a group: what this host sends to it is copied.
+	Own bool
+	// Others, for a group: what others of the segment send to it is copied. Who sends is
+	// heard in any case.
+	Others bool
+	// Leased has Others end with the lease ([Engine.Renew]).
+	Leased bool
+	// Itself, for a group, are those of the segment that copy their own frames.
+	Itself []netip.Addr
+	// Deliver, for a service address: the group to which all that arrives is sent, once,
+	// out of [Options.Interface]. Copies are accepted as well: nobody copies them again
+	// from the group. Such a network has no VTEPs.
+	Deliver netip.Addr
 	// Rate limits the packets copied, in packets a second; 0 is no limit. Burst is what
 	// may come at once; 0 is a tenth of Rate.
 	Rate, Burst uint32
-	// ZeroChecksum6 lets IPv6 packets without a UDP checksum pass (RFC 6935 §5).
+	// ZeroChecksum6 lets IPv6 packets without a UDP checksum pass (RFC 6935 §5). Off is what
+	// RFC 6936 §4 wants without a decision of the operator, and what Linux's VXLAN devices
+	// do unless they are made with udp6zerocsumrx: where they are, it should be on.
 	ZeroChecksum6 bool
 	// HearVTEPs and HearMACs have the engine note who sends, for [Engine.Heard].
 	HearVTEPs, HearMACs bool
@@ -44,33 +59,7 @@ type Network struct {
 // VTEP is one that gets copies.
 type VTEP struct {
 	Address netip.Addr
-	Source  Source
-}
-
-// Source says how a VTEP came onto a list.
-type Source uint8
-
-// The sources, the most trusted first: an address that has several shows the first.
-const (
-	FromBGP    Source = iota // a route
-	FromStatic               // the configuration, or `vtep add`
-	FromProxy                // a route of ours in the name of a VTEP of the segment
-	FromData                 // heard
-)
-
-// String is the source as shown to users.
-func (s Source) String() string {
-	switch s {
-	case FromBGP:
-		return "bgp"
-	case FromStatic:
-		return "static"
-	case FromProxy:
-		return "proxy"
-	case FromData:
-		return "data"
-	}
-	return "unknown"
+	Source  evpn.FloodSource
 }
 
 // Check gives all that is wrong with the table.
@@ -117,8 +106,30 @@ func (n *Network) check() error {
 			errs = append(errs, fmt.Errorf("segment %s is not a prefix of the address family", p))
 		}
 	}
-	return errors.Join(errs...)
+	for _, a := range n.Itself {
+		if !usable(a) || a.Is4() != n.Listen.Is4() {
+			errs = append(errs, fmt.Errorf("sender %s is not a unicast address of the address family", a))
+		}
+	}
+	return errors.Join(append(errs, n.checkDelivery())...)
 }
+
+func (n *Network) checkDelivery() error {
+	switch {
+	case !n.delivers():
+		return nil
+	case n.Listen.IsMulticast():
+		return errors.New("what is heard on a group is not delivered to one: listen on a service address")
+	case !n.Deliver.IsMulticast() || n.Deliver.Is4() != n.Listen.Is4() || n.Deliver.Zone() != "":
+		return fmt.Errorf("deliver to a multicast group of the address family, not to %s", n.Deliver)
+	case len(n.VTEPs) > 0:
+		// A copy is accepted for delivery, and must go nowhere else.
+		return errors.New("a network delivers to a group, or copies to VTEPs")
+	}
+	return nil
+}
+
+func (n *Network) delivers() bool { return n.Deliver.IsValid() }
 
 // usable says that an address can be a VTEP's: unicast, and none that stays on a host.
 func usable(a netip.Addr) bool {

@@ -90,11 +90,20 @@ func (l *lists) foldAll(rest *folded) error {
 	return errors.Join(errs...)
 }
 
-// heard reads who was heard.
-func heard(m *ebpf.Map, within time.Duration) ([]flood.Heard, error) {
+// ktime is the clock of the program (bpf_ktime_get_ns).
+func ktime() (time.Duration, error) {
 	var now unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
-		return nil, fmt.Errorf("read the clock of the program: %w", err)
+		return 0, fmt.Errorf("read the clock of the program: %w", err)
+	}
+	return time.Duration(now.Nano()), nil
+}
+
+// heard reads who was heard.
+func heard(m *ebpf.Map, within time.Duration) ([]flood.Heard, error) {
+	now, err := ktime()
+	if err != nil {
+		return nil, err
 	}
 	var all []flood.Heard
 	var at uint64
@@ -106,7 +115,7 @@ func heard(m *ebpf.Map, within time.Duration) ([]flood.Heard, error) {
 	}
 	each := m.Iterate()
 	for each.Next(&k, &at) {
-		if age := max(0, time.Duration(now.Nano()-int64(at))); age <= within {
+		if age := max(0, now-time.Duration(at)); age <= within {
 			all = append(all, flood.Heard{VNI: evpn.VNI(k.VNI), VTEP: k.VTEP.netip(), MAC: k.MAC, Age: age})
 		}
 	}

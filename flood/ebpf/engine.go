@@ -205,6 +205,24 @@ func (e *Engine) Counters() flood.Counters {
 	return c
 }
 
+// Renew implements [flood.Engine].
+func (e *Engine) Renew(d time.Duration) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed() {
+		return os.ErrClosed
+	}
+	now, err := ktime()
+	if err != nil {
+		return err
+	}
+	e.decider.Load().Renew(time.Since(e.born) + d)
+	if err := e.objects.Lease.Set(uint64(max(0, now+d))); err != nil {
+		return fmt.Errorf("renew the lease of the program: %w", err)
+	}
+	return nil
+}
+
 // Heard implements [flood.Engine].
 func (e *Engine) Heard(within time.Duration) []flood.Heard {
 	e.mu.Lock()
@@ -220,13 +238,20 @@ func (e *Engine) Heard(within time.Duration) []flood.Heard {
 }
 
 // Close implements [flood.Engine].
-func (e *Engine) Close() error {
+func (e *Engine) Close() error { return e.end(true) }
+
+// Leave implements [flood.Engine]: the program stays.
+func (e *Engine) Leave() error { return e.end(false) }
+
+func (e *Engine) end(detach bool) (err error) {
 	e.mu.Lock()
 	if e.closed() {
 		e.mu.Unlock()
 		return os.ErrClosed
 	}
-	err := e.hook.detach()
+	if detach {
+		err = e.hook.detach()
+	}
 	if last := e.lists.foldAll(e.rest); last != nil {
 		err = errors.Join(err, last)
 	}

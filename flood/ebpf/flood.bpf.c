@@ -215,7 +215,7 @@ static __always_inline enum reason judge(const struct packet *p, const struct ne
 		return REASON_WRONG_PORT;
 	if (!usable(p))
 		return REASON_BAD_SOURCE;
-	if (p->dscp == MARK)
+	if (p->dscp == MARK && !(n->flags & NETWORK_DELIVERS))
 		return REASON_RELAYED;
 	own = in(n->own, &p->source);
 	if (own && !p->sent)
@@ -224,8 +224,18 @@ static __always_inline enum reason judge(const struct packet *p, const struct ne
 		return REASON_RELAYED;
 	if (n->flags & NETWORK_GROUP && !own && !in(n->segment, &p->source))
 		return REASON_SOURCE_OUTSIDE;
+	if (n->flags & NETWORK_DELIVERS && in(n->segment, &p->source))
+		return REASON_SOURCE_INSIDE;
 	if (!p->check && p->six && !(n->flags & NETWORK_ZERO_CHECKSUM6))
 		return REASON_NO_UDP_CHECKSUM;
+	if (!(n->flags & NETWORK_GROUP))
+		return REASON_KEPT;
+	if (n->flags & NETWORK_ITSELF && in(n->itself, &p->source))
+		return REASON_COPIED_BY_SENDER;
+	if (!(n->flags & (own ? NETWORK_OWN : NETWORK_OTHERS)))
+		return REASON_NOT_ELECTED;
+	if (!own && n->flags & NETWORK_LEASED && bpf_ktime_get_ns() >= lease)
+		return REASON_NOT_ELECTED;
 	return REASON_KEPT;
 }
 
@@ -481,33 +491,33 @@ static __always_inline void replicate(struct __sk_buff *skb, struct scratch *s, 
 	__u32 count = n->count, headers;
 	struct original o = {};
 
-	s->work.copies = s->work.slow = s->work.big = s->work.next = 0;
-	if (!congested) {
-		headers = (p->six ? IPV6_SIZE : IPV4_SIZE) + UDP_SIZE;
-		s->work.source = p->source;
-		s->work.previous = p->destination;
-		s->work.udp = ETH_HLEN + headers - UDP_SIZE;
-		s->work.size = headers + (skb->gso_size ? skb->gso_size : p->payload);
-		s->work.six = p->six;
-		s->work.checked = p->check != 0;
-		s->work.stopped = false;
-		if (!begin(skb, p, s, &o))
-			return;
-		bpf_loop(count, copy, &c, 0);
-		restore(skb, p, s, &o);
-		add(&state->copies, (__u64)s->work.copies * packets);
-		if (s->work.big)
-			add(&state->dropped[REASON_TOO_BIG], (__u64)s->work.big * packets);
-		if (!s->work.stopped)
-			s->work.next = count;
-	}
-	if (s->work.next >= count && !s->work.slow)
+	// Nobody there who waits: what the queue takes is better than nothing. A program that
+	// was left behind goes on so.
+	if (congested && hand(skb, &h))
 		return;
-	h.from = s->work.next;
+	congested = 0;
+	headers = (p->six ? IPV6_SIZE : IPV4_SIZE) + UDP_SIZE;
+	s->work.copies = s->work.slow = s->work.big = s->work.next = 0;
+	s->work.source = p->source;
+	s->work.previous = p->destination;
+	s->work.udp = ETH_HLEN + headers - UDP_SIZE;
+	s->work.size = headers + (skb->gso_size ? skb->gso_size : p->payload);
+	s->work.six = p->six;
+	s->work.checked = p->check != 0;
+	s->work.stopped = false;
+	if (!begin(skb, p, s, &o))
+		return;
+	bpf_loop(count, copy, &c, 0);
+	restore(skb, p, s, &o);
+	add(&state->copies, (__u64)s->work.copies * packets);
+	if (s->work.big)
+		add(&state->dropped[REASON_TOO_BIG], (__u64)s->work.big * packets);
+	h.from = s->work.stopped ? s->work.next : count;
+	if (h.from >= count && !s->work.slow)
+		return;
 	if (!hand(skb, &h)) {
-		// Nobody there who waits: what the queue takes is better than nothing.
 		congested = 0;
-		add(&state->dropped[REASON_EGRESS_FULL], (__u64)(count - s->work.next + s->work.slow) * packets);
+		add(&state->dropped[REASON_EGRESS_FULL], (__u64)(count - h.from + s->work.slow) * packets);
 	}
 }
 
@@ -577,14 +587,15 @@ static __always_inline int relay(struct __sk_buff *skb, bool sent)
 		if ((void *)ip + IPV6_SIZE > end)
 			return TC_ACT_UNSPEC;
 		__builtin_memcpy(&p.destination, ip + 24, sizeof(p.destination));
-		// Own unicast, our copies among it, is nobody's to copy.
-		if ((sent && ip[24] != 0xff) || is_mapped(&p.destination) || (ip[6] != IPPROTO_UDP && ip[6] != NEXT_FRAGMENT))
+		// Own unicast is nobody's to copy, nor is what we have just delivered to a group:
+		// it passes here while the one that it is a clone of is being worked on.
+		if ((sent && (ip[24] != 0xff || (__u8)(ip[0] << 4 | ip[1] >> 4) >> 2 == MARK)) || is_mapped(&p.destination) || (ip[6] != IPPROTO_UDP && ip[6] != NEXT_FRAGMENT))
 			return TC_ACT_UNSPEC;
 		__builtin_memcpy(&p.source, ip + 8, sizeof(p.source));
 	} else {
 		if ((void *)ip + IPV4_SIZE > end)
 			return TC_ACT_UNSPEC;
-		if ((sent && ip[16] >> 4 != 0xe) || ip[9] != IPPROTO_UDP)
+		if ((sent && (ip[16] >> 4 != 0xe || ip[1] >> 2 == MARK)) || ip[9] != IPPROTO_UDP)
 			return TC_ACT_UNSPEC;
 		map_ipv4(&p.source, *(__u32 *)(ip + 12));
 		map_ipv4(&p.destination, *(__u32 *)(ip + 16));
@@ -641,8 +652,9 @@ static __always_inline int relay(struct __sk_buff *skb, bool sent)
 		return TC_ACT_UNSPEC;
 	add(&s->packets, packets);
 	r = judge(&p, n);
-	if (!r) {
+	if (!r || r == REASON_COPIED_BY_SENDER || r == REASON_NOT_ELECTED)
 		hear(skb, &p, n);
+	if (!r) {
 		if (!n->count) {
 			r = REASON_NOBODY;
 		} else if (n->count == 1) {

@@ -46,7 +46,10 @@ enum reason {
 	REASON_BAD_SOURCE,
 	REASON_OWN_SOURCE,
 	REASON_SOURCE_OUTSIDE,
+	REASON_SOURCE_INSIDE,
 	REASON_RELAYED,
+	REASON_COPIED_BY_SENDER,
+	REASON_NOT_ELECTED,
 	REASON_NOBODY,
 	REASON_LIMITED,
 	REASON_OVERRUN,
@@ -79,6 +82,11 @@ enum network_flags {
 	NETWORK_ZERO_CHECKSUM6 = 2,
 	NETWORK_HEAR_VTEPS = 4,
 	NETWORK_HEAR_MACS = 8,
+	NETWORK_OWN = 16,
+	NETWORK_OTHERS = 32,
+	NETWORK_LEASED = 64,
+	NETWORK_DELIVERS = 128,
+	NETWORK_ITSELF = 256, // the set of that name is not empty
 };
 
 // The first entry of a list. All that a packet is judged by is found from here, so that
@@ -89,11 +97,12 @@ struct network {
 	__u32 state;   // key in states
 	__u32 own;     // set of places: addresses of this host
 	__u32 segment; // set of places: who may send to the group
+	__u32 itself;  // set of places: who of the segment copies its own
 	__u16 port;    // big endian
 	__u16 flags;
 	__u32 rate;
 	__u32 burst;
-	__u32 reserved[2];
+	__u32 reserved;
 };
 
 enum target_flags {
@@ -261,6 +270,10 @@ struct {
 // An egress queue was full: packets go to user space, which waits, until it says that it
 // has sent all.
 volatile __u32 congested = 0;
+
+// Until when leased networks copy what others send, as bpf_ktime_get_ns counts. User space
+// moves it; without user space it passes.
+volatile __u64 lease = 0;
 
 struct packet {
 	struct address source, destination;

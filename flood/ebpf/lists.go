@@ -18,8 +18,9 @@ import (
 
 const (
 	// Flags of flood.bpf.c.
-	networkGroup, networkZeroChecksum6, networkHearVTEPs, networkHearMACs = 1, 2, 4, 8
-	targetSlow                                                            = 1
+	networkGroup, networkZeroChecksum6, networkHearVTEPs, networkHearMACs    = 1, 2, 4, 8
+	networkOwn, networkOthers, networkLeased, networkDelivers, networkItself = 16, 32, 64, 128, 256
+	targetSlow                                                               = 1
 
 	// Each replacement waits until no program uses the old list (synchronize_rcu); those
 	// that wait together wait once.
@@ -139,26 +140,18 @@ func (l *lists) build(n *flood.Network, to []netip.Addr, tally *flood.Tally, own
 	if err != nil {
 		return nil, err
 	}
-	var hosts []netip.Prefix
-	for _, a := range own {
-		hosts = append(hosts, netip.PrefixFrom(a, a.BitLen()))
-	}
-	ownSet, err := l.set(hosts, used)
-	if err != nil {
-		return nil, err
-	}
-	segment, err := l.set(n.Segment, used)
-	if err != nil {
-		return nil, err
-	}
-	head := programNetwork{
-		Count: uint32(len(to)), State: state, Own: ownSet, Segment: segment, Port: bigEndian(n.Port), Rate: n.Rate, Burst: n.Burst,
+	head := programNetwork{Count: uint32(len(to)), State: state, Port: bigEndian(n.Port), Rate: n.Rate, Burst: n.Burst}
+	for number, prefixes := range map[*uint32][]netip.Prefix{&head.Own: hosts(own), &head.Segment: n.Segment, &head.Itself: hosts(n.Itself)} {
+		if *number, err = l.set(prefixes, used); err != nil {
+			return nil, err
+		}
 	}
 	if head.Burst == 0 {
 		head.Burst = max(1, n.Rate/10)
 	}
 	for flag, on := range map[uint16]bool{
 		networkGroup: n.Listen.IsMulticast(), networkZeroChecksum6: n.ZeroChecksum6, networkHearVTEPs: n.HearVTEPs, networkHearMACs: n.HearMACs,
+		networkOwn: n.Own, networkOthers: n.Others, networkLeased: n.Leased, networkDelivers: n.Deliver.IsValid(), networkItself: len(n.Itself) > 0,
 	} {
 		if on {
 			head.Flags |= flag
@@ -180,6 +173,14 @@ func (l *lists) build(n *flood.Network, to []netip.Addr, tally *flood.Tally, own
 		fresh.entries = append(fresh.entries, targetOf(&t))
 	}
 	return fresh, nil
+}
+
+// hosts are addresses as prefixes.
+func hosts(addresses []netip.Addr) (all []netip.Prefix) {
+	for _, a := range addresses {
+		all = append(all, netip.PrefixFrom(a, a.BitLen()))
+	}
+	return all
 }
 
 // replace puts in those lists that differ from what is there.

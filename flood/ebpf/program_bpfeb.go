@@ -40,11 +40,12 @@ type programNetwork struct {
 	State      uint32
 	Own        uint32
 	Segment    uint32
+	Itself     uint32
 	Port       uint16
 	Flags      uint16
 	Rate       uint32
 	Burst      uint32
-	Reserved   [2]uint32
+	Reserved   uint32
 }
 
 type programNetworkKey struct {
@@ -89,15 +90,18 @@ const (
 	programReasonREASON_BAD_SOURCE       programReason = 17
 	programReasonREASON_OWN_SOURCE       programReason = 18
 	programReasonREASON_SOURCE_OUTSIDE   programReason = 19
-	programReasonREASON_RELAYED          programReason = 20
-	programReasonREASON_NOBODY           programReason = 21
-	programReasonREASON_LIMITED          programReason = 22
-	programReasonREASON_OVERRUN          programReason = 23
-	programReasonREASON_TOO_BIG          programReason = 24
-	programReasonREASON_NO_ROUTE         programReason = 25
-	programReasonREASON_UNRESOLVED       programReason = 26
-	programReasonREASON_EGRESS_FULL      programReason = 27
-	programReasonREASON_SEND_FAILED      programReason = 28
+	programReasonREASON_SOURCE_INSIDE    programReason = 20
+	programReasonREASON_RELAYED          programReason = 21
+	programReasonREASON_COPIED_BY_SENDER programReason = 22
+	programReasonREASON_NOT_ELECTED      programReason = 23
+	programReasonREASON_NOBODY           programReason = 24
+	programReasonREASON_LIMITED          programReason = 25
+	programReasonREASON_OVERRUN          programReason = 26
+	programReasonREASON_TOO_BIG          programReason = 27
+	programReasonREASON_NO_ROUTE         programReason = 28
+	programReasonREASON_UNRESOLVED       programReason = 29
+	programReasonREASON_EGRESS_FULL      programReason = 30
+	programReasonREASON_SEND_FAILED      programReason = 31
 	programReasonREASONS                 programReason = 32
 )
 
@@ -151,6 +155,7 @@ const (
 	programProgFloodEgress     = "flood_egress"
 	programProgFloodIngress    = "flood_ingress"
 	programVarCongested        = "congested"
+	programVarLease            = "lease"
 	programVarUnusedHandover   = "unused_handover"
 	programVarUnusedNetwork    = "unused_network"
 	programVarUnusedNetworkKey = "unused_network_key"
@@ -224,6 +229,7 @@ type programMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type programVariableSpecs struct {
 	Congested        *ebpf.VariableSpec `ebpf:"congested"`
+	Lease            *ebpf.VariableSpec `ebpf:"lease"`
 	UnusedHandover   *ebpf.VariableSpec `ebpf:"unused_handover"`
 	UnusedNetwork    *ebpf.VariableSpec `ebpf:"unused_network"`
 	UnusedNetworkKey *ebpf.VariableSpec `ebpf:"unused_network_key"`
@@ -281,6 +287,7 @@ func (m *programMaps) Close() error {
 // It can be passed to loadProgramObjects or ebpf.CollectionSpec.LoadAndAssign.
 type programVariables struct {
 	Congested        *ebpf.Variable `ebpf:"congested"`
+	Lease            *ebpf.Variable `ebpf:"lease"`
 	UnusedHandover   *ebpf.Variable `ebpf:"unused_handover"`
 	UnusedNetwork    *ebpf.Variable `ebpf:"unused_network"`
 	UnusedNetworkKey *ebpf.Variable `ebpf:"unused_network_key"`

@@ -104,14 +104,16 @@ func vteps(from netip.Addr, n int) (all []flood.VTEP) {
 func table() *flood.Table {
 	segment4, segment6 := []netip.Prefix{netip.MustParsePrefix("10.0.1.0/24")}, []netip.Prefix{netip.MustParsePrefix("fd00:1::/64")}
 	return &flood.Table{Own: []netip.Addr{own4, own6}, Networks: []flood.Network{
-		{VNI: 100, Listen: group4, Segment: segment4, VTEPs: vteps(far4, 3)},
-		{VNI: 100, Listen: group6, Segment: segment6, VTEPs: vteps(far6, 3)},
+		{VNI: 100, Listen: group4, Segment: segment4, VTEPs: vteps(far4, 3), Own: true, Others: true, Itself: []netip.Addr{leaf4.Next()}},
+		{VNI: 100, Listen: group6, Segment: segment6, VTEPs: vteps(far6, 3), Own: true, Others: true, Itself: []netip.Addr{leaf6.Next()}},
 		{VNI: 100, Listen: service4, VTEPs: vteps(far4, 5)},
 		{VNI: 100, Listen: service6, VTEPs: vteps(far6, 5), ZeroChecksum6: true},
-		{VNI: 101, Listen: group4, Segment: segment4, Port: 8472, VTEPs: vteps(far4, 1)},
+		{VNI: 101, Listen: group4, Segment: segment4, Port: 8472, VTEPs: vteps(far4, 1), Own: true},
 		{VNI: 102, Listen: service4, VTEPs: vteps(far4, 1)},
 		{VNI: 103, Listen: service6},
-		{VNI: 0xffffff, Listen: group4, Segment: append(segment4, netip.MustParsePrefix("10.8.0.0/13")), VTEPs: vteps(far4, 2)},
+		{VNI: 0xffffff, Listen: group4, Segment: append(segment4, netip.MustParsePrefix("10.8.0.0/13")), VTEPs: vteps(far4, 2), Others: true},
+		{VNI: 104, Listen: service4, Segment: segment4, Deliver: group4},
+		{VNI: 104, Listen: service6, Segment: segment6, Deliver: group6},
 	}}
 }
 
@@ -120,14 +122,14 @@ func pick[T any](r *rand.Rand, all ...T) T { return all[r.IntN(len(all))] }
 // random is a packet in which all is right or something is not, and then perhaps damaged.
 func random(r *rand.Rand) (frame []byte, sent bool) {
 	p := &floodtest.Packet{
-		DstMAC: make([]byte, 6), SourcePort: uint16(r.Uint32()), Port: pick[uint16](r, 4789, 4789, 4789, 4789, 4789, 4789, 8472), VNI: pick[uint32](r, 100, 100, 100, 100, 100, 101, 102, 103, 0xffffff, 7),
+		DstMAC: make([]byte, 6), SourcePort: uint16(r.Uint32()), Port: pick[uint16](r, 4789, 4789, 4789, 4789, 4789, 4789, 8472), VNI: pick[uint32](r, 100, 100, 100, 100, 100, 101, 102, 103, 104, 104, 0xffffff, 7),
 		TTL: pick[uint8](r, 64, 64, 64, 64, 64, 1, 255, 0), TOS: pick[uint8](r, 0, 0, 0, 0, 3, 0x28, flood.Mark<<2, flood.Mark<<2|3), Checksum: pick(r, floodtest.Zero, floodtest.Full, floodtest.Partial),
 		Flags: pick[uint32](r, 0x08000000, 0x08000000, 0x08000000, 0x08000000, 0x08000000, 0x08000000, 0x08000001, 0x0c000000), Inner: floodtest.InnerFrame(r.Uint32(), 18+r.IntN(1500)),
-		Source: pick(r, leaf4, leaf4, own4, far4, far4.Next(), netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("0.0.0.0"), netip.MustParseAddr("224.1.1.1"), netip.MustParseAddr("255.255.255.255")),
+		Source: pick(r, leaf4, leaf4, leaf4.Next(), own4, far4, far4.Next(), netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("0.0.0.0"), netip.MustParseAddr("224.1.1.1"), netip.MustParseAddr("255.255.255.255")),
 		To:     pick(r, group4, group4, service4, service4, far4),
 	}
 	if r.IntN(2) == 0 {
-		p.Source = pick(r, leaf6, leaf6, own6, far6, far6.Next(), netip.IPv6Loopback(), netip.IPv6Unspecified(), netip.MustParseAddr("ff02::1"), netip.MustParseAddr("::ffff:10.0.1.10"))
+		p.Source = pick(r, leaf6, leaf6, leaf6.Next(), own6, far6, far6.Next(), netip.IPv6Loopback(), netip.IPv6Unspecified(), netip.MustParseAddr("ff02::1"), netip.MustParseAddr("::ffff:10.0.1.10"))
 		p.To = pick(r, group6, group6, service6, service6, far6)
 	}
 	change := func(b []byte) {
@@ -178,7 +180,11 @@ func (b *bench) listened(frame []byte, sent bool) bool {
 		}
 		to = netip.AddrFrom16([16]byte(ip[24:40]))
 	}
-	return slices.Contains(b.decider.Listens(), to) && (!sent || to.IsMulticast())
+	dscp := ip[1] >> 2
+	if to.Is6() {
+		dscp = (ip[0]<<4 | ip[1]>>4) >> 2
+	}
+	return slices.Contains(b.decider.Listens(), to) && (!sent || to.IsMulticast() && dscp != flood.Mark)
 }
 
 // expect is what the decision in Go makes of a frame: the counters that move, by name.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 
+	"github.com/vtepbgp/vtepbgp/evpn"
 	"github.com/vtepbgp/vtepbgp/flood"
 )
 
@@ -63,14 +64,14 @@ func (f *family) list(n int) []netip.Addr {
 func vteps(addresses ...netip.Addr) []flood.VTEP {
 	var all []flood.VTEP
 	for _, a := range addresses {
-		all = append(all, flood.VTEP{Address: a, Source: flood.FromBGP})
+		all = append(all, flood.VTEP{Address: a, Source: evpn.SourceBGP})
 	}
 	return all
 }
 
-// onGroup is a network that hears the group.
+// onGroup is a network that hears the group, and copies for all.
 func (f *family) onGroup(to ...netip.Addr) flood.Network {
-	return flood.Network{VNI: vni, Listen: f.group, Segment: []netip.Prefix{f.segment}, VTEPs: vteps(to...)}
+	return flood.Network{VNI: vni, Listen: f.group, Segment: []netip.Prefix{f.segment}, VTEPs: vteps(to...), Own: true, Others: true}
 }
 
 // onService is one that hears the service address.

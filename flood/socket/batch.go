@@ -81,18 +81,15 @@ func (b *batcher) judge(f frame, parse func() (flood.Packet, flood.Reason)) {
 		return
 	}
 	v := b.decider.Decide(&p, f.sent, b.now)
+	if v.Reason.Fit() && !f.sent {
+		b.ears.Note(v.Network, &p, b.now)
+	}
 	if v.Reason != flood.Kept {
 		b.drop(v.Tally, v.Reason)
-		if v.Reason == flood.Nobody || v.Reason == flood.Limited {
-			b.ears.Note(v.Network, &p, b.now)
-		}
 		return
 	}
 	v.Tally.Packets.Add(1)
 	v.Tally.Relayed.Add(1)
-	if !f.sent {
-		b.ears.Note(v.Network, &p, b.now)
-	}
 	key := runKey{p.Source, p.Destination, p.SourcePort, p.VNI}
 	if last := b.open[key]; last != nil && last.takes(&p) {
 		last.packets = append(last.packets, p)

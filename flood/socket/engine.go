@@ -141,6 +141,17 @@ func (e *Engine) Counters() flood.Counters {
 	return c
 }
 
+// Renew implements [flood.Engine].
+func (e *Engine) Renew(d time.Duration) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed() {
+		return os.ErrClosed
+	}
+	e.decider.Load().Renew(time.Since(e.born) + d)
+	return nil
+}
+
 // Heard implements [flood.Engine].
 func (e *Engine) Heard(within time.Duration) []flood.Heard {
 	return e.ears.Heard(within, time.Since(e.born))
@@ -150,15 +161,26 @@ func (e *Engine) Heard(within time.Duration) []flood.Heard {
 func (e *Engine) Close() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	select {
-	case <-e.stop:
+	if e.closed() {
 		return os.ErrClosed
-	default:
 	}
 	close(e.stop)
 	err := e.capture.close()
 	e.running.Wait()
 	return errors.Join(err, e.sender.Close())
+}
+
+// Leave implements [flood.Engine]: nothing copies without this process.
+func (e *Engine) Leave() error { return e.Close() }
+
+// closed says that Close was called. The caller holds mu.
+func (e *Engine) closed() bool {
+	select {
+	case <-e.stop:
+		return true
+	default:
+		return false
+	}
 }
 
 // follow keeps the capture on the interface, however often that comes and goes.

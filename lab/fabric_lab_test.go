@@ -197,13 +197,18 @@ staticd_options="-A 127.0.0.1"
 `
 
 func (st stage) reflectorFRR(node, addr string) string {
+	return reflectorFRR(node, addr, "10.0.0.0/24", st.frr)
+}
+
+// reflectorFRR is an FRR that reflects for whoever connects from a prefix; lines go to router bgp.
+func reflectorFRR(node, id, clients, lines string) string {
 	return "hostname " + node + `
 router bgp 65000
- bgp router-id ` + addr + `
+ bgp router-id ` + id + `
  no bgp default ipv4-unicast
-` + st.frr + ` neighbor vteps peer-group
+` + lines + ` neighbor vteps peer-group
  neighbor vteps remote-as 65000
- bgp listen range 10.0.0.0/24 peer-group vteps
+ bgp listen range ` + clients + ` peer-group vteps
  address-family l2vpn evpn
   neighbor vteps activate
   neighbor vteps route-reflector-client
@@ -212,13 +217,18 @@ router bgp 65000
 }
 
 func (st stage) fabricFRR(node, addr string) string {
+	return vtepFRR(node, addr, st.frr, st.reflectors()...)
+}
+
+// vtepFRR is an FRR that is a VTEP; lines go to router bgp.
+func vtepFRR(node, id, lines string, reflectors ...string) string {
 	var b strings.Builder
-	b.WriteString("hostname " + node + "\nrouter bgp 65000\n bgp router-id " + addr + "\n no bgp default ipv4-unicast\n" + st.frr)
-	for _, r := range st.reflectors() {
+	b.WriteString("hostname " + node + "\nrouter bgp 65000\n bgp router-id " + id + "\n no bgp default ipv4-unicast\n" + lines)
+	for _, r := range reflectors {
 		b.WriteString(" neighbor " + r + " remote-as 65000\n neighbor " + r + " timers connect 1\n")
 	}
 	b.WriteString(" address-family l2vpn evpn\n")
-	for _, r := range st.reflectors() {
+	for _, r := range reflectors {
 		b.WriteString("  neighbor " + r + " activate\n")
 	}
 	b.WriteString("  advertise-all-vni\n exit-address-family\n")

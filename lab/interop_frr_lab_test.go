@@ -74,8 +74,8 @@ func floodLists(t *testing.T, f *fabric) {
 	eventually(t, convergence, "flood row of va on vb", f.wantFDB("vb", zeroMAC, floodRows("10.0.0.1")))
 }
 
-func (f *fabric) macOf(host string) string {
-	return strings.TrimSpace(f.do(host, "cat", "/sys/class/net/eth1/address"))
+func (r *running) macOf(host string) string {
+	return strings.TrimSpace(r.do(host, "cat", "/sys/class/net/eth1/address"))
 }
 
 // Type-2 routes both ways; from then on no packet is lost.

@@ -1,0 +1,382 @@
+//go:build lab
+
+package lab_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/vtepbgp/vtepbgp/lab/once"
+)
+
+// The flooding labs: VTEPs of every kind around one router, each with a host of VNI 100 behind it.
+//
+//	h1 ── l1 ──┐                        ┌── v1 ── h4      a routed link each, 10.1.<n>.0/24
+//	h2 ── l2 ──┤ segment 10.0.<s>.0/24  │
+//	h3 ── r1 ──┘  ════════════ router ──┼── v2 ── h5
+//	              IGMP snooping         │
+//	                                    └── rr            10.1.250.0/24
+//
+// The number of a player is its place in the list. With IPv6 the underlay is fd00:0:<s>::/64 and fd00:1:<n>::/64.
+// The router forwards no multicast.
+type floodStage struct {
+	family  int
+	rr      string // kind of the reflector
+	bfd     bool   // sessions are watched, 100 ms × 3
+	players []floodPlayer
+	// services maps each service address to the players that answer there: several are anycast.
+	services map[string][]string
+}
+
+// floodPlayer is a VTEP.
+type floodPlayer struct {
+	name    string
+	kind    string
+	segment int // 0 = a routed link
+	// bgp, global and vni are lines of a vtepbgp player's configuration: for the table [bgp], for
+	// the end of the file but before the VNI, and for the VNI.
+	bgp, global, vni string
+}
+
+const (
+	// kindLegacy is a kernel VXLAN device with a group, that learns, and no daemon.
+	kindLegacy = "legacy"
+	// kindLeaf is a kernel VXLAN device with one destination, a service node, that learns, and no daemon.
+	kindLeaf = "leaf"
+
+	floodGroup4 = "239.1.1.100"
+	floodGroup6 = "ff05::1:100"
+)
+
+// flooding is a running stage.
+type flooding struct {
+	*running
+	stage floodStage
+	dir   string
+	meter *once.Meter
+}
+
+func (st *floodStage) number(name string) int {
+	return 1 + slices.IndexFunc(st.players, func(p floodPlayer) bool { return p.name == name })
+}
+
+func (st *floodStage) player(name string) *floodPlayer { return &st.players[st.number(name)-1] }
+
+func (st *floodStage) pick(four, six string) string {
+	if st.family == 6 {
+		return six
+	}
+	return four
+}
+
+func (st *floodStage) group() string { return st.pick(floodGroup4, floodGroup6) }
+
+// service is the n-th service address.
+func (st *floodStage) service(n int) string {
+	return fmt.Sprintf(st.pick("10.9.0.%d", "fd00:9::%d"), n)
+}
+
+// addr is the VTEP address of a player.
+func (st *floodStage) addr(name string) string {
+	n := st.number(name)
+	if s := st.players[n-1].segment; s > 0 {
+		return fmt.Sprintf(st.pick("10.0.%d.%d", "fd00:0:%d::%d"), s, n)
+	}
+	return fmt.Sprintf(st.pick("10.1.%d.1", "fd00:1:%d::1"), n)
+}
+
+func (st *floodStage) segmentPrefix(s int) string {
+	return fmt.Sprintf(st.pick("10.0.%d.0/24", "fd00:0:%d::/64"), s)
+}
+
+func (st *floodStage) segmentGateway(s int) string {
+	return fmt.Sprintf(st.pick("10.0.%d.254", "fd00:0:%d::fe"), s)
+}
+
+func (st *floodStage) linkGateway(n int) string {
+	return fmt.Sprintf(st.pick("10.1.%d.254", "fd00:1:%d::fe"), n)
+}
+
+func (st *floodStage) mask() string { return st.pick("/24", "/64 nodad") }
+
+const reflectorNumber = 250
+
+func (st *floodStage) reflector() string {
+	return fmt.Sprintf(st.pick("10.1.%d.1", "fd00:1:%d::1"), reflectorNumber)
+}
+
+func floodHost(name string) string { return "h" + name }
+
+// hosts are the hosts of all players, or of some, with their addresses.
+func (st *floodStage) hosts(names ...string) map[string]string {
+	out := map[string]string{}
+	for i, p := range st.players {
+		if len(names) == 0 || slices.Contains(names, p.name) {
+			out[floodHost(p.name)] = fmt.Sprintf("192.168.100.%d", i+1)
+		}
+	}
+	return out
+}
+
+// toml is the configuration of a vtepbgp player.
+func (st *floodStage) toml(p *floodPlayer) string {
+	n := st.number(p.name)
+	var b strings.Builder
+	fmt.Fprintf(&b, "[bgp]\nasn = 65000\nrouter_id = \"10.255.0.%d\"\n", n)
+	if !strings.Contains(p.bgp, "graceful_restart_time") {
+		b.WriteString("graceful_restart_time = \"0s\"\n")
+	}
+	fmt.Fprintf(&b, "%s[vtep]\naddress = %q\n[[neighbor]]\naddress = %q\nasn = 65000\nconnect_retry = \"1s\"\n", p.bgp, st.addr(p.name), st.reflector())
+	b.WriteString(st.watched() + p.global)
+	fmt.Fprintf(&b, "[[vni]]\nid = 100\nports = [\"eth2\"]\n%s", p.vni)
+	return b.String()
+}
+
+func (st *floodStage) watched() string {
+	if st.bfd {
+		return "bfd = true\nbfd_interval = \"100ms\"\n"
+	}
+	return ""
+}
+
+func (st *floodStage) build(t testing.TB) *flooding {
+	t.Helper()
+	needRoot(t)
+	f := &flooding{stage: *st}
+	files := map[string]string{"daemons": frrDaemons}
+	var nodes, links strings.Builder
+	router := []string{"sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 net.ipv4.fib_multipath_hash_policy=1 net.ipv6.fib_multipath_hash_policy=1"}
+	node := func(name, image, extra string, script []string) {
+		fmt.Fprintf(&nodes, "    %s:\n      image: %s\n%s", name, image, extra)
+		if len(script) > 0 {
+			file := name + ".sh"
+			files[file] = "set -e\n" + strings.Join(script, "\n") + "\n"
+			fmt.Fprintf(&nodes, "      binds: [%s:/etc/setup.sh:ro]\n      exec: [sh /etc/setup.sh]\n", file)
+		}
+	}
+	link := func(a, b string, mtu int) {
+		fmt.Fprintf(&links, "    - {endpoints: [%q, %q], mtu: %d}\n", a, b, mtu)
+	}
+
+	segments := map[int]bool{}
+	for i, p := range st.players {
+		n, host := i+1, floodHost(p.name)
+		port, gateway := fmt.Sprintf("eth%d", n), st.linkGateway(n)
+		link("router:"+port, p.name+":eth1", 1600)
+		link(p.name+":eth2", host+":eth1", 1500)
+		if s := p.segment; s > 0 {
+			gateway = st.segmentGateway(s)
+			if !segments[s] {
+				segments[s] = true
+				router = append(router, st.segmentBridge(s)...)
+			}
+			router = append(router, fmt.Sprintf("ip link set %s master seg%d", port, s))
+		} else {
+			router = append(router, fmt.Sprintf("ip addr add %s%s dev %s", gateway, st.mask(), port))
+		}
+		node(host, "host", "", []string{
+			"sysctl -qw net.ipv6.conf.eth1.disable_ipv6=1", // its chatter belongs to no test
+			fmt.Sprintf("ip addr add %s/24 dev eth1", st.hosts(p.name)[host])})
+		up := []string{fmt.Sprintf("ip addr add %s%s dev eth1", st.addr(p.name), st.mask()), fmt.Sprintf("ip route add default via %s", gateway)}
+		switch p.kind {
+		case kindVTEPBGP:
+			files[p.name+".toml"] = st.toml(&p)
+			node(p.name, "vtepbgp", "", nil)
+			fmt.Fprintf(&nodes, "      binds: [%s.toml:/etc/vtepbgp/vtepbgp.toml:ro]\n      exec: [%s]\n", p.name, `"`+strings.Join(up, `", "`)+`"`)
+		case kindFRR:
+			files[p.name+".conf"] = vtepFRR(p.name, fmt.Sprintf("10.255.0.%d", n), "", st.reflector())
+			node(p.name, "frr", "", nil)
+			fmt.Fprintf(&nodes, "      binds: [daemons:/etc/frr/daemons:ro, %s.conf:/etc/frr/frr.conf:ro]\n      exec:\n%s", p.name, frrConfigured[false])
+			for _, line := range up {
+				fmt.Fprintf(&nodes, "        - %s\n", line)
+			}
+			nodes.WriteString(frrOverlay(st.addr(p.name), "eth2"))
+		case kindLegacy:
+			node(p.name, "host", "", append(up, learner("dev eth1 group "+st.group(), st.addr(p.name))...))
+		case kindLeaf:
+			node(p.name, "host", "", append(up, learner("remote "+st.service(1), st.addr(p.name))...))
+		default:
+			t.Fatalf("%s is no kind of VTEP", p.kind)
+		}
+	}
+	router = append(router, fmt.Sprintf("ip addr add %s%s dev eth%d", st.linkGateway(reflectorNumber), st.mask(), reflectorNumber))
+	router = append(router, st.serviceRoutes()...)
+	node("router", "host", "", router)
+	link(fmt.Sprintf("router:eth%d", reflectorNumber), "rr:eth1", 1600)
+	up := fmt.Sprintf("\"ip addr add %s%s dev eth1\", \"ip route add default via %s\"", st.reflector(), st.mask(), st.linkGateway(reflectorNumber))
+	clients := st.pick("10.0.0.0/8", "fd00::/16")
+	switch st.rr {
+	case kindVTEPBGP:
+		files["rr.toml"] = fmt.Sprintf("[bgp]\nasn = 65000\nrouter_id = \"10.255.0.%d\"\n[[neighbor]]\nprefix = %q\nasn = 65000\nroute_reflector_client = true\n%s",
+			reflectorNumber, clients, st.watched())
+		node("rr", "vtepbgp", "      binds: [rr.toml:/etc/vtepbgp/vtepbgp.toml:ro]\n      exec: ["+up+"]\n", nil)
+	case kindFRR:
+		files["rr.conf"] = reflectorFRR("rr", fmt.Sprintf("10.255.0.%d", reflectorNumber), clients, "")
+		node("rr", "frr", "      binds: [daemons:/etc/frr/daemons:ro, rr.conf:/etc/frr/frr.conf:ro]\n      exec:\n"+frrConfigured[true], nil)
+		for _, line := range strings.Split(strings.Trim(up, `"`), `", "`) {
+			fmt.Fprintf(&nodes, "        - %s\n", line)
+		}
+	default:
+		t.Fatalf("%s is no kind of reflector", st.rr)
+	}
+
+	file := folder(t, files)
+	f.dir = filepath.Dir(file)
+	f.running = up2(t, file, "name: flood\ntopology:\n  defaults: {kind: linux}\n  nodes:\n"+nodes.String()+"  links:\n"+links.String())
+	f.openMeter()
+	return f
+}
+
+func up2(t testing.TB, file, text string) *running {
+	t.Helper()
+	return up(t, parseAs(t, file, text), binary(t))
+}
+
+// segmentBridge is a switch that sends the group only to where it was joined, as switches do.
+func (st *floodStage) segmentBridge(s int) []string {
+	b := fmt.Sprintf("seg%d", s)
+	return []string{
+		// Without a pause at the start, in which a querier floods what nobody has joined.
+		fmt.Sprintf("ip link add %s type bridge mcast_querier 1 mcast_query_response_interval 10 mcast_startup_query_interval 100", b),
+		fmt.Sprintf("ip link set %s up", b),
+		fmt.Sprintf("ip addr add %s%s dev %s", st.segmentGateway(s), st.mask(), b),
+	}
+}
+
+// learner makes the overlay of a VTEP without a daemon, as administrators did before EVPN.
+func learner(destination, local string) []string {
+	return []string{
+		"ip link add br100 type bridge",
+		"ip link set br100 addrgenmode none up",
+		fmt.Sprintf("ip link add vxlan100 type vxlan id 100 local %s %s dstport 4789", local, destination),
+		"ip link set vxlan100 master br100 addrgenmode none mtu 1500 up",
+		"ip link set eth2 master br100",
+	}
+}
+
+// serviceRoutes lead to the service addresses, along several ways where they are anycast.
+func (st *floodStage) serviceRoutes() []string {
+	var out []string
+	for service, players := range st.services {
+		route := "ip route add " + service
+		for _, p := range players {
+			route += " nexthop via " + st.addr(p)
+		}
+		out = append(out, route)
+	}
+	slices.Sort(out)
+	return out
+}
+
+func (f *flooding) openMeter() {
+	f.t.Helper()
+	var stations []once.Station
+	for _, p := range f.stage.players {
+		ns := f.namespace(floodHost(p.name))
+		stations = append(stations, once.Station{Name: floodHost(p.name), Device: "eth1", Within: func(run func() error) error { return within(ns, run) }})
+	}
+	var err error
+	f.meter, err = once.Open(stations)
+	require.NoError(f.t, err)
+	f.t.Cleanup(f.meter.Close)
+}
+
+// in is the stage for a subtest.
+func (f *flooding) in(t testing.TB) *flooding {
+	copied, r := *f, *f.running
+	r.t = t
+	copied.running = &r
+	return &copied
+}
+
+// with writes configurations of players anew, and restarts their daemons.
+func (f *flooding) with(players ...floodPlayer) {
+	f.t.Helper()
+	for _, p := range players {
+		*f.stage.player(p.name) = p
+		require.NoError(f.t, os.WriteFile(filepath.Join(f.dir, p.name+".toml"), []byte(f.stage.toml(&p)), 0o644))
+	}
+	for _, p := range players {
+		f.halt(p.name, unix.SIGTERM)
+	}
+	for _, p := range players {
+		require.NoError(f.t, f.Start(f.t.Context(), p.name))
+	}
+}
+
+// halt ends the daemon of a player, unless it has ended.
+func (f *flooding) halt(name string, sig unix.Signal) {
+	f.t.Helper()
+	if f.node(name).PID == 0 {
+		return
+	}
+	require.NoError(f.t, f.Signal(name, sig))
+	eventually(f.t, 20*time.Second, name+" ends", func() error {
+		if pid := f.node(name).PID; pid != 0 {
+			return fmt.Errorf("process %d lives", pid)
+		}
+		return nil
+	})
+}
+
+// floodConvergence bounds the wait for the first round of frames that are all right: BGP, and 3 s for each of
+// the pauses of RFC 7432 §8.5 and RFC 9574 §5.2.
+const floodConvergence = convergence
+
+// settled waits until frames between the hosts of some players, or all, arrive once.
+func (f *flooding) settled(names ...string) {
+	f.t.Helper()
+	hosts := f.names(names)
+	begin := time.Now()
+	f.meter.Wait = 300 * time.Millisecond
+	defer func() { f.meter.Wait = 0 }()
+	eventually(f.t, floodConvergence, "frames arrive exactly once", func() error {
+		return f.meter.Send(3, time.Millisecond).Between(hosts...).Err()
+	})
+	f.t.Logf("settled after %s", time.Since(begin).Round(100*time.Millisecond))
+}
+
+func (f *flooding) names(players []string) (hosts []string) {
+	for h := range f.stage.hosts(players...) {
+		hosts = append(hosts, h)
+	}
+	return hosts
+}
+
+// exactlyOnce demands of numbered frames and of pings, from an empty ARP cache, that nothing is lost and nothing is
+// doubled between the hosts of some players, or all.
+func (f *flooding) exactlyOnce(names ...string) {
+	f.t.Helper()
+	f.settled(names...)
+	hosts := f.stage.hosts(names...)
+	report := f.meter.Send(90, 5*time.Millisecond).Between(f.names(names)...)
+	f.t.Log(report)
+	require.NoError(f.t, report.Err())
+	for h := range hosts {
+		f.do(h, "ip", "neigh", "flush", "all")
+	}
+	require.NoError(f.t, f.pingAll(hosts, 1), "from an empty ARP cache")
+	require.NoError(f.t, f.pingAll(hosts, 3))
+}
+
+// truth demands that a VTEP which learns from data has learned each remote MAC from its true VTEP.
+func (f *flooding) truth(learner string, players ...string) {
+	f.t.Helper()
+	for _, p := range players {
+		if p == learner {
+			continue
+		}
+		mac := f.macOf(floodHost(p))
+		rows, err := f.fdb(learner, "vxlan100", mac)
+		require.NoError(f.t, err)
+		require.Contains(f.t, rows, mac+" dev vxlan100 dst "+f.stage.addr(p)+" self", "%s at %s", floodHost(p), learner)
+	}
+}

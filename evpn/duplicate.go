@@ -1,7 +1,6 @@
 package evpn
 
 import (
-	"container/heap"
 	"net/netip"
 	"time"
 )
@@ -176,66 +175,32 @@ func (c *Core) clearMoves(of mover) {
 	}
 }
 
-// timer is due at a time for a move log. A log has one valid timer, the one for its
-// next; older ones fire into nothing.
-type timer struct {
-	at  time.Time
-	log *moveLog
+// due and ring make a log an [alarm]. One that was replaced has no say.
+func (l *moveLog) due() time.Time {
+	if *l.of.history() != l {
+		return time.Time{}
+	}
+	return l.next
 }
 
-func (t timer) dead() bool { return *t.log.of.history() != t.log || !t.log.next.Equal(t.at) }
-
-type timerHeap []timer
-
-func (h timerHeap) Len() int           { return len(h) }
-func (h timerHeap) Less(i, j int) bool { return h[i].at.Before(h[j].at) }
-func (h timerHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
-func (h *timerHeap) Push(x any)        { *h = append(*h, x.(timer)) }
-func (h *timerHeap) Pop() any {
-	old := *h
-	last := old[len(old)-1]
-	old[len(old)-1] = timer{}
-	*h = old[:len(old)-1]
-	return last
+func (l *moveLog) ring(c *Core) {
+	if l.frozen() {
+		c.thaw(l.of, "", "recovery time over")
+		return
+	}
+	l.prune(c.now.Add(-c.cfg.Duplicate.Window))
+	if len(l.moves) == 0 {
+		*l.of.history() = nil
+		l.of.touch(c)
+		return
+	}
+	c.arm(l, l.moves[0].Add(c.cfg.Duplicate.Window))
 }
 
 func (c *Core) arm(l *moveLog, at time.Time) {
-	if l.next.Equal(at) {
-		return
-	}
-	l.next = at
-	heap.Push(&c.timers, timer{at: at, log: l})
-}
-
-// nextTimer is when the first timer is due; zero when there is none.
-func (c *Core) nextTimer() time.Time {
-	for len(c.timers) > 0 {
-		if t := c.timers[0]; !t.dead() {
-			return t.at
-		}
-		heap.Pop(&c.timers)
-	}
-	return time.Time{}
-}
-
-func (c *Core) fireTimers() {
-	for len(c.timers) > 0 && !c.timers[0].at.After(c.now) {
-		t := heap.Pop(&c.timers).(timer)
-		if t.dead() {
-			continue
-		}
-		l := t.log
-		if l.frozen() {
-			c.thaw(l.of, "", "recovery time over")
-			continue
-		}
-		l.prune(c.now.Add(-c.cfg.Duplicate.Window))
-		if len(l.moves) == 0 {
-			*l.of.history() = nil
-			l.of.touch(c)
-			continue
-		}
-		c.arm(l, l.moves[0].Add(c.cfg.Duplicate.Window))
+	if !l.next.Equal(at) {
+		l.next = at
+		c.wakeAt(l, at)
 	}
 }
 

@@ -121,6 +121,7 @@ type NeighborRestored struct {
 	Up        bool
 	EverUp    bool
 	Complete  bool          // sent End-of-RIB
+	Current   bool          // in the session that is up
 	StaleTime time.Duration // of the last graceful end
 	LongLived time.Duration
 	Deadline  time.Time  // when Stale expire; zero when there are none
@@ -146,6 +147,11 @@ type MACRestored struct {
 	FrozenAt       time.Time   // zero while not frozen
 	FrozenTo       netip.Addr  // remote VTEP, or zero for local
 	FrozenSequence uint32      // of one frozen as local
+
+	Heard         netip.Addr // VTEP of the segment behind which it was heard; zero when it was not
+	Claimed       bool       // we announce it there
+	HeardSequence uint32
+	LostAt        time.Time // when a better claim took it; zero while none has
 }
 
 // IPRestored gives back the local binding of an IP, and its history. Part of a snapshot.
@@ -163,8 +169,21 @@ type IPRestored struct {
 	FrozenTo netip.Addr
 }
 
-// SyncRestored says that the first full picture was there. Part of a snapshot.
+// SyncRestored says that the first full picture was there. Part of a snapshot; who waits no
+// longer for neighbours that did not come says so with it too.
 type SyncRestored struct{}
+
+// RelayRestored gives back the part that we had in the election of a VNI's segment. Part of
+// a snapshot. After a restart with [Config.Resume], who kept note of it gives Active alone,
+// before anything else is known.
+type RelayRestored struct {
+	VNI    VNI
+	Active bool      // we copied for the segment
+	Own    bool      // we copied our own frames
+	Since  time.Time // when others heard of us
+	Met    bool      // there were others to take our part
+	Mute   bool      // and they have it, because nobody hears us
+}
 
 // VTEPHeard is a VTEP that was heard by the flooding module: on the group of a VNI's
 // segment, or at the service address. It counts until [VTEPSilent].
@@ -180,11 +199,13 @@ type VTEPSilent struct {
 }
 
 // MACHeard is the source of a frame that a VTEP of the segment sent to the group. It
-// counts until [MACSilent], or until it is heard from another VTEP.
+// counts until [MACSilent], or until it is heard from another VTEP. One that was taken
+// over by a better claim counts again when it is heard after that.
 type MACHeard struct {
 	VNI  VNI
 	MAC  MAC
 	VTEP netip.Addr
+	Age  time.Duration // since it was last heard: who listens tells of it later
 }
 
 // MACSilent is one that was not heard for the hold time.
@@ -214,6 +235,7 @@ func (NeighborRestored) event() {}
 func (MACRestored) event()      {}
 func (IPRestored) event()       {}
 func (SyncRestored) event()     {}
+func (RelayRestored) event()    {}
 func (VTEPHeard) event()        {}
 func (VTEPSilent) event()       {}
 func (MACHeard) event()         {}

@@ -13,8 +13,8 @@ var eventTypes = []evpn.Event{
 	evpn.ConfigReplaced{}, evpn.VNIState{}, evpn.LocalMACLearned{}, evpn.LocalMACGone{}, evpn.LocalIPLearned{},
 	evpn.LocalIPGone{}, evpn.RoutesReceived{}, evpn.NeighborUp{}, evpn.NeighborDown{}, evpn.NeighborRemoved{},
 	evpn.EndOfRIB{}, evpn.DuplicateCleared{}, evpn.NextHopState{}, evpn.NeighborRestored{},
-	evpn.MACRestored{}, evpn.IPRestored{}, evpn.SyncRestored{}, evpn.VTEPHeard{}, evpn.VTEPSilent{}, evpn.MACHeard{},
-	evpn.MACSilent{}, evpn.Tick{},
+	evpn.MACRestored{}, evpn.IPRestored{}, evpn.SyncRestored{}, evpn.RelayRestored{}, evpn.VTEPHeard{}, evpn.VTEPSilent{},
+	evpn.MACHeard{}, evpn.MACSilent{}, evpn.Tick{},
 }
 
 // Keys of a line beside the fields of its event.

@@ -1,0 +1,56 @@
+package evpn
+
+import (
+	"container/heap"
+	"time"
+)
+
+// alarm is something that wants to be woken at a time. It has one valid timer, the one
+// for what due says now; older ones ring nothing.
+type alarm interface {
+	due() time.Time // zero: never
+	ring(c *Core)
+}
+
+type timer struct {
+	at time.Time
+	of alarm
+}
+
+func (t timer) dead() bool { return !t.of.due().Equal(t.at) }
+
+type timerHeap []timer
+
+func (h timerHeap) Len() int           { return len(h) }
+func (h timerHeap) Less(i, j int) bool { return h[i].at.Before(h[j].at) }
+func (h timerHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+func (h *timerHeap) Push(x any)        { *h = append(*h, x.(timer)) }
+func (h *timerHeap) Pop() any {
+	old := *h
+	last := old[len(old)-1]
+	old[len(old)-1] = timer{}
+	*h = old[:len(old)-1]
+	return last
+}
+
+// wakeAt has of woken at a time, which is what its due says by now.
+func (c *Core) wakeAt(of alarm, at time.Time) { heap.Push(&c.timers, timer{at: at, of: of}) }
+
+// nextTimer is when the first timer is due; zero when there is none.
+func (c *Core) nextTimer() time.Time {
+	for len(c.timers) > 0 {
+		if t := c.timers[0]; !t.dead() {
+			return t.at
+		}
+		heap.Pop(&c.timers)
+	}
+	return time.Time{}
+}
+
+func (c *Core) fireTimers() {
+	for len(c.timers) > 0 && !c.timers[0].at.After(c.now) {
+		if t := heap.Pop(&c.timers).(timer); !t.dead() {
+			t.of.ring(c)
+		}
+	}
+}

@@ -198,10 +198,11 @@ func (l *moveLog) ring(c *Core) {
 }
 
 func (c *Core) arm(l *moveLog, at time.Time) {
-	if !l.next.Equal(at) {
-		l.next = at
-		c.wakeAt(l, at)
+	if l.next.Equal(at) {
+		return
 	}
+	l.next = at
+	c.startTimer(l)
 }
 
 // rearmAll sets the timers anew after the settings of the detection changed.

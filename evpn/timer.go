@@ -5,13 +5,15 @@ import (
 	"time"
 )
 
-// alarm is something that wants to be woken at a time. It has one valid timer, the one
-// for what due says now; older ones ring nothing.
+// alarm wants to be called at a time: once for each time that it was armed for, unless it
+// is due at another by then.
 type alarm interface {
-	due() time.Time // zero: never
+	due() time.Time // zero = not at all
 	ring(c *Core)
 }
 
+// timer calls an alarm. An alarm has one valid timer, the one for when it is due; older
+// ones fire into nothing.
 type timer struct {
 	at time.Time
 	of alarm
@@ -33,8 +35,12 @@ func (h *timerHeap) Pop() any {
 	return last
 }
 
-// wakeAt has of woken at a time, which is what its due says by now.
-func (c *Core) wakeAt(of alarm, at time.Time) { heap.Push(&c.timers, timer{at: at, of: of}) }
+// startTimer has a called when it is due.
+func (c *Core) startTimer(a alarm) {
+	if at := a.due(); !at.IsZero() {
+		heap.Push(&c.timers, timer{at: at, of: a})
+	}
+}
 
 // nextTimer is when the first timer is due; zero when there is none.
 func (c *Core) nextTimer() time.Time {

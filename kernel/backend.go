@@ -115,8 +115,12 @@ type PortAttributes struct {
 type Address struct {
 	Index int32
 	IP    netip.Addr
+	// Prefix is what is on the link with it.
+	Prefix netip.Prefix
 	// Tentative or failed IPv6 addresses cannot be a source yet.
 	Unusable bool
+	// Ours says that it bears our mark.
+	Ours bool
 }
 
 // LinkSpec is a link to create: a bridge, or a VXLAN device when VXLAN.VNI is set.

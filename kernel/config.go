@@ -12,6 +12,10 @@ type Config struct {
 	VTEPInterface string
 	UDPPort       uint16 // 0 = 4789
 	VNIs          []VNI
+	// ServiceAddresses are addresses at which the flooding module takes packets to copy.
+	// They are on the loopback for as long as they are configured, unless they are on the
+	// host without us.
+	ServiceAddresses []netip.Addr
 }
 
 // VNI is one VXLAN network: a VXLAN device in a bridge.
@@ -33,6 +37,12 @@ type VNI struct {
 	AdvertiseSVI bool // report the bridge's own MAC and addresses as local
 	// AnycastGateway, with AdvertiseSVI, reports them as a gateway that every VTEP has.
 	AnycastGateway bool
+
+	// Group is the multicast group that BUM frames go to; zero = none. The host joins it
+	// on GroupInterface ("" = where the VTEP address lives), and flood rows towards it
+	// leave by that interface.
+	Group          netip.Addr
+	GroupInterface string
 }
 
 // DefaultUDPPort is the VXLAN port of RFC 7348 §8.
@@ -59,6 +69,7 @@ func (c Config) withDefaults() Config {
 		if v.UDPPort == 0 {
 			v.UDPPort = c.UDPPort
 		}
+		v.Group = v.Group.WithZone("")
 		vnis[i] = v
 	}
 	c.VNIs = vnis

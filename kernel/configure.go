@@ -226,7 +226,7 @@ func (k *Kernel) retryLinks() {
 
 // commit takes the links as they are now into the table. mu is held.
 func (k *Kernel) commit(s *snapshot, st site, plans []*plan, trouble map[evpn.VNI]error) {
-	k.site = st
+	k.site, k.segments = st, s.segments()
 	clear(k.byDevice)
 	clear(k.byBridge)
 	oldPorts := maps.Clone(k.ports)

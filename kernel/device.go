@@ -53,8 +53,9 @@ type action struct {
 // site is what all VNIs share.
 type site struct {
 	vtep    netip.Addr
-	present bool // the VTEP address is on the host, and usable
-	mtu     int  // of the underlay
+	present bool   // the VTEP address is on the host, and usable
+	where   string // the interface that it is on
+	mtu     int    // of the underlay
 }
 
 // newSite resolves the VTEP address and looks where it lives.
@@ -74,7 +75,11 @@ func newSite(c Config, s *snapshot) site {
 	for _, a := range s.addrs {
 		if a.IP == st.vtep && !a.Unusable {
 			st.present = true
-			if l := s.index[a.Index]; l != nil && !l.Loop && l.Kind != "dummy" {
+			l := s.index[a.Index]
+			if l != nil {
+				st.where = l.Name
+			}
+			if l != nil && !l.Loop && l.Kind != "dummy" {
 				st.mtu = l.MTU
 			}
 		}

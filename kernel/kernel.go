@@ -27,6 +27,7 @@ type Kernel struct {
 	deviceMu sync.Mutex
 	created  map[string]bool // links made but not marked yet
 
+	prober  *prober
 	driftMu sync.Mutex // held while a whole comparison is under way; taken before all others
 
 	// workMu is held while rows are read or written; it is taken before mu.
@@ -37,6 +38,7 @@ type Kernel struct {
 	cfg       Config
 	ready     bool // configured at least once
 	site      site
+	segments  map[string][]netip.Prefix // by interface
 	instances map[evpn.VNI]*instance
 	byDevice  map[int32]*instance
 	byBridge  map[int32]*instance
@@ -87,6 +89,7 @@ func New(b Backend, log *logrus.Entry, opts ...Option) *Kernel {
 		wake:      make(chan struct{}, 1), tendWake: make(chan struct{}, 1), reportWake: make(chan struct{}, 1),
 		synced: make(chan struct{}),
 	}
+	k.prober = newProber(k)
 	k.bindings, k.proxy = snoop.NewTable(k.localPort), snoop.NewProxy()
 	for _, o := range opts {
 		o(k)

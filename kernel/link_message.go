@@ -3,6 +3,7 @@ package kernel
 import (
 	"bytes"
 	"encoding/binary"
+	"net/netip"
 
 	"golang.org/x/sys/unix"
 
@@ -126,16 +127,18 @@ func decodeAddress(body []byte) (ad Address, ok bool) {
 	}
 	ad.Index = int32(native.Uint32(body[4:]))
 	ad.Unusable = body[2]&(unix.IFA_F_TENTATIVE|unix.IFA_F_DADFAILED) != 0
+	var onLink netip.Addr
 	for a, rest, more := nextAttribute(body[unix.SizeofIfAddrmsg:]); more; a, rest, more = nextAttribute(rest) {
 		switch a.typ {
 		case unix.IFA_LOCAL: // our side of a point-to-point address; wins over IFA_ADDRESS
 			ad.IP = a.addr()
 		case unix.IFA_ADDRESS:
-			if !ad.IP.IsValid() {
-				ad.IP = a.addr()
+			if onLink = a.addr(); !ad.IP.IsValid() {
+				ad.IP = onLink
 			}
 		}
 	}
+	ad.Prefix, _ = onLink.Prefix(int(body[1]))
 	return ad, ad.IP.IsValid()
 }
 

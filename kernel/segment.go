@@ -1,0 +1,44 @@
+package kernel
+
+import (
+	"net/netip"
+	"slices"
+)
+
+// Segment gives the prefixes that are on the link of an interface ("" = where the VTEP
+// address lives), of the VTEP address's family, in order. VTEPs with addresses in them
+// hear a group that this host sends to by that interface. It changes with the addresses
+// of the interface and, like [Kernel.VTEPAddress], is cheap to ask for again.
+func (k *Kernel) Segment(device string) []netip.Prefix {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if device == "" {
+		device = k.site.where
+	}
+	out := []netip.Prefix{}
+	for _, p := range k.segments[device] {
+		if !k.site.vtep.IsValid() || p.Addr().Is4() == k.site.vtep.Is4() {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// segments are the prefixes on the links, by interface. The address of a single host
+// is none, nor are link-local ones, which no VTEP has.
+func (s *snapshot) segments() map[string][]netip.Prefix {
+	out := map[string][]netip.Prefix{}
+	for _, a := range s.addrs {
+		l := s.index[a.Index]
+		if l == nil || l.Loop || a.Ours || !a.Prefix.IsValid() || a.Prefix.IsSingleIP() || a.IP.IsLinkLocalUnicast() || a.Prefix.Addr().IsMulticast() {
+			continue
+		}
+		if p := a.Prefix.Masked(); !slices.Contains(out[l.Name], p) {
+			out[l.Name] = append(out[l.Name], p)
+		}
+	}
+	for _, prefixes := range out {
+		slices.SortFunc(prefixes, netip.Prefix.Compare)
+	}
+	return out
+}

@@ -25,11 +25,12 @@ type attrSet struct {
 	imports  []*instance // sorted by VNI
 	fault    fault       // of the attributes themselves, for any route type
 	imet     fault       // of the PMSI attribute, for type-3 only
-	endpoint netip.Addr  // where a type-3 wants its BUM frames
+	endpoint netip.Addr  // the address that the PMSI attribute names
+	tunnel   uint8       // its type
 }
 
 // hold gives the shared set for a and takes a reference to it.
-func (t *attrTable) hold(a *Attrs, ours netip.Addr) *attrSet {
+func (t *attrTable) hold(a *Attrs, ours ownAddrs) *attrSet {
 	t.buf = appendAttrs(t.buf[:0], a)
 	if s := t.sets[string(t.buf)]; s != nil {
 		s.refs++
@@ -51,7 +52,7 @@ func (t *attrTable) release(s *attrSet) {
 }
 
 // index rebuilds what follows from the configuration.
-func (t *attrTable) index(vnis map[VNI]*instance, ours netip.Addr) {
+func (t *attrTable) index(vnis map[VNI]*instance, ours ownAddrs) {
 	t.exact, t.numbers = map[RouteTarget][]*instance{}, map[uint32][]*instance{}
 	for _, v := range vnis {
 		if v.removed {
@@ -70,7 +71,7 @@ func (t *attrTable) index(vnis map[VNI]*instance, ours netip.Addr) {
 	}
 }
 
-func (t *attrTable) judge(s *attrSet, ours netip.Addr) {
+func (t *attrTable) judge(s *attrSet, ours ownAddrs) {
 	s.imports = nil
 	for _, rt := range s.attrs.RouteTargets {
 		s.imports = append(s.imports, t.exact[rt]...)
@@ -79,35 +80,62 @@ func (t *attrTable) judge(s *attrSet, ours netip.Addr) {
 	slices.SortFunc(s.imports, func(a, b *instance) int { return int(a.vni) - int(b.vni) })
 	s.imports = slices.Compact(s.imports)
 
-	s.fault = vtepFault(s.attrs.NextHop, ours)
+	s.fault = ours.fault(s.attrs.NextHop)
 	if s.fault == fit && !slices.Contains(s.attrs.Encaps, EncapVXLAN) {
 		s.fault = faultNotVXLAN
 	}
-	s.endpoint, s.imet = s.attrs.NextHop, fit
-	switch pmsi := s.attrs.PMSI; {
-	case pmsi == nil:
+	s.judgePMSI(ours)
+}
+
+// judgePMSI says what a type-3 with these attributes announces.
+func (s *attrSet) judgePMSI(ours ownAddrs) {
+	s.endpoint, s.imet, s.tunnel = s.attrs.NextHop, fit, PMSINoTunnel
+	pmsi := s.attrs.PMSI
+	if pmsi == nil {
 		s.imet = faultNoPMSI
-	case pmsi.Type != PMSIIngressReplication:
-		s.imet = faultPMSINotIngress
-	case pmsi.Label == 0:
-		s.imet = faultLabelZero
-	case pmsi.Endpoint.IsValid() && !pmsi.Endpoint.IsUnspecified():
+		return
+	}
+	s.tunnel = pmsi.Type
+	if pmsi.Endpoint.IsValid() && !pmsi.Endpoint.IsUnspecified() {
 		// RFC 7432 §11.2: the tunnel identifier is where the copies go. Some
 		// speakers leave it zero; then the next hop says it.
 		s.endpoint = pmsi.Endpoint
-		s.imet = vtepFault(pmsi.Endpoint, ours)
+	}
+	switch {
+	case pmsi.Type == PMSIAssistedReplication && pmsi.Flags&PMSIFlagsMaskAR != PMSIFlagsReplicatorAR:
+		s.imet = faultNotReplicator // RFC 9574 §4: with this tunnel type, T is 01
+	case pmsi.Type != PMSIIngressReplication && pmsi.Type != PMSIAssistedReplication:
+		s.imet = faultPMSINotIngress
+	case pmsi.Label == 0:
+		s.imet = faultLabelZero
+	default:
+		s.imet = ours.fault(s.endpoint)
 	}
 }
 
-// vtepFault says why a cannot be a remote VTEP for a VTEP with address ours.
-func vtepFault(a, ours netip.Addr) fault {
+// ownAddrs are the addresses at which we take frames ourselves.
+type ownAddrs struct{ vtep, service netip.Addr }
+
+// ours gives our addresses. A service address that cannot be one is none.
+func (c *Config) ours() ownAddrs {
+	o := ownAddrs{vtep: c.VTEP}
+	if o.fault(c.Service) == fit {
+		o.service = c.Service
+	}
+	return o
+}
+
+// fault says why a cannot be a remote VTEP for us.
+func (o ownAddrs) fault(a netip.Addr) fault {
 	broadcast := netip.AddrFrom4([4]byte{255, 255, 255, 255})
 	switch {
-	case a == ours && a.IsValid():
+	case a == o.vtep && a.IsValid():
 		return faultOwnNextHop
+	case a == o.service && a.IsValid():
+		return faultOwnService
 	case !a.IsValid() || a.IsUnspecified() || a.IsMulticast() || a.IsLoopback() || a == broadcast:
 		return faultNextHopNotUnicast
-	case ours.IsValid() && a.Is4() != ours.Is4():
+	case o.vtep.IsValid() && a.Is4() != o.vtep.Is4():
 		return faultAddressFamily
 	}
 	return fit

@@ -38,8 +38,10 @@ func (c *Core) RouteRefs(yield func(RouteRef) bool) {
 }
 
 func (v *instance) ownRefs(yield func(RouteRef) bool) bool {
-	if v.imet != nil && !yield(RouteRef{Key: imetKey(v.imet), vni: v.vni}) {
-		return false
+	for o := range v.ownIMETs {
+		if !yield(RouteRef{Key: imetKey(o), vni: v.vni}) {
+			return false
+		}
 	}
 	for _, m := range v.macs {
 		if m.own != nil && !yield(RouteRef{Key: macKey(m.own, m.mac), vni: v.vni}) {
@@ -74,7 +76,7 @@ func (c *Core) Route(r RouteRef) (RouteInfo, bool) {
 	var o *ownAttrs
 	switch m, e := v.macs[r.Key.MAC], v.ips[r.Key.IP]; {
 	case r.Key.Type == IMETRoute:
-		o = v.imet
+		o = v.ownIMET(r.Key)
 	case r.Key.IP.IsValid() && e != nil && e.ownMAC == r.Key.MAC:
 		o = e.own
 	case !r.Key.IP.IsValid() && m != nil:
@@ -118,9 +120,12 @@ func (c *Core) RowKeys(vni VNI, yield func(RowKey) bool) {
 
 func (v *instance) rowKeys(yield func(RowKey) bool) bool {
 	for a := range v.floods {
-		if !yield(RowKey{Kind: FloodRow, VNI: v.vni, IP: a}) {
+		if !yield(v.floodRow(a).RowKey) {
 			return false
 		}
+	}
+	if g := v.wantGroup(); g.IsValid() && !yield(v.floodRow(g).RowKey) {
+		return false
 	}
 	for m := range v.macs {
 		if !yield(RowKey{Kind: MACRow, VNI: v.vni, MAC: m}) {
@@ -145,7 +150,7 @@ func (c *Core) Row(k RowKey) (RowValue, bool) {
 	switch k.Kind {
 	case FloodRow:
 		f := v.floods[k.IP]
-		return RowValue{}, f != nil && f.wanted()
+		return RowValue{}, f != nil && c.judgeFlood(f, c.choose(v)).row || k.IP.IsValid() && k.IP == v.wantGroup()
 	case MACRow:
 		if m := v.macs[k.MAC]; m != nil {
 			return m.desiredRow()

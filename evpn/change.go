@@ -127,7 +127,9 @@ const (
 	NoteVTEPUnreachable  NoteKind = "vtep_unreachable" // no way through the underlay
 	NoteVTEPReachable    NoteKind = "vtep_reachable"   // again
 	NoteNeighborLimit    NoteKind = "neighbor_limit"
-	NoteSynced           NoteKind = "synced" // first full picture: see [Core.Synced]
+	NoteReplicatorChosen NoteKind = "replicator_chosen" // an assisted VNI sends to it (RFC 9574)
+	NoteReplicatorNone   NoteKind = "replicator_none"   // it sends to all VTEPs instead
+	NoteSynced           NoteKind = "synced"            // first full picture: see [Core.Synced]
 )
 
 // Note is something an operator may want to know. Fields that do not apply are zero.
@@ -170,4 +172,10 @@ const (
 	NextHopUnreachable Reason = "next hop is unreachable"
 	GatewayIsLocal     Reason = "MAC is our own anycast gateway"
 	AddressFamilyDiffs Reason = "next hop is of another address family than our VTEP"
+	OwnService         Reason = "own service address"
+	NotReplicator      Reason = "assisted replication, but not a replicator's route"
+	NotAssisted        Reason = "VNI has no use for replicators"
+	ReplicatorWaits    Reason = "replicator was not there for 3 s yet"
+	ReplicatorStandby  Reason = "another replicator is chosen"
+	ReplicatorListens  Reason = "a replicator listens at its address"
 )

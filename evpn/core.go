@@ -31,6 +31,7 @@ type Core struct {
 	touchedIPs      []*ipEntry
 	touchedFloods   []*floodEntry
 	refillVNIs      []*instance
+	choices         []*instance
 	refillNeighbors []*neighbor
 	fadingVTEPs     []*vtep
 
@@ -92,8 +93,14 @@ func (c *Core) Handle(ev Event, now time.Time) {
 		c.macRestored(ev)
 	case IPRestored:
 		c.ipRestored(ev)
+	case ReplicatorRestored:
+		c.replicatorRestored(ev)
 	case SyncRestored:
-		c.synced = true
+		c.sync()
+	case VTEPHeard:
+		c.vtepHeard(ev)
+	case VTEPSilent:
+		c.vtepSilent(ev)
 	case Tick:
 	}
 	c.settle()
@@ -110,7 +117,8 @@ func (c *Core) advance(now time.Time) {
 }
 
 // settle decides anew what the event touched. Limits come first because they say
-// which routes count, MACs before IPs because an IP follows its MAC.
+// which routes count, MACs before IPs because an IP follows its MAC, addresses of
+// a flood list before the choice among those that are replicators.
 func (c *Core) settle() {
 	for i := 0; i < len(c.refillNeighbors); i++ {
 		c.refillNeighbor(c.refillNeighbors[i])
@@ -125,14 +133,17 @@ func (c *Core) settle() {
 		c.settleIP(e)
 	}
 	for _, f := range c.touchedFloods {
-		f.touched = false
-		c.markFlood(f)
+		c.settleFlood(f)
+	}
+	for _, v := range c.choices {
+		c.settleChoice(v)
 	}
 	c.refillNeighbors = recycle(c.refillNeighbors)
 	c.touchedMACs = recycle(c.touchedMACs)
 	c.refillVNIs = recycle(c.refillVNIs)
 	c.touchedIPs = recycle(c.touchedIPs)
 	c.touchedFloods = recycle(c.touchedFloods)
+	c.choices = recycle(c.choices)
 	c.forgetUnnamed()
 }
 

@@ -18,7 +18,7 @@ func (c *Core) RouteCounts() map[RouteCount]int {
 	return counts
 }
 
-// VTEPCount is the number of remote VTEPs that rows point to.
+// VTEPCount is the number of remote VTEPs that MAC rows point to or flood lists have.
 func (c *Core) VTEPCount() (n int) {
 	for _, t := range c.vteps {
 		if t.rows > 0 {

@@ -12,14 +12,7 @@ import (
 func (c *Core) Desired() Desired {
 	var d Desired
 	for _, v := range c.sortedVNIs() {
-		if o := c.wantIMET(v, false); o != nil {
-			d.Routes = append(d.Routes, v.ownRoute(imetKey(o), o))
-		}
-		for _, f := range v.sortedFloods() {
-			if f.wanted() {
-				d.Rows = append(d.Rows, Row{RowKey: RowKey{Kind: FloodRow, VNI: v.vni, IP: f.addr}})
-			}
-		}
+		c.desiredFloods(v, &d)
 		for _, m := range v.sortedMACs() {
 			c.desiredMAC(v, m, &d)
 		}
@@ -62,10 +55,6 @@ func (v *instance) sortedMACs() []*macEntry {
 
 func (v *instance) sortedIPs() []*ipEntry {
 	return sortedValues(v.ips, func(a, b *ipEntry) int { return a.ip.Compare(b.ip) })
-}
-
-func (v *instance) sortedFloods() []*floodEntry {
-	return sortedValues(v.floods, func(a, b *floodEntry) int { return a.addr.Compare(b.addr) })
 }
 
 func sortedValues[K comparable, V any](m map[K]V, compare func(a, b V) int) []V {
@@ -133,10 +122,7 @@ func (p *path) reason() Reason {
 	case p.via.lost:
 		return NextHopUnreachable
 	case p.Key.Type == IMETRoute:
-		if p.vni.cfg.Flooding == FloodOff {
-			return FloodingOff
-		}
-		return p.losesTo(p.vni.floods[p.set.endpoint].elect())
+		return p.floodReason()
 	}
 	m := p.mac
 	switch {
@@ -157,6 +143,20 @@ func (p *path) reason() Reason {
 	default:
 		return LosesElection
 	}
+}
+
+// floodReason says why a type-3 that is fit for use is not used.
+func (p *path) floodReason() Reason {
+	f := p.vni.floods[p.set.endpoint]
+	switch {
+	case p.vni.cfg.Flooding == FloodOff:
+		return FloodingOff
+	case p.set.tunnel == PMSIAssistedReplication:
+		return p.replicatorReason()
+	case f.services != nil:
+		return ReplicatorListens
+	}
+	return p.losesTo(best(f.head))
 }
 
 // reasonForIP judges a MAC+IP route that is not the one its MAC row follows. It is
@@ -180,12 +180,11 @@ func (p *path) losesTo(best *path) Reason {
 	return LosesElection
 }
 
-// elect gives the best of the type-3 routes that name one VTEP, for display: one is
-// as good as another.
-func (f *floodEntry) elect() *path {
-	var best *path
-	for p := f.head; p != nil; p = p.next {
-		if best == nil || p.compare(best) < 0 {
+// best gives the best of a chain of type-3 routes, for display: one is as good as another.
+func best(chain *path) *path {
+	best := chain
+	for p := chain; p != nil; p = p.next {
+		if p.compare(best) < 0 {
 			best = p
 		}
 	}
@@ -267,7 +266,7 @@ func (c *Core) VNIs() []VNIInfo {
 			LocalMACs: v.counts[ownLocal], RemoteMACs: v.counts[ownRemote] + v.counts[ownStatic],
 		}
 		for _, f := range v.floods {
-			if f.wanted() {
+			if f.services == nil && c.judgeFlood(f, v.chosen).role != "" {
 				i.VTEPs++
 			}
 		}
@@ -299,7 +298,7 @@ func (c *Core) VTEPs() []VTEPInfo {
 	}
 	for _, v := range c.sortedVNIs() {
 		for _, f := range v.floods {
-			if f.wanted() {
+			if c.judgeFlood(f, v.chosen).role != "" {
 				see(f.addr, v.vni)
 			}
 		}
@@ -317,28 +316,6 @@ func (c *Core) VTEPs() []VTEPInfo {
 	list := make([]VTEPInfo, 0, len(found))
 	for _, i := range sortedValues(found, func(a, b *VTEPInfo) int { return a.Address.Compare(b.Address) }) {
 		list = append(list, *i)
-	}
-	return list
-}
-
-// Flood lists the flood list of one VNI (0 = all), in order. A VTEP that BGP and the
-// configuration both name counts as static, because it stays when BGP forgets it.
-func (c *Core) Flood(vni VNI) []FloodEntry {
-	var list []FloodEntry
-	for _, v := range c.sortedVNIs() {
-		if vni != 0 && v.vni != vni {
-			continue
-		}
-		for _, f := range v.sortedFloods() {
-			if !f.wanted() {
-				continue
-			}
-			e := FloodEntry{VNI: v.vni, VTEP: f.addr, Source: SourceBGP, Role: RoleVTEP}
-			if f.static {
-				e.Source = SourceStatic
-			}
-			list = append(list, e)
-		}
 	}
 	return list
 }

@@ -41,17 +41,8 @@ func (c *Core) Drain(now time.Time) Changes {
 // canonical order: flood, MACs, neighbours.
 func (c *Core) drainVNI(v *instance, ch *Changes) {
 	v.pending = false
-	c.emit(v, ch, &v.imet, c.wantIMET(v, true), imetKey, imetKey)
-
 	ch.Rows = slices.Grow(ch.Rows, v.rowsToLookAt())
-	slices.SortFunc(v.dirtyFloods, func(a, b *floodEntry) int { return a.addr.Compare(b.addr) })
-	for _, f := range v.dirtyFloods {
-		f.dirty = false
-		c.drainFlood(v, f, ch)
-		if f.unused() {
-			delete(v.floods, f.addr)
-		}
-	}
+	c.drainFloods(v, ch)
 	slices.SortFunc(v.dirtyMACs, func(a, b *macEntry) int { return a.mac.Compare(b.mac) })
 	for _, m := range v.dirtyMACs {
 		c.drainMAC(v, m, ch)
@@ -120,21 +111,6 @@ func (c *Core) emit(v *instance, ch *Changes, slot **ownAttrs, want *ownAttrs, o
 	*slot = want
 	v.holdOwn(want)
 	v.releaseOwn(old)
-}
-
-func (c *Core) drainFlood(v *instance, f *floodEntry, ch *Changes) {
-	want := f.wanted()
-	if want == (f.row != nil) {
-		return
-	}
-	key := RowKey{Kind: FloodRow, VNI: v.vni, IP: f.addr}
-	ch.Rows = append(ch.Rows, RowChange{Row: Row{RowKey: key}, Remove: !want})
-	if want {
-		f.row = c.holdVTEP(f.via)
-	} else {
-		c.releaseVTEP(f.row)
-		f.row = nil
-	}
 }
 
 func (c *Core) drainMAC(v *instance, m *macEntry, ch *Changes) {

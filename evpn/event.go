@@ -169,6 +169,13 @@ type IPRestored struct {
 	FrozenTo netip.Addr
 }
 
+// ReplicatorRestored gives back when a replicator may be chosen. Part of a snapshot.
+type ReplicatorRestored struct {
+	VNI      VNI
+	VTEP     netip.Addr // where it listens
+	ActiveAt time.Time  // zero = by now
+}
+
 // SyncRestored says that the first full picture was there. Part of a snapshot; who waits no
 // longer for neighbours that did not come says so with it too.
 type SyncRestored struct{}
@@ -218,26 +225,27 @@ type MACSilent struct {
 // Tick asks the core to look at its timers. See [Core.NextWake].
 type Tick struct{}
 
-func (ConfigReplaced) event()   {}
-func (VNIState) event()         {}
-func (LocalMACLearned) event()  {}
-func (LocalMACGone) event()     {}
-func (LocalIPLearned) event()   {}
-func (LocalIPGone) event()      {}
-func (RoutesReceived) event()   {}
-func (NeighborUp) event()       {}
-func (NeighborDown) event()     {}
-func (NeighborRemoved) event()  {}
-func (EndOfRIB) event()         {}
-func (DuplicateCleared) event() {}
-func (NextHopState) event()     {}
-func (NeighborRestored) event() {}
-func (MACRestored) event()      {}
-func (IPRestored) event()       {}
-func (SyncRestored) event()     {}
-func (RelayRestored) event()    {}
-func (VTEPHeard) event()        {}
-func (VTEPSilent) event()       {}
-func (MACHeard) event()         {}
-func (MACSilent) event()        {}
-func (Tick) event()             {}
+func (ConfigReplaced) event()     {}
+func (VNIState) event()           {}
+func (LocalMACLearned) event()    {}
+func (LocalMACGone) event()       {}
+func (LocalIPLearned) event()     {}
+func (LocalIPGone) event()        {}
+func (RoutesReceived) event()     {}
+func (NeighborUp) event()         {}
+func (NeighborDown) event()       {}
+func (NeighborRemoved) event()    {}
+func (EndOfRIB) event()           {}
+func (DuplicateCleared) event()   {}
+func (NextHopState) event()       {}
+func (NeighborRestored) event()   {}
+func (MACRestored) event()        {}
+func (IPRestored) event()         {}
+func (SyncRestored) event()       {}
+func (ReplicatorRestored) event() {}
+func (RelayRestored) event()      {}
+func (VTEPHeard) event()          {}
+func (VTEPSilent) event()         {}
+func (MACHeard) event()           {}
+func (MACSilent) event()          {}
+func (Tick) event()               {}

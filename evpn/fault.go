@@ -19,6 +19,8 @@ const (
 	faultTagNotZero
 	faultTypeNotUsed
 	faultAddressFamily
+	faultOwnService
+	faultNotReplicator
 )
 
 var faultReasons = [...]Reason{
@@ -36,16 +38,19 @@ var faultReasons = [...]Reason{
 	faultTagNotZero:        TagNotZero,
 	faultTypeNotUsed:       TypeNotUsed,
 	faultAddressFamily:     AddressFamilyDiffs,
+	faultOwnService:        OwnService,
+	faultNotReplicator:     NotReplicator,
 }
 
 func (f fault) reason() Reason { return faultReasons[f] }
 
 // notable reports a fault that an operator should hear of. The others are daily
-// life: our own routes come back from every reflector, a fabric is full of routes
-// for VNIs that are not here, and type-5 is not for us.
+// life: our own routes come back from every reflector, replicators share an anycast
+// address, a fabric is full of routes for VNIs that are not here, and type-5 is not
+// for us.
 func (f fault) notable() bool {
 	switch f {
-	case fit, faultOwnNextHop, faultNoImport, faultTypeNotUsed:
+	case fit, faultOwnNextHop, faultOwnService, faultNoImport, faultTypeNotUsed:
 		return false
 	default:
 		return true

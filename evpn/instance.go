@@ -18,8 +18,18 @@ type instance struct {
 	ips    map[netip.Addr]*ipEntry
 	floods map[netip.Addr]*floodEntry
 
-	own  map[ownKey]*ownAttrs // attributes of our routes in use
-	imet *ownAttrs            // of the type-3 last emitted
+	own map[ownKey]*ownAttrs // attributes of our routes in use
+
+	// Last emitted: attributes of our type-3 and of our Replicator-AR route, the row of
+	// the group, and what the flooding module does.
+	imet    *ownAttrs
+	service *ownAttrs
+	group   netip.Addr
+	relay   Relay
+
+	replicators []*floodEntry // that have a Replicator-AR route
+	chosen      *floodEntry   // of these, in an assisted VNI
+	rechoose    bool
 
 	counts     [ownerKinds]int // MACs by owner
 	admitted   int
@@ -47,8 +57,8 @@ func newInstance(vni VNI) *instance {
 func (c *Core) configure(cfg Config) {
 	old := c.cfg
 	c.cfg = cfg
-	vtepChanged := old.VTEP != cfg.VTEP
-	reindex := vtepChanged
+	ownChanged := old.ours() != cfg.ours()
+	reindex := ownChanged
 
 	wanted := make(map[VNI]bool, len(cfg.VNIs))
 	for _, vc := range cfg.VNIs {
@@ -61,7 +71,7 @@ func (c *Core) configure(cfg Config) {
 		}
 		reindex = reindex || v.removed || !slices.Equal(v.cfg.Import, vc.Import)
 		v.removed = false
-		c.configureVNI(v, vc, vtepChanged)
+		c.configureVNI(v, vc, ownChanged || old.LearnFromData != cfg.LearnFromData)
 	}
 	for vni, v := range c.vnis {
 		if !wanted[vni] && !v.removed {
@@ -75,7 +85,7 @@ func (c *Core) configure(cfg Config) {
 		}
 	}
 	if reindex {
-		c.attrs.index(c.vnis, cfg.VTEP)
+		c.attrs.index(c.vnis, cfg.ours())
 		for _, nb := range c.neighbors {
 			for _, p := range nb.paths {
 				c.replace(p)
@@ -90,20 +100,25 @@ func (c *Core) configure(cfg Config) {
 	}
 }
 
-func (c *Core) configureVNI(v *instance, vc VNIConfig, vtepChanged bool) {
+// configureVNI takes the configuration of a VNI; of all that concerns all of them, changed
+// says whether our own addresses, or what we do at them, are others now.
+func (c *Core) configureVNI(v *instance, vc VNIConfig, changed bool) {
 	was := v.cfg
 	v.cfg = vc
 	c.markVNI(v)
-	if vtepChanged || was.RD != vc.RD || !slices.Equal(was.Export, vc.Export) {
+	if changed || was.RD != vc.RD || !slices.Equal(was.Export, vc.Export) {
 		// Every route of ours changes. Entries hold on to the old attributes until
 		// Drain has compared them.
 		v.own = map[ownKey]*ownAttrs{}
 		c.touchAll(v)
 	}
-	if was.Flooding != vc.Flooding {
+	if was.Flooding != vc.Flooding || !was.Segment.equal(vc.Segment) {
 		for _, f := range v.floods {
 			c.touchFlood(f)
 		}
+	}
+	if changed {
+		c.forgetUnfit(v)
 	}
 	if was.Suppression != vc.Suppression {
 		for _, e := range v.ips {
@@ -136,7 +151,7 @@ func (c *Core) configureStatics(v *instance, was, vc VNIConfig) {
 		}
 	}
 	for _, a := range vc.StaticVTEPs {
-		if vtepFault(a, c.cfg.VTEP) != fit {
+		if c.cfg.ours().fault(a) != fit {
 			continue
 		}
 		f := c.floodEntry(v, c.vtep(a))
@@ -148,7 +163,7 @@ func (c *Core) configureStatics(v *instance, was, vc VNIConfig) {
 	}
 	for i := range vc.StaticMACs {
 		s := &vc.StaticMACs[i]
-		if vtepFault(s.VTEP, c.cfg.VTEP) != fit || s.MAC.IsZero() || s.MAC.IsGroup() {
+		if c.cfg.ours().fault(s.VTEP) != fit || s.MAC.IsZero() || s.MAC.IsGroup() {
 			continue
 		}
 		m := v.macEntry(s.MAC)
@@ -174,6 +189,9 @@ func (c *Core) removeVNI(v *instance) {
 	for _, e := range v.ips {
 		e.log = nil
 		e.unbind()
+	}
+	for _, f := range v.floods {
+		c.silence(f)
 	}
 	c.configureStatics(v, v.cfg, VNIConfig{})
 	v.cfg = VNIConfig{VNI: v.vni, RD: v.cfg.RD}
@@ -240,50 +258,4 @@ func (c *Core) sortedVNIs() []*instance {
 		}
 	}
 	return vs
-}
-
-// floodEntry is one VTEP of the flood list: wanted by type-3 routes, by the
-// configuration, or both. Type-2 routes have no say, so the life of a flood row is
-// not tangled with that of the MACs behind the same VTEP.
-type floodEntry struct {
-	vni     *instance
-	addr    netip.Addr
-	via     *vtep // with that address
-	head    *path
-	row     *vtep // emitted
-	static  bool
-	touched bool
-	dirty   bool
-}
-
-func (c *Core) floodEntry(v *instance, t *vtep) *floodEntry {
-	f := v.floods[t.addr]
-	if f == nil {
-		f = &floodEntry{vni: v, addr: t.addr}
-		v.floods[t.addr] = f
-	}
-	f.via = t
-	return f
-}
-
-func (f *floodEntry) wanted() bool {
-	v := f.vni
-	return v.up && v.cfg.Flooding != FloodOff && (f.static || f.head != nil) && !f.via.lost
-}
-
-func (f *floodEntry) unused() bool { return f.head == nil && !f.static && f.row == nil }
-
-func (c *Core) touchFlood(f *floodEntry) {
-	if !f.touched {
-		f.touched = true
-		c.touchedFloods = append(c.touchedFloods, f)
-	}
-}
-
-func (c *Core) markFlood(f *floodEntry) {
-	if !f.dirty {
-		f.dirty = true
-		f.vni.dirtyFloods = append(f.vni.dirtyFloods, f)
-		c.markVNI(f.vni)
-	}
 }

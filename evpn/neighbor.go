@@ -149,8 +149,16 @@ func (c *Core) checkSynced() {
 		known = known || nb.complete
 	}
 	if known {
-		c.synced = true
+		c.sync()
 		c.notes = append(c.notes, Note{Kind: NoteSynced})
+	}
+}
+
+// sync begins what waited for the first full picture.
+func (c *Core) sync() {
+	if !c.synced {
+		c.synced = true
+		c.activateReplicators()
 	}
 }
 

@@ -14,12 +14,12 @@ import (
 type vtep struct {
 	addr  netip.Addr
 	head  *path // chain of the linked paths that name it
-	named int   // those paths, and static entries
-	rows  int   // emitted rows
+	named int   // those paths, static entries, and where it was heard
+	rows  int   // emitted rows, and flood lists that have it
 
 	tracked bool // as of the last Drain
 	lapsed  bool // was not named for a while since then
-	known   bool // as of the last Drain: rows point to it
+	known   bool // as of the last Drain: rows or lists have it
 	touched bool
 	fading  bool // has to be looked at for being named when the event is done
 
@@ -134,6 +134,11 @@ func (c *Core) nextHopState(ev NextHopState) {
 	}
 	c.notes = append(c.notes, n)
 	c.applyPolicy(t)
+	for _, v := range c.vnis {
+		if f := v.floods[t.addr]; f != nil && f.replicator {
+			c.touchFlood(f)
+		}
+	}
 }
 
 // applyPolicy sees whether t is lost; when that changes, all that lies behind it is
@@ -147,9 +152,9 @@ func (c *Core) applyPolicy(t *vtep) {
 	for p := t.head; p != nil; p = p.viaNext {
 		c.touchChains(p)
 	}
-	// Static entries are few, so there is no chain of them.
+	// Entries without a route are few, so there is no chain of them.
 	for _, v := range c.vnis {
-		if f := v.floods[t.addr]; f != nil && f.static {
+		if f := v.floods[t.addr]; f != nil && (f.static || f.heard) {
 			c.touchFlood(f)
 		}
 		for _, s := range v.cfg.StaticMACs {
@@ -201,7 +206,7 @@ func (c *Core) desiredNextHops() []netip.Addr {
 	}
 	for _, v := range c.vnis {
 		for a, f := range v.floods {
-			if f.static {
+			if f.static || f.heard {
 				named[a] = struct{}{}
 			}
 		}

@@ -1,14 +1,19 @@
 package evpn
 
-import "slices"
+import (
+	"net/netip"
+	"slices"
+)
 
 // ownKey is what tells the attributes of one route of ours from another's in the
 // same VNI. There are few: nearly all MACs have sequence 0.
 type ownKey struct {
+	nextHop  netip.Addr // our VTEP address but for a service address, and for a VTEP that we speak for
 	mobility Mobility
 	router   bool
 	gateway  bool
-	imet     bool
+	tunnel   PMSITunnel // of a type-3; zero otherwise
+	claim    RelayClaim
 }
 
 // ownAttrs are attributes of our routes, shared by all that have the same.
@@ -25,16 +30,17 @@ func (c *Core) attrsFor(v *instance, key ownKey, keep bool) *ownAttrs {
 		return o
 	}
 	o := &ownAttrs{key: key, rd: v.cfg.RD, attrs: &Attrs{
-		NextHop:        c.cfg.VTEP,
+		NextHop:        key.nextHop,
 		RouteTargets:   slices.Clone(v.cfg.Export),
 		Encaps:         []uint16{EncapVXLAN},
 		Mobility:       key.mobility,
 		Router:         key.router,
 		DefaultGateway: key.gateway,
+		Claim:          key.claim,
 		LocalPref:      100,
 	}}
-	if key.imet {
-		o.attrs.PMSI = &PMSITunnel{Type: PMSIIngressReplication, Label: uint32(v.vni), Endpoint: c.cfg.VTEP}
+	if t := key.tunnel; t != (PMSITunnel{}) {
+		o.attrs.PMSI = &t
 	}
 	if keep {
 		v.own[key] = o
@@ -45,8 +51,7 @@ func (c *Core) attrsFor(v *instance, key ownKey, keep bool) *ownAttrs {
 // same reports that o and p make the same route though they are not one object,
 // after a configuration that went there and back.
 func (o *ownAttrs) same(p *ownAttrs) bool {
-	return o.key == p.key && o.rd == p.rd && o.attrs.NextHop == p.attrs.NextHop &&
-		slices.Equal(o.attrs.RouteTargets, p.attrs.RouteTargets)
+	return o.key == p.key && o.rd == p.rd && slices.Equal(o.attrs.RouteTargets, p.attrs.RouteTargets)
 }
 
 func (v *instance) holdOwn(o *ownAttrs) {
@@ -70,14 +75,48 @@ func (c *Core) wantIMET(v *instance, keep bool) *ownAttrs {
 	if !v.up || v.cfg.Flooding == FloodOff {
 		return nil
 	}
-	return c.attrsFor(v, ownKey{imet: true}, keep)
+	t := v.ingressTo(c.cfg.VTEP)
+	if v.cfg.Flooding == FloodAssisted {
+		t.Flags = PMSIFlagsLeafAR // RFC 9574 §4
+	}
+	return c.attrsFor(v, ownKey{nextHop: c.cfg.VTEP, tunnel: t}, keep)
+}
+
+// ingressTo is the tunnel of a type-3 that wants copies at a.
+func (v *instance) ingressTo(a netip.Addr) PMSITunnel {
+	return PMSITunnel{Type: PMSIIngressReplication, Label: uint32(v.vni), Endpoint: a}
+}
+
+// ownIMETs names the type-3 routes last emitted.
+func (v *instance) ownIMETs(yield func(*ownAttrs) bool) {
+	if v.imet != nil && !yield(v.imet) || v.service != nil && !yield(v.service) {
+		return
+	}
+	for _, f := range v.floods {
+		if f.own != nil && !yield(f.own) {
+			return
+		}
+	}
+}
+
+// ownIMET finds one of them; nil when there is none with this key.
+func (v *instance) ownIMET(k RouteKey) *ownAttrs {
+	for _, o := range []*ownAttrs{v.imet, v.service} {
+		if o != nil && imetKey(o) == k {
+			return o
+		}
+	}
+	if f := v.floods[k.IP]; f != nil {
+		return f.own
+	}
+	return nil
 }
 
 func (c *Core) wantMAC(m *macEntry, keep bool) *ownAttrs {
 	if o, _ := m.judge(); o != ownLocal {
 		return nil
 	}
-	return c.attrsFor(m.vni, ownKey{mobility: m.local.mobility(), gateway: m.local.gateway}, keep)
+	return c.attrsFor(m.vni, ownKey{nextHop: c.cfg.VTEP, mobility: m.local.mobility(), gateway: m.local.gateway}, keep)
 }
 
 // wantIP gives the attributes of the MAC+IP route. It shares the sequence of its MAC
@@ -87,7 +126,7 @@ func (c *Core) wantIP(e *ipEntry, o owner, keep bool) *ownAttrs {
 		return nil
 	}
 	l := e.bound.local
-	return c.attrsFor(e.vni, ownKey{mobility: l.mobility(), router: e.router, gateway: l.gateway}, keep)
+	return c.attrsFor(e.vni, ownKey{nextHop: c.cfg.VTEP, mobility: l.mobility(), router: e.router, gateway: l.gateway}, keep)
 }
 
 func imetKey(o *ownAttrs) RouteKey {

@@ -44,8 +44,8 @@ func (p *path) route() Route {
 // VNI is the network that the label names.
 func (p *path) VNI() VNI { return p.route().VNI() }
 
-// endpoint is the VTEP that the route names: where a type-3 wants its BUM frames, and
-// where the host of a type-2 is.
+// endpoint is the VTEP that the route names: where a type-3 wants BUM frames, and where
+// the host of a type-2 is.
 func (p *path) endpoint() netip.Addr {
 	if p.Key.Type == IMETRoute {
 		return p.set.endpoint
@@ -152,7 +152,7 @@ func (c *Core) routesReceived(ev RoutesReceived) {
 			if set != nil {
 				c.attrs.release(set)
 			}
-			attrs, set = r.Attrs, c.attrs.hold(r.Attrs, c.cfg.VTEP)
+			attrs, set = r.Attrs, c.attrs.hold(r.Attrs, c.cfg.ours())
 		}
 		c.announce(nb, r, set)
 	}
@@ -200,6 +200,7 @@ func (c *Core) drop(p *path) {
 // forget undoes all that p did, except its place in the neighbour's table.
 func (c *Core) forget(p *path) {
 	c.unlink(p)
+	c.touchHeard(p)
 	c.leavePlace(p)
 	if p.stale {
 		p.nb.stale--
@@ -211,6 +212,7 @@ func (c *Core) forget(p *path) {
 // place judges p and hangs it where it belongs.
 func (c *Core) place(p *path) {
 	p.vni, p.fault = p.judge()
+	c.touchHeard(p)
 	if p.fault != fit {
 		c.leavePlace(p)
 		return
@@ -282,7 +284,7 @@ func (c *Core) link(p *path) {
 	c.enlist(p, p.endpoint())
 	if p.Key.Type == IMETRoute {
 		f := c.floodEntry(p.vni, p.via)
-		p.pushTo(&f.head)
+		p.pushTo(f.chain(p))
 		c.touchFlood(f)
 		return
 	}
@@ -326,7 +328,7 @@ func (c *Core) unlink(p *path) {
 	p.nb.accepted--
 	c.unlist(p)
 	if p.Key.Type == IMETRoute {
-		p.takeFrom(&p.vni.floods[p.set.endpoint].head)
+		p.takeFrom(p.vni.floods[p.set.endpoint].chain(p))
 		return
 	}
 	p.takeFrom(&p.mac.head)

@@ -3,6 +3,7 @@ package evpn_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"testing"
 	"time"
@@ -65,9 +66,24 @@ func (g gen) route(vni evpn.VNI) evpn.Route {
 	}
 	if r.Key.Type == evpn.IMETRoute {
 		r.Attrs.PMSI = &evpn.PMSITunnel{Type: evpn.PMSIIngressReplication, Label: r.Label, Endpoint: r.Attrs.NextHop}
+		if g.chance(30) { // of a replicator
+			r.Attrs.PMSI.Type, r.Attrs.PMSI.Flags = evpn.PMSIAssistedReplication, evpn.PMSIFlagsReplicatorAR
+		}
 		r.Label = 0
 	}
 	return r
+}
+
+var floodModes = []evpn.FloodMode{
+	evpn.FloodIngress, evpn.FloodIngress, evpn.FloodMulticast, evpn.FloodAssisted, evpn.FloodAssisted,
+	evpn.FloodReplicator, evpn.FloodOff,
+}
+
+func (g gen) segment() evpn.SegmentConfig {
+	return evpn.SegmentConfig{
+		Group: addrAt(mustAddr("239.1.1.1"), g.IntN(2)), ProxyVTEPs: g.chance(60), ProxyMACs: g.chance(60),
+		Prefixes: []netip.Prefix{netip.PrefixFrom(addrAt(vtep1, g.IntN(4)), 31).Masked()},
+	}
 }
 
 func (g gen) config() evpn.Config {
@@ -78,8 +94,8 @@ func (g gen) config() evpn.Config {
 		}
 		v := vniConfig(vni, vtep1)
 		v.Suppression = g.chance(80)
-		if g.chance(20) {
-			v.Flooding = evpn.FloodOff
+		if v.Flooding = floodModes[g.IntN(len(floodModes))]; v.Flooding == evpn.FloodMulticast {
+			v.Segment = g.segment()
 		}
 		if g.chance(30) {
 			v.MaxMACs = 1 + g.IntN(4)
@@ -107,6 +123,9 @@ func (g gen) config() evpn.Config {
 	if g.chance(50) {
 		cfg.Unreachable = evpn.UnreachableRemove
 	}
+	if g.chance(60) {
+		cfg.Service, cfg.LearnFromData = g.vtep(), g.chance(60)
+	}
 	if g.chance(30) {
 		cfg.NeighborLimits[g.neighbor()] = 1 + g.IntN(10)
 	}
@@ -117,7 +136,11 @@ func (g gen) config() evpn.Config {
 }
 
 func (g gen) event() evpn.Event {
-	switch g.IntN(25) {
+	switch g.IntN(27) {
+	case 16:
+		return evpn.VTEPHeard{VNI: g.vni(), VTEP: g.vtep()}
+	case 17:
+		return evpn.VTEPSilent{VNI: g.vni(), VTEP: g.vtep()}
 	case 0:
 		return evpn.VNIState{VNI: g.vni(), Up: g.chance(75)}
 	case 1, 2, 3, 4:
@@ -188,6 +211,12 @@ func dump(c *evpn.Core) string {
 	out += fmt.Sprintln(c.Desired().NextHops)
 	for _, r := range c.Desired().Rows {
 		out += "row " + journal.RowText(r) + "\n"
+	}
+	for _, e := range c.Desired().Lists {
+		out += journal.ListText(e) + "\n"
+	}
+	for _, r := range c.Desired().Relays {
+		out += journal.RelayText(r) + "\n"
 	}
 	c.Routes(func(i evpn.RouteInfo) bool {
 		out += "route " + journal.RouteInfoText(i) + "\n"

@@ -59,7 +59,7 @@ type VNIInfo struct {
 	DownReason string
 	LocalMACs  int
 	RemoteMACs int
-	VTEPs      int // in the flood list
+	VTEPs      int // in the flood list, whoever copies to them
 }
 
 // FloodEntry is one VTEP of a flood list, whoever copies: kernel or flooding module.

@@ -19,8 +19,8 @@ const snapshotRoutes = 500
 // desired state, and its notes tell no news.
 //
 // What the kernel and the neighbours would tell again is told by their own events.
-// What only the past tells comes in [NeighborRestored], [MACRestored], [IPRestored] and
-// [SyncRestored].
+// What only the past tells comes in [NeighborRestored], [MACRestored], [IPRestored],
+// [ReplicatorRestored] and [SyncRestored].
 func (c *Core) Snapshot() []Event {
 	var evs []Event
 	for _, v := range c.sortedVNIs() {
@@ -38,6 +38,14 @@ func (c *Core) Snapshot() []Event {
 	for _, nb := range neighbors {
 		evs = append(evs, nb.snapshot())
 	}
+	for _, v := range c.sortedVNIs() {
+		for _, f := range v.sortedFloods() {
+			if f.heard {
+				evs = append(evs, VTEPHeard{VNI: v.vni, VTEP: f.addr})
+			}
+		}
+	}
+	// When all is there that names them.
 	for _, t := range sortedValues(c.vteps, func(a, b *vtep) int { return a.addr.Compare(b.addr) }) {
 		if t.unreachable {
 			evs = append(evs, NextHopState{VTEP: t.addr, Reason: t.reason})
@@ -58,6 +66,13 @@ func (c *Core) Snapshot() []Event {
 	}
 	if c.synced {
 		evs = append(evs, SyncRestored{})
+	}
+	for _, v := range c.sortedVNIs() { // all that were there are active with the first full picture
+		for _, f := range v.sortedFloods() {
+			if f.replicator {
+				evs = append(evs, ReplicatorRestored{VNI: v.vni, VTEP: f.addr, ActiveAt: f.activeAt})
+			}
+		}
 	}
 	return evs
 }

@@ -16,7 +16,48 @@ func RouteText(r evpn.Route) string {
 	m := r.Attrs.Mobility
 	return words(r.Key.String(), "vni", r.VNI().String(), "nh", r.Attrs.NextHop.String(), strings.Join(rts, " "),
 		when(m.Sequence != 0, fmt.Sprintf("seq %d", m.Sequence)), when(m.Sticky, "sticky"), when(r.Attrs.Router, "router"),
-		when(r.Attrs.DefaultGateway, "gateway"), when(r.Attrs.LLGRStale, "llgr-stale"), when(r.Attrs.NoLLGR, "no-llgr"))
+		when(r.Attrs.DefaultGateway, "gateway"), when(r.Attrs.LLGRStale, "llgr-stale"), when(r.Attrs.NoLLGR, "no-llgr"),
+		tunnelText(r.Attrs), claimText(r.Attrs.Claim))
+}
+
+// tunnelText says what a PMSI tunnel attribute has beside ingress replication to the next hop.
+func tunnelText(a *evpn.Attrs) string {
+	p := a.PMSI
+	if p == nil {
+		return ""
+	}
+	return words(when(p.Type != evpn.PMSIIngressReplication, fmt.Sprintf("pmsi %d", p.Type)), when(p.Flags != 0, fmt.Sprintf("flags %#x", p.Flags)),
+		when(p.Endpoint.IsValid() && p.Endpoint != a.NextHop, "endpoint "+p.Endpoint.String()))
+}
+
+func claimText(c evpn.RelayClaim) string {
+	if c.Segment == 0 {
+		return ""
+	}
+	return words(fmt.Sprintf("claim %#x", c.Segment), relayStates[c.State], when(c.Deliver, "deliver"))
+}
+
+var relayStates = map[evpn.RelayState]string{
+	evpn.RelaysItself: "itself", evpn.RelayReady: "ready", evpn.RelayActive: "active",
+}
+
+// ListText puts an entry of a flood list of the flooding module into one line.
+func ListText(e evpn.ListEntry) string {
+	return words("list", e.VNI.String(), e.VTEP.String(), listUses[e.Use], string(e.Source))
+}
+
+var listUses = map[evpn.ListUse]string{
+	evpn.UseCopy: "copy", evpn.UseItself: "itself", evpn.UseService: "service",
+}
+
+// RelayText puts what the flooding module does for a VNI into one line.
+func RelayText(r evpn.Relay) string {
+	elected := ""
+	if r.Elected.IsValid() {
+		elected = "elected " + r.Elected.String()
+	}
+	return words("relay", r.VNI.String(), when(r.Own, "own"), when(r.Segment, "segment"), when(r.Deliver, "deliver"),
+		when(r.Replicate, "replicate"), elected)
 }
 
 // RowText puts a kernel row into one line.

@@ -31,11 +31,7 @@ func (t *Transcript) Changes(ch evpn.Changes) {
 		fmt.Fprintf(t.w, "withdraw %s\n", k)
 	}
 	for _, r := range ch.Rows {
-		verb := "set"
-		if r.Remove {
-			verb = "remove"
-		}
-		fmt.Fprintf(t.w, "%s %s\n", verb, RowText(r.Row))
+		fmt.Fprintf(t.w, "%s %s\n", verb(r.Remove), RowText(r.Row))
 	}
 	for _, h := range ch.NextHops {
 		verb := "track"
@@ -44,12 +40,25 @@ func (t *Transcript) Changes(ch evpn.Changes) {
 		}
 		fmt.Fprintf(t.w, "%s %s\n", verb, h.VTEP)
 	}
+	for _, e := range ch.Lists {
+		fmt.Fprintf(t.w, "%s %s\n", verb(e.Remove), ListText(e.ListEntry))
+	}
+	for _, r := range ch.Relays {
+		fmt.Fprintf(t.w, "%s %s\n", verb(r.Remove), RelayText(r.Relay))
+	}
 	for _, n := range ch.Notes {
 		fmt.Fprintf(t.w, "note %s\n", NoteText(n))
 	}
 }
 
-// Show writes the whole state: what we originate, the rows, every received route with
+func verb(remove bool) string {
+	if remove {
+		return "remove"
+	}
+	return "set"
+}
+
+// Show writes the whole state: what we originate, the rows, the flood lists, every received route with
 // the verdict on it, the MACs, and when the core next looks at its timers.
 func (t *Transcript) Show(c *evpn.Core) {
 	fmt.Fprintln(t.w, "-- show")
@@ -62,6 +71,12 @@ func (t *Transcript) Show(c *evpn.Core) {
 	}
 	for _, a := range d.NextHops {
 		fmt.Fprintf(t.w, "track %s\n", a)
+	}
+	for _, e := range d.Lists {
+		fmt.Fprintln(t.w, ListText(e))
+	}
+	for _, r := range d.Relays {
+		fmt.Fprintln(t.w, RelayText(r))
 	}
 	c.Routes(func(i evpn.RouteInfo) bool {
 		if i.Neighbor.IsValid() {

@@ -105,6 +105,8 @@ var eventKinds = []KindInfo{
 	{EventKind(evpn.NoteVTEPDown), LevelInfo, "vtep gone"},
 	{EventKind(evpn.NoteVTEPUnreachable), LevelWarning, "vtep is unreachable"},
 	{EventKind(evpn.NoteVTEPReachable), LevelInfo, "vtep is reachable again"},
+	{EventKind(evpn.NoteReplicatorChosen), LevelInfo, "replicator chosen"},
+	{EventKind(evpn.NoteReplicatorNone), LevelWarning, "no replicator left: frames go to all vteps"},
 	{EventKind(evpn.NoteVNIUp), LevelInfo, "vni is up"},
 	{EventKind(evpn.NoteVNIDown), LevelWarning, "vni is down"},
 	{EventNeighborUp, LevelInfo, "neighbor is up"},

@@ -62,8 +62,18 @@ type Neighbor struct {
 	KeepaliveTime        time.Duration // 0 = a third of the negotiated hold time
 	ConnectRetry         time.Duration // 0 = the speaker's own backoff
 	LongLivedStaleTime   time.Duration // RFC 9494, whole seconds, 24 bits; 0 = off
+	ReplicatorRoute      ReplicatorRoute
 	BFD                  BFD
 }
+
+// ReplicatorRoute is the form in which a neighbour gets the route of a replicator.
+type ReplicatorRoute string
+
+// The forms. FRR ends the session over that of RFC 9574.
+const (
+	ReplicatorCompatible ReplicatorRoute = "compatible"
+	ReplicatorRFC9574    ReplicatorRoute = "rfc9574"
+)
 
 // BFD is how the life of a neighbour is watched beside BGP's own timers (RFC 5880).
 type BFD struct {

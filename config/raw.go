@@ -53,6 +53,7 @@ type rawNeighbor struct {
 	KeepaliveTime        *string `toml:"keepalive_time"`
 	ConnectRetry         *string `toml:"connect_retry"`
 	LongLivedStaleTime   *string `toml:"long_lived_stale_time"`
+	ReplicatorRoute      *string `toml:"replicator_route"`
 	BFD                  *bool   `toml:"bfd"`
 	BFDInterval          *string `toml:"bfd_interval"`
 	BFDMultiplier        *int64  `toml:"bfd_multiplier"`

@@ -63,8 +63,8 @@ func (n *Neighbor) raw() rawNeighbor {
 		RouteReflectorClient: &n.RouteReflectorClient, Passive: &n.Passive, TTLSecurity: &n.TTLSecurity,
 		EBGPMultihop: integer(n.EBGPMultihop), MaxPrefixes: integer(n.MaxPrefixes),
 		HoldTime: text(seconds(n.HoldTime)), KeepaliveTime: text(seconds(n.KeepaliveTime)),
-		LongLivedStaleTime: text(seconds(n.LongLivedStaleTime)),
-		BFD:                &n.BFD.Enabled, BFDInterval: text(seconds(n.BFD.Interval)),
+		LongLivedStaleTime: text(seconds(n.LongLivedStaleTime)), ReplicatorRoute: text(string(n.ReplicatorRoute)),
+		BFD: &n.BFD.Enabled, BFDInterval: text(seconds(n.BFD.Interval)),
 		BFDMultiplier: integer(n.BFD.Multiplier), BFDMode: text(string(n.BFD.Mode)),
 	}
 	if n.Prefix.IsValid() {

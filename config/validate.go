@@ -157,6 +157,7 @@ func (r *rawNeighbor) validate(c *Config, dir string) Neighbor {
 		KeepaliveTime:        durationKey(r.scope, "keepalive_time", r.KeepaliveTime, 0, 0, maxHold),
 		ConnectRetry:         durationKey(r.scope, "connect_retry", r.ConnectRetry, 0, 0, maxConnectRetry),
 		LongLivedStaleTime:   durationKey(r.scope, "long_lived_stale_time", r.LongLivedStaleTime, 0, 0, maxLongLived),
+		ReplicatorRoute:      wordKey(r.scope, "replicator_route", r.ReplicatorRoute, ReplicatorCompatible, ReplicatorRFC9574),
 		BFD: BFD{
 			Enabled:    value(r.BFD, false),
 			Interval:   intervalKey(r.scope, "bfd_interval", r.BFDInterval, defaultBFDInterval, minBFDInterval, maxBFDInterval),

@@ -59,6 +59,7 @@ type Neighbor struct {
 	// LongLivedStaleTime is how long routes stay, as a last resort, after the neighbour's restart time
 	// has passed, if it agrees; 0 = not at all (RFC 9494). We ask it for the same.
 	LongLivedStaleTime time.Duration
+	RFC9574            bool // it gets our replicator routes as that RFC has them: see [wire.PeerKind]
 	BFD                BFD
 	VTEPSource         netip.Addr // local address to dial from; zero = the kernel chooses
 }

@@ -127,7 +127,7 @@ func isEndOfRIB(msg []byte) bool {
 // sendOwn sends our own routes, End-of-RIB, and then every change.
 func (s *session) sendOwn() error {
 	defer s.out.close()
-	kind := wire.PeerKind{IBGP: s.wire.IBGP, FourOctetAS: s.wire.FourOctetAS, LocalASN: s.cfg.ASN}
+	kind := wire.PeerKind{IBGP: s.wire.IBGP, FourOctetAS: s.wire.FourOctetAS, LocalASN: s.cfg.ASN, RFC9574: s.nc.RFC9574}
 	var (
 		announce []evpn.Route
 		withdraw []evpn.RouteKey

@@ -114,6 +114,7 @@ type attrParser struct {
 	communities       []byte
 	large             []byte
 	pmsi              []byte
+	arType            byte // of the community: see replication.go
 	atomic            bool
 }
 
@@ -329,6 +330,7 @@ func clone(b []byte) []byte { return append([]byte(nil), b...) }
 
 // finish checks what depends on several attributes and writes the forward form.
 func (p *attrParser) finish(reach bool) {
+	p.assist()
 	if reach {
 		for _, typ := range [...]byte{attrOrigin, attrASPath} { // RFC 7606 §3 (d)
 			if !p.present(typ) {

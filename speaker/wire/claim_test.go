@@ -26,15 +26,18 @@ func TestFloodingRoutes(t *testing.T) {
 		claim        evpn.RelayClaim
 		reach, comms string
 		wantPMSI     string
+		rfc9574      bool
 	}{
-		"leaf":               {"10.99.0.1", evpn.PMSITunnel{Flags: evpn.PMSIFlagsLeafAR, Type: evpn.PMSIIngressReplication}, evpn.RelayClaim{}, frrType3, "c0 10 10" + withVNI, "c0 16 09 10 06 000064 0a630001"},
-		"replicator":         {"10.99.0.254", evpn.PMSITunnel{Flags: evpn.PMSIFlagsReplicatorAR, Type: evpn.PMSIAssistedReplication}, evpn.RelayClaim{}, service, "c0 10 10" + withVNI, "c0 16 09 08 0a 000064 0a6300fe"},
-		"proxy":              {"10.99.0.7", evpn.PMSITunnel{Type: evpn.PMSIIngressReplication}, evpn.RelayClaim{}, proxied, "c0 10 10" + withVNI, "c0 16 09 00 06 000064 0a630007"},
-		"proxy, IPv6":        {"2001:db8::7", evpn.PMSITunnel{Type: evpn.PMSIIngressReplication}, evpn.RelayClaim{}, six, "c0 10 10" + withVNI, "c0 16 15 00 06 000064 20010db8000000000000000000000007"},
-		"replicator, IPv6":   {"2001:db8::7", evpn.PMSITunnel{Flags: evpn.PMSIFlagsReplicatorAR, Type: evpn.PMSIAssistedReplication}, evpn.RelayClaim{}, six, "c0 10 10" + withVNI, "c0 16 15 08 0a 000064 20010db8000000000000000000000007"},
-		"copies for itself":  {"10.99.0.1", evpn.PMSITunnel{Type: evpn.PMSIIngressReplication}, evpn.RelayClaim{Segment: 0x1234abcd}, frrType3, "c0 10 18" + withVNI + "8a01 1234abcd 00 00", frrPMSI},
-		"relay, ready":       {"10.99.0.1", evpn.PMSITunnel{Type: evpn.PMSIIngressReplication}, evpn.RelayClaim{Segment: 1, State: evpn.RelayReady}, frrType3, "c0 10 18" + withVNI + "8a01 00000001 01 00", frrPMSI},
-		"relay that answers": {"10.99.0.1", evpn.PMSITunnel{}, evpn.RelayClaim{Segment: 1, State: evpn.RelayActive, Deliver: true}, frrType3, "c0 10 18" + withVNI + "8a01 00000001 02 01", "c0 16 05 00 00 000064"},
+		"leaf":                {"10.99.0.1", evpn.PMSITunnel{Flags: evpn.PMSIFlagsLeafAR, Type: evpn.PMSIIngressReplication}, evpn.RelayClaim{}, frrType3, "c0 10 18" + withVNI + "8a02 10 0000000000", "c0 16 09 10 06 000064 0a630001", false},
+		"replicator":          {"10.99.0.254", evpn.PMSITunnel{Flags: evpn.PMSIFlagsReplicatorAR, Type: evpn.PMSIAssistedReplication}, evpn.RelayClaim{}, service, "c0 10 18" + withVNI + "8a02 08 0000000000", "c0 16 05 08 00 000064", false},
+		"… of RFC 9574":       {"10.99.0.254", evpn.PMSITunnel{Flags: evpn.PMSIFlagsReplicatorAR, Type: evpn.PMSIAssistedReplication}, evpn.RelayClaim{}, service, "c0 10 18" + withVNI + "8a02 08 0000000000", "c0 16 09 08 0a 000064 0a6300fe", true},
+		"replicator, IPv6":    {"2001:db8::7", evpn.PMSITunnel{Flags: evpn.PMSIFlagsReplicatorAR, Type: evpn.PMSIAssistedReplication}, evpn.RelayClaim{}, six, "c0 10 18" + withVNI + "8a02 08 0000000000", "c0 16 05 08 00 000064", false},
+		"… of RFC 9574, IPv6": {"2001:db8::7", evpn.PMSITunnel{Flags: evpn.PMSIFlagsReplicatorAR, Type: evpn.PMSIAssistedReplication}, evpn.RelayClaim{}, six, "c0 10 18" + withVNI + "8a02 08 0000000000", "c0 16 15 08 0a 000064 20010db8000000000000000000000007", true},
+		"proxy":               {"10.99.0.7", evpn.PMSITunnel{Type: evpn.PMSIIngressReplication}, evpn.RelayClaim{}, proxied, "c0 10 10" + withVNI, "c0 16 09 00 06 000064 0a630007", false},
+		"proxy, IPv6":         {"2001:db8::7", evpn.PMSITunnel{Type: evpn.PMSIIngressReplication}, evpn.RelayClaim{}, six, "c0 10 10" + withVNI, "c0 16 15 00 06 000064 20010db8000000000000000000000007", false},
+		"copies for itself":   {"10.99.0.1", evpn.PMSITunnel{Type: evpn.PMSIIngressReplication}, evpn.RelayClaim{Segment: 0x1234abcd}, frrType3, "c0 10 18" + withVNI + "8a01 1234abcd 00 00", frrPMSI, false},
+		"relay, ready":        {"10.99.0.1", evpn.PMSITunnel{Type: evpn.PMSIIngressReplication}, evpn.RelayClaim{Segment: 1, State: evpn.RelayReady}, frrType3, "c0 10 18" + withVNI + "8a01 00000001 01 00", frrPMSI, false},
+		"relay that answers":  {"10.99.0.1", evpn.PMSITunnel{}, evpn.RelayClaim{Segment: 1, State: evpn.RelayActive, Deliver: true}, frrType3, "c0 10 18" + withVNI + "8a01 00000001 02 01", "c0 16 05 00 00 000064", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := frrAttrs()
@@ -47,7 +50,9 @@ func TestFloodingRoutes(t *testing.T) {
 			r := evpn.Route{Key: evpn.RouteKey{Type: evpn.IMETRoute, RD: frrRD(), IP: a.NextHop}, Attrs: a}
 			want := update(octets(t, c.reach, frrCommon, c.comms, c.wantPMSI))
 
-			got := one(t, wire.AppendUpdates(nil, []evpn.Route{r}, ibgp()))
+			kind := ibgp()
+			kind.RFC9574 = c.rfc9574
+			got := one(t, wire.AppendUpdates(nil, []evpn.Route{r}, kind))
 			require.Equal(t, attributes(t, want), attributes(t, got))
 			for _, visible := range []bool{false, true} {
 				s := session()
@@ -95,6 +100,36 @@ func TestClaimDecoding(t *testing.T) {
 			assert.Equal(t, c.want, up.Announced[0].Attrs.Claim)
 			gobgpAccepts(t, up)
 			assert.Equal(t, "\xc0"+string(comms), attributes(t, throughGoBGP(t, up.Forward, false))[16], "passed on as it came")
+		})
+	}
+}
+
+// TestReplicationDecoding: what the community says stands in for flags and a tunnel type that were
+// lost on the way, and changes nothing that was not.
+func TestReplicationDecoding(t *testing.T) {
+	vtep := netip.MustParseAddr("10.99.0.1")
+	for name, c := range map[string]struct {
+		comms, pmsi string
+		want        *evpn.PMSITunnel
+	}{
+		"replicator, through FRR": {"8a02 08 0000000000", "c0 16 09 00 00 000064 0a630001", &evpn.PMSITunnel{Flags: 0x08, Type: 0x0a, Label: 100, Endpoint: vtep}},
+		"leaf, through FRR":       {"8a02 10 0000000000", "c0 16 09 00 06 000064 0a630001", &evpn.PMSITunnel{Flags: 0x10, Type: 6, Label: 100, Endpoint: vtep}},
+		"no tunnel":               {"", "c0 16 09 00 00 000064 0a630001", &evpn.PMSITunnel{Label: 100}},
+		"no tunnel, but a flag":   {"", "c0 16 05 08 00 000064", &evpn.PMSITunnel{Flags: 0x08, Label: 100}},
+		"a leaf without a tunnel": {"8a02 10 0000000000", "c0 16 05 00 00 000064", &evpn.PMSITunnel{Flags: 0x10, Label: 100}},
+		"of RFC 9574 alone":       {"", "c0 16 09 08 0a 000064 0a6300fe", &evpn.PMSITunnel{Flags: 0x08, Type: 0x0a, Label: 100, Endpoint: netip.MustParseAddr("10.99.0.254")}},
+		"both":                    {"8a02 08 0000000000", "c0 16 09 08 0a 000064 0a6300fe", &evpn.PMSITunnel{Flags: 0x08, Type: 0x0a, Label: 100, Endpoint: netip.MustParseAddr("10.99.0.254")}},
+		"they differ":             {"8a02 08 0000000000", "c0 16 09 10 06 000064 0a630001", &evpn.PMSITunnel{Flags: 0x10, Type: 6, Label: 100, Endpoint: vtep}},
+		"bits of the future":      {"8a02 ef ffffffffff", "c0 16 09 00 06 000064 0a630001", &evpn.PMSITunnel{Flags: 0x08, Type: 6, Label: 100, Endpoint: vtep}},
+		"no PMSI attribute":       {"8a02 08 0000000000", "", nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			comms := octets(t, "0002fde800000064", c.comms)
+			v := append([]byte{0xc0, 16, byte(len(comms))}, comms...)
+			up := parse(t, session(), update(append(append(octets(t, origin, emptyAS, pref, c.pmsi), v...), reach(t, nlri3)...)))
+			require.Empty(t, up.Drops)
+			require.Len(t, up.Announced, 1)
+			assert.Equal(t, c.want, up.Announced[0].Attrs.PMSI)
 		})
 	}
 }

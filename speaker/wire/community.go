@@ -32,6 +32,7 @@ const (
 	ecMobility       = 0x0600 // RFC 7432 §7.7
 	ecARPND          = 0x0608 // RFC 9047 §2
 	ecRelayClaim     = 0x8a01 // ours: see claim.go
+	ecReplication    = 0x8a02 // ours: see replication.go
 
 	mobilitySticky = 0x01
 	arpNDRouter    = 0x01
@@ -65,6 +66,8 @@ func (p *attrParser) extCommunities(v []byte) {
 			mobility = true
 		case ecRelayClaim:
 			p.claim(c)
+		case ecReplication:
+			p.replication(c)
 		case ecARPND:
 			p.a.Router = p.a.Router || c[2]&arpNDRouter != 0
 		default:

@@ -11,7 +11,10 @@ type PeerKind struct {
 	IBGP        bool
 	FourOctetAS bool
 	LocalASN    uint32
-	MaxMessage  int // 0 = MaxMessage; MaxExtendedMessage when both sides announced it
+	// RFC9574 writes the route of a replicator as that RFC has it, in place of the form that FRR
+	// survives: see replication.go.
+	RFC9574    bool
+	MaxMessage int // 0 = MaxMessage; MaxExtendedMessage when both sides announced it
 }
 
 func (k PeerKind) max() int {
@@ -155,7 +158,7 @@ func (k PeerKind) appendAttrs(b []byte, a *evpn.Attrs, typ evpn.RouteType) []byt
 		b = appendAttr(b, optTransitive, attrAS4Path, as4)
 	}
 	if typ == evpn.IMETRoute && a.PMSI != nil {
-		b = appendPMSI(b, a.PMSI)
+		b = k.appendPMSI(b, a.PMSI)
 	}
 	return b
 }
@@ -177,7 +180,7 @@ func (k PeerKind) asPaths() (path, as4 []byte) {
 }
 
 // appendCommunities writes the extended communities: encapsulation and route targets as FRR orders them,
-// then, on a type-3, the claim of a relay; on a type-2, our own decision on mobility, sequence 0 included
+// then, on a type-3, the claim of a relay and the part in assisted replication; on a type-2, our own decision on mobility, sequence 0 included
 // (GoBGP peers would otherwise make one up), default gateway, and the router flag.
 func appendCommunities(b []byte, a *evpn.Attrs, typ evpn.RouteType) []byte {
 	for _, e := range a.Encaps {
@@ -188,7 +191,7 @@ func appendCommunities(b []byte, a *evpn.Attrs, typ evpn.RouteType) []byte {
 	}
 	switch typ {
 	case evpn.IMETRoute:
-		return appendClaim(b, a.Claim)
+		return appendReplication(appendClaim(b, a.Claim), a.PMSI)
 	case evpn.MACIPRoute:
 	default:
 		return b

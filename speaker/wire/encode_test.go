@@ -162,6 +162,7 @@ func TestRoundTrip(t *testing.T) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		routes := randomRoutes(r, 1+r.IntN(600))
 		kind := ibgp()
+		kind.RFC9574 = seed%3 == 0
 		kind.MaxMessage = []int{0, 200, wire.MaxExtendedMessage}[r.IntN(3)]
 		limit := kind.MaxMessage
 		if limit == 0 {

@@ -41,6 +41,7 @@ func FuzzParseUpdate(f *testing.F) {
 	add(update(append(octets(f, origin, "40 02 06 02 02 0001 5ba0 c0 11 06 02 01 00010000 c0 07 06 5ba0 01020304", rt), reach(f, nlri2a)...)))
 	add(update(octets(f, frrType3, frrCommon, "c0 10 18 030c000000000008 0002fde800000064 8a01 1234abcd 02 01", "c0 16 09 08 0a 000064 0a6300fe")))
 	add(update(octets(f, frrType3, frrCommon, "c0 10 20 0002fde800000064 8a01 00000000 ff ff 8a01 00000007 03 80 8a01 00000007 01 00", "c0 16 05 10 00 000064")))
+	add(update(octets(f, frrType3, frrCommon, "c0 10 10 8a02 08 0000000000 8a02 ff ffffffffff", "c0 16 09 00 00 000064 0a630001")))
 	for _, n := range gobgpKills {
 		add(updateWith(f, nlri2a, n))
 	}

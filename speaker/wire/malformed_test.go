@@ -119,7 +119,7 @@ func TestUpdateErrors(t *testing.T) {
 		"PMSI with 6-octet endpoint":             {good(goodAttr, "c0 16 0b 00 06 000064 0a6300010000"), outcome{withdrawn: withdrawn, drops: "attribute length*2"}},
 		"PMSI of another tunnel type":            {good(goodAttr, "c0 16 06 00 07 000064 00"), outcome{announced: announced}},
 		"PMSI without a tunnel (RFC 6514 §5)":    {good(goodAttr, "c0 16 05 00 00 000064"), outcome{announced: announced}},
-		"… that names one all the same":          {good(goodAttr, "c0 16 09 00 00 000064 0a630001"), outcome{withdrawn: withdrawn, drops: "attribute length*2"}},
+		"… as FRR 8.4 reflects it":               {good(goodAttr, "c0 16 09 00 00 000064 0a630001"), outcome{announced: announced}},
 		"PMSI of a replicator (RFC 9574 §4)":     {good(goodAttr, "c0 16 09 08 0a 000064 0a6300fe"), outcome{announced: announced}},
 		"… with a 1-octet AR-IP":                 {good(goodAttr, "c0 16 06 08 0a 000064 00"), outcome{withdrawn: withdrawn, drops: "attribute length*2"}},
 		"… without an AR-IP":                     {good(goodAttr, "c0 16 05 08 0a 000064"), outcome{withdrawn: withdrawn, drops: "attribute length*2"}},

@@ -84,7 +84,7 @@ func speakerConfig(cfg *config.Config, restarting bool, met []netip.Addr) speake
 			RouteReflectorClient: n.RouteReflectorClient, Passive: n.Passive, TTLSecurity: n.TTLSecurity,
 			EBGPMultihop: n.EBGPMultihop, MaxPrefixes: n.MaxPrefixes,
 			HoldTime: n.HoldTime, KeepaliveTime: n.KeepaliveTime, ConnectRetry: n.ConnectRetry, BFD: bfdConfig(n.BFD),
-			LongLivedStaleTime: n.LongLivedStaleTime,
+			LongLivedStaleTime: n.LongLivedStaleTime, RFC9574: n.ReplicatorRoute == config.ReplicatorRFC9574,
 		})
 	}
 	return s

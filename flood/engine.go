@@ -1,6 +1,7 @@
 package flood
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -35,7 +36,7 @@ type Engine interface {
 	Close() error
 	// Leave is Close for a process that another one follows at once: what copies without a
 	// process goes on with the table that it has, until the next engine on the interface
-	// has one, or [Options] says that there is none.
+	// has one. Where none follows, it has to be swept ([Kind]).
 	Leave() error
 }
 
@@ -79,6 +80,9 @@ type Kind struct {
 	// Probe says why the running kernel cannot have it.
 	Probe func(Options) error
 	Open  func(Options) (Engine, error)
+	// Sweep removes what engines of the kind have left behind on interfaces where none
+	// follows; nil when nothing can be left.
+	Sweep func(o Options, interfaces func(name string) bool) error
 }
 
 // Choice is why an engine was taken.
@@ -91,6 +95,7 @@ type Choice struct {
 const Auto = "auto"
 
 // Choose opens the engine with a name, or with Auto the first of kinds that works here.
+// What one of another kind has left on the interface is removed.
 func Choose(name string, kinds []Kind, o Options) (Engine, Choice, error) {
 	var refused, names []string
 	for _, k := range kinds {
@@ -102,6 +107,11 @@ func Choose(name string, kinds []Kind, o Options) (Engine, Choice, error) {
 		var e Engine
 		if err == nil {
 			e, err = k.Open(o)
+		}
+		if err == nil {
+			if err := sweepOthers(k.Name, kinds, o); err != nil {
+				return nil, Choice{}, errors.Join(err, e.Close())
+			}
 		}
 		switch {
 		case err == nil && name != Auto:
@@ -117,4 +127,14 @@ func Choose(name string, kinds []Kind, o Options) (Engine, Choice, error) {
 		return nil, Choice{}, fmt.Errorf("no engine is called %q: there are %s and %s", name, strings.Join(names, ", "), Auto)
 	}
 	return nil, Choice{}, fmt.Errorf("choose an engine to flood with: %s", strings.Join(refused, "; "))
+}
+
+func sweepOthers(chosen string, kinds []Kind, o Options) error {
+	var errs []error
+	for _, k := range kinds {
+		if k.Name != chosen && k.Sweep != nil {
+			errs = append(errs, k.Sweep(o, func(name string) bool { return name == o.Interface }))
+		}
+	}
+	return errors.Join(errs...)
 }

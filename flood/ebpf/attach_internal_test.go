@@ -44,6 +44,7 @@ func (l link) open(t testing.TB) *Engine {
 	e, err := Open(flood.Options{Interface: "u0", InNamespace: l.near.Do, Log: logrus.NewEntry(log)})
 	require.NoError(t, err)
 	require.NoError(t, e.Start())
+	require.NoError(t, e.Apply(&flood.Table{}))
 	return e
 }
 
@@ -96,7 +97,7 @@ func TestFoundAfterCrash(t *testing.T) {
 	again := l.open(t)
 	assert.Equal(t, 2, attached(t, l.near))
 	require.NoError(t, again.Close())
-	crashed.hook.index = 0 // a crash detaches nothing
+	crashed.hook.on = 0 // a crash detaches nothing
 	require.NoError(t, crashed.Close())
 }
 

@@ -28,6 +28,9 @@ const Name = "ebpf"
 // look is how often the interface and what hangs there is looked at.
 const look = 500 * time.Millisecond
 
+// farewell is how long what was handed over may take to be sent when the engine closes.
+const farewell = time.Second
+
 // Engine is the engine in the kernel.
 type Engine struct {
 	log         *logrus.Entry
@@ -35,7 +38,7 @@ type Engine struct {
 	objects     programObjects
 	nl          *netlink.Handle
 	hook        *hook
-	groups      *groups
+	groups      *socket.Groups
 	follower    *follower
 	reader      *perf.Reader
 	sender      *socket.Sender // of finish only
@@ -48,13 +51,16 @@ type Engine struct {
 	rest    *folded
 	own     []netip.Addr
 	started bool
+	applied bool
 	stop    chan struct{}
 	running sync.WaitGroup
+	// finished: finish has ended
+	finished chan struct{}
 }
 
 // Kind is the engine for [flood.Choose].
 func Kind() flood.Kind {
-	return flood.Kind{Name: Name, Probe: Probe, Open: func(o flood.Options) (flood.Engine, error) { return Open(o) }}
+	return flood.Kind{Name: Name, Probe: Probe, Open: func(o flood.Options) (flood.Engine, error) { return Open(o) }, Sweep: Sweep}
 }
 
 // Probe says why the running kernel cannot have the engine.
@@ -68,14 +74,18 @@ func Probe(flood.Options) error {
 
 // Open loads the program. It hears nothing before Start.
 func Open(o flood.Options) (*Engine, error) {
-	e := &Engine{log: o.Log, inNamespace: o.InNamespace, born: time.Now(), stop: make(chan struct{})}
-	if e.inNamespace == nil {
-		e.inNamespace = func(f func() error) error { return f() }
-	}
+	e := &Engine{log: o.Log, inNamespace: namespaceOf(o), born: time.Now(), stop: make(chan struct{}), finished: make(chan struct{})}
 	if err := e.open(o); err != nil {
 		return nil, errors.Join(err, e.release())
 	}
 	return e, nil
+}
+
+func namespaceOf(o flood.Options) func(func() error) error {
+	if o.InNamespace == nil {
+		return func(f func() error) error { return f() }
+	}
+	return o.InNamespace
 }
 
 func (e *Engine) open(o flood.Options) error {
@@ -105,8 +115,8 @@ func (e *Engine) open(o flood.Options) error {
 		return err
 	}
 	e.hook = &hook{nl: e.nl, device: o.Interface, ingress: e.objects.FloodIngress, egress: e.objects.FloodEgress}
-	e.groups = &groups{inNamespace: e.inNamespace}
-	e.follower = newFollower(e.nl, e.inNamespace, e.log)
+	e.groups = socket.NewGroups(o)
+	e.follower = newFollower(e.nl, e.inNamespace, o.Interface, e.log)
 	e.lists = newLists(&e.objects.programMaps, e.follower.way)
 	empty, err := flood.Compile(&flood.Table{}, nil)
 	if err != nil {
@@ -144,11 +154,11 @@ func (e *Engine) Start() error {
 	if e.started {
 		return errors.New("start the eBPF engine: it was started before")
 	}
-	if _, err := e.hook.ensure(); err != nil {
+	if _, err := e.attach(); err != nil {
 		return err
 	}
 	e.started = true
-	e.running.Go(e.finish)
+	go e.finish()
 	e.running.Go(func() { e.follower.run(e.stop) })
 	e.running.Go(e.watch)
 	return nil
@@ -179,16 +189,38 @@ func (e *Engine) Apply(t *flood.Table) error {
 		return fmt.Errorf("apply flood lists: %w", err)
 	}
 	// Groups come first: what is newly listened to may come at once.
-	if err := e.groups.join(e.hook.index, d.Listens()); err != nil {
+	err = e.hook.locate()
+	if err == nil {
+		err = e.groups.Join(e.hook.index, d.Listens())
+	}
+	if err != nil {
 		return fmt.Errorf("apply flood lists: %w", err)
 	}
 	own := append([]netip.Addr(nil), t.Own...)
 	if err := e.lists.install(d, own, time.Now()); err != nil {
 		return fmt.Errorf("apply flood lists: %w", err)
 	}
-	e.own = own
+	e.own, e.applied = own, true
 	e.decider.Store(d)
-	return nil
+	if !e.started {
+		return nil
+	}
+	_, err = e.attach()
+	return err
+}
+
+// attach attaches the program once it has a table: until then, one that was left behind
+// goes on. The caller holds mu.
+func (e *Engine) attach() (repaired bool, err error) {
+	if err := e.hook.locate(); err != nil {
+		return false, err
+	}
+	e.sender.Deliver(e.hook.index)
+	if !e.applied {
+		return false, nil
+	}
+	repaired, err = e.hook.ensure()
+	return repaired, errors.Join(err, e.groups.Join(e.hook.index, e.decider.Load().Listens()))
 }
 
 // Counters implements [flood.Engine].
@@ -249,17 +281,38 @@ func (e *Engine) end(detach bool) (err error) {
 		e.mu.Unlock()
 		return os.ErrClosed
 	}
-	if detach {
-		err = e.hook.detach()
-	}
-	if last := e.lists.foldAll(e.rest); last != nil {
-		err = errors.Join(err, last)
-	}
 	close(e.stop)
-	err = errors.Join(err, e.reader.Close())
+	if detach {
+		err = e.detach()
+	}
+	// From here on nothing more is handed over. What has been is still sent.
+	err = errors.Join(err, e.reader.Pause(), e.lists.foldAll(e.rest), e.reader.Flush())
+	started := e.started
 	e.mu.Unlock() // finish may wait for it
+	if started {
+		select {
+		case <-e.finished:
+		case <-time.After(farewell):
+		}
+	}
+	err = errors.Join(err, e.reader.Close())
+	if started {
+		<-e.finished
+	}
 	e.running.Wait()
 	return errors.Join(err, e.release())
+}
+
+// detach removes the program. One that an engine before us left behind is removed too,
+// when ours never took its place.
+func (e *Engine) detach() error {
+	if e.hook.been {
+		return e.hook.detach()
+	}
+	if err := e.hook.locate(); err != nil || e.hook.index == 0 {
+		return err
+	}
+	return sweep(e.nl, e.hook.index)
 }
 
 // closed says that Close was called. The caller holds mu.
@@ -276,7 +329,7 @@ func (e *Engine) closed() bool {
 func (e *Engine) release() error {
 	var errs []error
 	if e.groups != nil {
-		errs = append(errs, e.groups.close())
+		errs = append(errs, e.groups.Close())
 	}
 	if e.sender != nil {
 		errs = append(errs, e.sender.Close())
@@ -313,17 +366,13 @@ func (e *Engine) mend() {
 	if e.closed() {
 		return
 	}
-	repaired, err := e.hook.ensure()
-	if err != nil {
-		log.WithError(err).Warn("cannot attach the program that copies")
-		return
-	}
+	repaired, err := e.attach()
 	if repaired {
 		e.repaired.Add(1)
 		log.Info("program was no longer attached, attached it again")
 	}
-	if err := e.groups.join(e.hook.index, e.decider.Load().Listens()); err != nil {
-		log.WithError(err).Warn("cannot join groups")
+	if err != nil {
+		log.WithError(err).Warn("cannot attach the program that copies, or join groups")
 	}
 }
 

@@ -24,6 +24,7 @@ const (
 type follower struct {
 	nl          *netlink.Handle
 	inNamespace func(func() error) error
+	segment     string // groups are out of this interface
 	log         *logrus.Entry
 	changed     chan struct{} // ways may be others now
 
@@ -32,8 +33,8 @@ type follower struct {
 	hops    map[hop]bool // in use
 }
 
-func newFollower(nl *netlink.Handle, inNamespace func(func() error) error, log *logrus.Entry) *follower {
-	return &follower{nl: nl, inNamespace: inNamespace, log: log, changed: make(chan struct{}, 1), picture: newPicture(), hops: map[hop]bool{}}
+func newFollower(nl *netlink.Handle, inNamespace func(func() error) error, segment string, log *logrus.Entry) *follower {
+	return &follower{nl: nl, inNamespace: inNamespace, segment: segment, log: log, changed: make(chan struct{}, 1), picture: newPicture(), hops: map[hop]bool{}}
 }
 
 func (f *follower) way(to netip.Addr) way {
@@ -77,6 +78,13 @@ func (f *follower) want(vteps map[netip.Addr]bool) error {
 
 // lookup asks the kernel for the route to a VTEP. One without a route has no device.
 func (f *follower) lookup(to netip.Addr) route {
+	if to.IsMulticast() {
+		link, err := f.nl.LinkByName(f.segment)
+		if err != nil {
+			return route{}
+		}
+		return route{hop: hop{link.Attrs().Index, to}}
+	}
 	found, err := f.nl.RouteGet(to.AsSlice())
 	if err != nil || len(found) == 0 {
 		return route{}

@@ -24,13 +24,14 @@ const (
 	leastSample, mostSamples = 256 << 10, 4 << 20
 )
 
-// finish sends what the program hands over, until the reader is closed.
+// finish sends what the program hands over, until the reader is closed or flushed.
 func (e *Engine) finish() {
+	defer close(e.finished)
 	var record perf.Record
 	for {
 		err := e.reader.ReadInto(&record)
 		switch {
-		case errors.Is(err, os.ErrClosed):
+		case errors.Is(err, os.ErrClosed), errors.Is(err, perf.ErrFlushed):
 			return
 		case err != nil:
 			e.log.WithError(err).Warn("cannot read packets that the program hands over")

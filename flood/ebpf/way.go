@@ -68,6 +68,10 @@ func (p *picture) way(to netip.Addr) way {
 	if r.mtu > 0 {
 		w.mtu = min(w.mtu, uint32(r.mtu))
 	}
+	if to.IsMulticast() {
+		w.dmac = groupMAC(to)
+		return w
+	}
 	if d.noARP {
 		w.dmac = d.mac // as arp_constructor does
 		return w
@@ -80,11 +84,20 @@ func (p *picture) way(to netip.Addr) way {
 	return w
 }
 
+// groupMAC is RFC 1112 §6.4 and RFC 2464 §7.
+func groupMAC(group netip.Addr) [6]byte {
+	b := group.AsSlice()
+	if group.Is4() {
+		return [6]byte{0x01, 0x00, 0x5e, b[1] & 0x7f, b[2], b[3]}
+	}
+	return [6]byte{0x33, 0x33, b[12], b[13], b[14], b[15]}
+}
+
 // hops are the next hops that are in use and have to be asked for.
 func (p *picture) hops() map[hop]bool {
 	used := map[hop]bool{}
-	for _, r := range p.routes {
-		if d := p.devices[r.device]; d.ethernet && d.up && !d.noARP {
+	for to, r := range p.routes {
+		if d := p.devices[r.device]; d.ethernet && d.up && !d.noARP && !to.IsMulticast() {
 			used[r.hop] = true
 		}
 	}

@@ -1,7 +1,6 @@
 package floodtest
 
 import (
-	"fmt"
 	"net/netip"
 
 	"github.com/vtepbgp/vtepbgp/evpn"
@@ -43,12 +42,9 @@ var addr = netip.MustParseAddr
 func (f *family) bits() int { return f.leaf.BitLen() }
 
 // host is an address with the length of the link's prefix.
-func (f *family) host(a netip.Addr) string {
-	if f.six {
-		return fmt.Sprintf("%s/64", a)
-	}
-	return fmt.Sprintf("%s/24", a)
-}
+func (f *family) host(a netip.Addr) string { return netip.PrefixFrom(a, f.prefixBits()).String() }
+
+func (f *family) prefixBits() int { return f.segment.Bits() }
 
 // list is n VTEPs behind the gateway.
 func (f *family) list(n int) []netip.Addr {

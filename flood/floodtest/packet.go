@@ -122,6 +122,9 @@ func (p *Packet) Bytes() []byte {
 	return b[:len(b)-p.Trim]
 }
 
+// payload is that of UDP.
+func (p *Packet) payload() []byte { return p.Bytes()[ethernetLength+p.ipLength()+udpLength:] }
+
 func (p *Packet) pseudo(length int) []byte {
 	b := append(p.Source.AsSlice(), p.To.AsSlice()...)
 	return binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(b, uint32(length)), 17)

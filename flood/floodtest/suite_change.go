@@ -1,7 +1,6 @@
 package floodtest
 
 import (
-	"fmt"
 	"net/netip"
 	"os/exec"
 	"slices"
@@ -94,7 +93,7 @@ func testReplaced(t *testing.T, open Factory, f family) {
 	s.address(s.relay, "u0", f.host(f.relay))
 	s.openHose()
 	s.comesBack(out, to)
-	assert.Positive(t, e.Counters().Repairs)
+	s.await(e, "it is counted", func(c flood.Counters) bool { return c.Repairs > 0 })
 }
 
 // comesBack sends until packets are copied again, then asks for one exactly once.
@@ -107,16 +106,7 @@ func (s *stage) comesBack(out *tap, to []netip.Addr) {
 	p := s.packet(64, Full)
 	p.SourcePort = 61000 // told apart from those that are still under way
 	s.hose.send(s.t, p)
-	var copies []leaving
-	eventually(s.t, func() (string, bool) {
-		for _, l := range out.take(s.t) {
-			if l.port == p.SourcePort {
-				copies = append(copies, l)
-			}
-		}
-		return fmt.Sprintf("%d copies of %d", len(copies), len(to)), len(copies) >= len(to)
-	})
-	check(s.t, copies, to, []*Packet{p})
+	out.expectFlow(s.t, p.SourcePort, to, p)
 }
 
 // testSlowWire: a burst far larger than the egress queue, at half of what the wire can

@@ -114,8 +114,7 @@ func testFacing(t *testing.T, open Factory, f family) {
 	s.relay.IP(t, "route", "add", netip.PrefixFrom(other, f.bits()).String(), "via", f.gateway.String())
 	s.beyond.IP(t, "route", "add", netip.PrefixFrom(f.service, f.bits()).String(), "via", f.exit.String())
 	s.beyond.IP(t, "neigh", "replace", f.exit.String(), "lladdr", hardware(t, s.relay, "u1").String(), "dev", "v1", "nud", "permanent")
-	back := newTap(t, s.beyond, "v1")
-	back.ignored[f.leaf], back.ignored[f.far] = true, true // ICMP has it that nobody listens on the port
+	back := newTap(t, s.beyond, "v1", ignoring(f.leaf, f.far)) // ICMP has it that nobody listens on the port
 	to := f.list(2)
 	here := s.start(open, f.table(f.onService(append([]netip.Addr{other}, to...)...)))
 	there := launch(t, open, options(t, s.beyond, "v1"), &flood.Table{

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"sync"
 	"testing"
@@ -21,6 +22,7 @@ import (
 type tap struct {
 	fd      int
 	ignored map[netip.Addr]bool // destinations that are no copies
+	group   netip.Addr          // one that copies are delivered to
 
 	mu     sync.Mutex
 	copies []leaving
@@ -33,15 +35,31 @@ type leaving struct {
 	to, from    netip.Addr
 	port        uint16 // of the source
 	ttl, dscp   uint8
+	mac         net.HardwareAddr
 	checksummed bool
 	number      uint32
 	payload     []byte
 }
 
+// delivered has a tap also see what is sent to a group.
+func delivered(group netip.Addr) func(*tap) { return func(p *tap) { p.group = group } }
+
+// ignoring has it not see what is sent to some.
+func ignoring(to ...netip.Addr) func(*tap) {
+	return func(p *tap) {
+		for _, a := range to {
+			p.ignored[a] = true
+		}
+	}
+}
+
 // newTap listens from now on, and is stopped with the test.
-func newTap(t testing.TB, ns *kerneltest.Namespace, dev string) *tap {
+func newTap(t testing.TB, ns *kerneltest.Namespace, dev string, settings ...func(*tap)) *tap {
 	const all = unix.ETH_P_ALL
 	p := &tap{fd: packetSocket(t, ns, dev, all), ignored: map[netip.Addr]bool{}}
+	for _, set := range settings {
+		set(p)
+	}
 	require.NoError(t, unix.SetsockoptInt(p.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 256<<20))
 	require.NoError(t, unix.SetsockoptTimeval(p.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Usec: 20000}))
 	stop, done := make(chan struct{}), make(chan struct{})
@@ -87,13 +105,13 @@ func (p *tap) see(b []byte) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
-	case r == flood.NotIP || r == flood.NotUDP || pkt.Destination.IsMulticast() || p.ignored[pkt.Destination]:
+	case r == flood.NotIP || r == flood.NotUDP || pkt.Destination.IsMulticast() && pkt.Destination != p.group || p.ignored[pkt.Destination]:
 		return // ARP, neighbour discovery, IGMP
 	case r != flood.Kept && !merged:
 		p.wrong = append(p.wrong, fmt.Sprintf("%s to %s", r, pkt.Destination))
 		return
 	case !merged:
-		p.copies = append(p.copies, leavingOf(&pkt))
+		p.copies = append(p.copies, leavingOf(&pkt, b[vnetLength:]))
 		return
 	}
 	p.merged++
@@ -103,14 +121,14 @@ func (p *tap) see(b []byte) {
 			p.wrong = append(p.wrong, fmt.Sprintf("%s to %s in a merged packet", r, pkt.Destination))
 			continue
 		}
-		p.copies = append(p.copies, leavingOf(&part))
+		p.copies = append(p.copies, leavingOf(&part, b[vnetLength:]))
 	}
 }
 
-func leavingOf(p *flood.Packet) leaving {
+func leavingOf(p *flood.Packet, frame []byte) leaving {
 	l := leaving{
 		to: p.Destination, from: p.Source, port: p.SourcePort, ttl: p.TTL, dscp: p.DSCP,
-		checksummed: p.Checksummed, payload: bytes.Clone(p.Payload),
+		mac: bytes.Clone(frame[:6]), checksummed: p.Checksummed, payload: bytes.Clone(p.Payload),
 	}
 	l.number, _ = numberOf(p.Inner())
 	return l
@@ -146,6 +164,21 @@ func (p *tap) expect(t testing.TB, to []netip.Addr, packets ...*Packet) []leavin
 	copies := p.take(t)
 	check(t, copies, to, packets)
 	return copies
+}
+
+// expectFlow is expect for the packets of one source port; what else left is forgotten.
+func (p *tap) expectFlow(t testing.TB, port uint16, to []netip.Addr, packets ...*Packet) {
+	t.Helper()
+	var copies []leaving
+	eventually(t, func() (string, bool) {
+		for _, l := range p.take(t) {
+			if l.port == port {
+				copies = append(copies, l)
+			}
+		}
+		return fmt.Sprintf("%d copies of %d", len(copies), len(to)*len(packets)), len(copies) >= len(to)*len(packets)
+	})
+	check(t, copies, to, packets)
 }
 
 func check(t testing.TB, copies []leaving, to []netip.Addr, packets []*Packet) {
@@ -193,8 +226,9 @@ func check(t testing.TB, copies []leaving, to []netip.Addr, packets []*Packet) {
 
 // differs says in what a copy is not what it should be.
 func (l *leaving) differs(p *Packet) string {
-	original := p.Bytes()[ethernetLength+p.ipLength()+udpLength:]
 	switch {
+	case l.to.IsMulticast() && !bytes.Equal(l.mac, GroupMAC(l.to)):
+		return fmt.Sprintf("sent to %s, which is not the group's MAC", l.mac)
 	case l.from != p.Source:
 		return fmt.Sprintf("source %s, was %s", l.from, p.Source)
 	case l.port != p.SourcePort:
@@ -205,7 +239,7 @@ func (l *leaving) differs(p *Packet) string {
 		return fmt.Sprintf("DSCP %d", l.dscp)
 	case !l.checksummed && p.Checksum != Zero:
 		return "it has lost its UDP checksum"
-	case !bytes.Equal(l.payload, original):
+	case !bytes.Equal(l.payload, p.payload()):
 		return "the payload"
 	}
 	return ""

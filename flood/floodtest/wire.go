@@ -70,7 +70,7 @@ func (h *hose) sendMerged(t testing.TB, packets ...*Packet) {
 	whole := *packets[0]
 	size := udpLength + vxlanLength + len(whole.Inner) - udpLength
 	for _, p := range packets[1:] {
-		whole.Inner = append(whole.Inner[:len(whole.Inner):len(whole.Inner)], p.Bytes()[ethernetLength+p.ipLength()+udpLength:]...)
+		whole.Inner = append(whole.Inner[:len(whole.Inner):len(whole.Inner)], p.payload()...)
 	}
 	whole.Checksum = Partial
 	vnet := make([]byte, vnetLength)

@@ -4,25 +4,22 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
-	"slices"
 	"sync"
 	"syscall"
 	"unsafe"
 
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
+
+	"github.com/vtepbgp/vtepbgp/flood"
 )
 
 const (
 	sizeVnet   = 10 // struct virtio_net_hdr
 	batch      = 64 // packets read at once
 	frameSpace = sizeVnet + 14 + 1<<16
-
-	// Groups joined by one socket: net.ipv4.igmp_max_memberships is 20 by default.
-	groupsPerSocket = 20
 )
 
 // mmsghdr is struct mmsghdr; Go pads it as C does.
@@ -41,10 +38,10 @@ type capture struct {
 
 	mu      sync.Mutex
 	closed  bool // fd may be another's by now
-	index   int  // bound to; 0: not yet
-	joined  bool // to all groups
+	index   int  // bound to; 0: there is no such interface
+	been    bool // bound before
 	listens []netip.Addr
-	members []int // sockets that hold memberships on index
+	groups  *Groups
 	overrun uint64
 
 	// Of read only.
@@ -54,9 +51,13 @@ type capture struct {
 	space []byte
 }
 
-func newCapture(inNamespace func(func() error) error, device string, receiveBuffer int) (*capture, error) {
-	c := &capture{inNamespace: inNamespace, device: device, fd: -1}
-	err := inNamespace(func() (err error) {
+func newCapture(o flood.Options) (*capture, error) {
+	c := &capture{inNamespace: namespaceOf(o), device: o.Interface, fd: -1, groups: NewGroups(o)}
+	receiveBuffer := o.ReceiveBuffer
+	if receiveBuffer == 0 {
+		receiveBuffer = 16 << 20
+	}
+	err := c.inNamespace(func() (err error) {
 		c.fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 		return err
 	})
@@ -102,12 +103,8 @@ func (c *capture) listen(addresses []netip.Addr, sent bool) error {
 	if err := c.filter(addresses, sent); err != nil {
 		return err
 	}
-	if !slices.Equal(addresses, c.listens) {
-		c.listens, c.joined = addresses, false
-	}
-	if c.index != 0 && !c.joined {
-		_ = c.rejoin() // follow tries again, and says what is wrong
-	}
+	c.listens = addresses
+	_ = c.groups.Join(c.index, c.listens) // follow tries again, and says what is wrong
 	return nil
 }
 
@@ -134,41 +131,53 @@ func (c *capture) filter(addresses []netip.Addr, sent bool) error {
 	return nil
 }
 
-// follow binds to the interface if it is there and is another one than before, and
-// says whether it was.
+// follow binds to the interface if there is one of that name and it is another one than
+// before, and says whether it was. One that has got another name is no longer heard.
 func (c *capture) follow() (rebound bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
 		return false, nil
 	}
-	index := 0
-	err = c.inNamespace(func() error {
-		dev, err := net.InterfaceByName(c.device)
-		if err == nil {
-			index = dev.Index
+	index, err := c.find()
+	if err != nil {
+		return false, err
+	}
+	if index != c.index || c.bound() != index {
+		// Without a protocol the socket hears nothing: index 0 alone is every interface.
+		to := unix.SockaddrLinklayer{Ifindex: index}
+		if index != 0 {
+			to.Protocol = htons(unix.ETH_P_ALL)
 		}
-		return err
-	})
-	same := index == c.index && c.bound() == index
-	if err != nil || same && c.joined {
-		return false, nil //nolint:nilerr // not there yet: the next look says more
+		if err := unix.Bind(c.fd, &to); err != nil {
+			return false, fmt.Errorf("listen on %s: %w", c.device, err)
+		}
+		rebound = index != 0 && c.been
+		c.index, c.been = index, c.been || index != 0
 	}
-	if same {
-		return false, c.rejoin()
-	}
-	if err := unix.Bind(c.fd, &unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_ALL), Ifindex: index}); err != nil {
-		return false, fmt.Errorf("listen on %s: %w", c.device, err)
-	}
-	rebound = c.index != 0
-	c.index = index
-	return rebound, c.rejoin()
+	return rebound, c.groups.Join(c.index, c.listens)
 }
 
-func (c *capture) rejoin() error {
-	err := c.join(c.index)
-	c.joined = err == nil
-	return err
+// on is the interface that is heard; 0: there is none.
+func (c *capture) on() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.index
+}
+
+// find looks for the interface; 0 is none.
+func (c *capture) find() (int, error) {
+	request, err := unix.NewIfreq(c.device)
+	if err == nil {
+		err = unix.IoctlIfreq(c.fd, unix.SIOCGIFINDEX, request)
+	}
+	switch {
+	case errors.Is(err, unix.ENODEV):
+		return 0, nil
+	case err != nil:
+		return 0, fmt.Errorf("look for %s: %w", c.device, err)
+	}
+	return int(int32(request.Uint32())), nil
 }
 
 // bound is the interface that the socket really hears: none, once it was deleted
@@ -179,56 +188,6 @@ func (c *capture) bound() int {
 		return ll.Ifindex
 	}
 	return 0
-}
-
-// join replaces the memberships. The new ones come first, so that nothing is missed.
-func (c *capture) join(index int) error {
-	old := c.members
-	c.members = nil
-	var errs []error
-	for family, groups := range map[int][]netip.Addr{unix.AF_INET: c.groups(netip.Addr.Is4), unix.AF_INET6: c.groups(netip.Addr.Is6)} {
-		for chunk := range slices.Chunk(groups, groupsPerSocket) {
-			errs = append(errs, c.joinSome(family, index, chunk))
-		}
-	}
-	for _, fd := range old {
-		errs = append(errs, unix.Close(fd))
-	}
-	return errors.Join(errs...)
-}
-
-func (c *capture) groups(family func(netip.Addr) bool) []netip.Addr {
-	var all []netip.Addr
-	for _, a := range c.listens {
-		if a.IsMulticast() && family(a) {
-			all = append(all, a)
-		}
-	}
-	return all
-}
-
-func (c *capture) joinSome(family, index int, groups []netip.Addr) error {
-	fd := -1
-	if err := c.inNamespace(func() (err error) {
-		fd, err = unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-		return err
-	}); err != nil {
-		return fmt.Errorf("open socket to join groups: %w", err)
-	}
-	c.members = append(c.members, fd)
-	var errs []error
-	for _, g := range groups {
-		var err error
-		if family == unix.AF_INET {
-			err = unix.SetsockoptIPMreqn(fd, unix.IPPROTO_IP, unix.IP_ADD_MEMBERSHIP, &unix.IPMreqn{Multiaddr: g.As4(), Ifindex: int32(index)})
-		} else {
-			err = unix.SetsockoptIPv6Mreq(fd, unix.IPPROTO_IPV6, unix.IPV6_JOIN_GROUP, &unix.IPv6Mreq{Multiaddr: g.As16(), Interface: uint32(index)})
-		}
-		if err != nil {
-			errs = append(errs, fmt.Errorf("join %s on %s: %w", g, c.device, err))
-		}
-	}
-	return errors.Join(errs...)
 }
 
 // read waits for packets and gives how many there are.
@@ -294,12 +253,7 @@ func (c *capture) close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.closed = true
-	err := c.file.Close()
-	for _, fd := range c.members {
-		err = errors.Join(err, unix.Close(fd))
-	}
-	c.members = nil
-	return err
+	return errors.Join(c.file.Close(), c.groups.Close())
 }
 
 func htons(v uint16) uint16 {

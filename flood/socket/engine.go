@@ -55,11 +55,7 @@ func Probe(o flood.Options) error {
 
 // Open opens the sockets.
 func Open(o flood.Options) (*Engine, error) {
-	receive := o.ReceiveBuffer
-	if receive == 0 {
-		receive = 16 << 20
-	}
-	c, err := newCapture(namespaceOf(o), o.Interface, receive)
+	c, err := newCapture(o)
 	if err != nil {
 		return nil, err
 	}
@@ -104,12 +100,12 @@ func (e *Engine) Start() error {
 	if e.started {
 		return errors.New("start the socket engine: it was started before")
 	}
-	if _, err := e.capture.follow(); err != nil {
+	if _, err := e.follow(); err != nil {
 		return err
 	}
 	e.started = true
 	e.running.Go(e.relay)
-	e.running.Go(e.follow)
+	e.running.Go(e.watch)
 	return nil
 }
 
@@ -183,8 +179,14 @@ func (e *Engine) closed() bool {
 	}
 }
 
-// follow keeps the capture on the interface, however often that comes and goes.
-func (e *Engine) follow() {
+// follow keeps capture and sender on the interface, however often that comes and goes.
+func (e *Engine) follow() (rebound bool, err error) {
+	rebound, err = e.capture.follow()
+	e.sender.Deliver(e.capture.on())
+	return rebound, err
+}
+
+func (e *Engine) watch() {
 	ticker := time.NewTicker(look)
 	defer ticker.Stop()
 	for {
@@ -193,7 +195,7 @@ func (e *Engine) follow() {
 			return
 		case <-ticker.C:
 		}
-		rebound, err := e.capture.follow()
+		rebound, err := e.follow()
 		if rebound {
 			e.repaired.Add(1)
 			e.log.WithField("interface", e.capture.device).Info("interface is another one now, listening there")

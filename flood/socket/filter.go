@@ -6,6 +6,8 @@ import (
 
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
+
+	"github.com/vtepbgp/vtepbgp/flood"
 )
 
 // exactAddresses is how many addresses the filter compares one by one; beyond, it
@@ -13,14 +15,14 @@ import (
 const exactAddresses = 64
 
 const (
-	ipv4Protocol, ipv4Destination = 14 + 9, 14 + 16
-	ipv6Next, ipv6Destination     = 14 + 6, 14 + 24
-	everything                    = 1 << 18
+	ipv4TOS, ipv4Protocol, ipv4Destination = 14 + 1, 14 + 9, 14 + 16
+	ipv6Class, ipv6Next, ipv6Destination   = 14, 14 + 6, 14 + 24
+	everything                             = 1 << 18
 )
 
 // filter passes UDP to one of the addresses, fragments of it, and nothing else: not
 // data traffic between VTEPs, not what carries a VLAN tag, not what a switch flooded
-// to us that is for another host's MAC.
+// to us that is for another host's MAC, not what we ourselves deliver to a group.
 func filter(addresses []netip.Addr) []bpf.Instruction {
 	var v4, v6 []netip.Addr
 	for _, a := range addresses {
@@ -44,6 +46,12 @@ func filter(addresses []netip.Addr) []bpf.Instruction {
 		drop,
 	}
 	four := []bpf.Instruction{
+		bpf.LoadExtension{Num: bpf.ExtType},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.PACKET_OUTGOING, SkipTrue: 4},
+		bpf.LoadAbsolute{Off: ipv4TOS, Size: 1},
+		bpf.ALUOpConstant{Op: bpf.ALUOpShiftRight, Val: 2},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: flood.Mark, SkipTrue: 1},
+		drop,
 		bpf.LoadAbsolute{Off: ipv4Protocol, Size: 1},
 		bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.IPPROTO_UDP, SkipTrue: 1},
 		drop,
@@ -58,6 +66,13 @@ func filter(addresses []netip.Addr) []bpf.Instruction {
 	}
 	four = append(four, drop)
 	six := []bpf.Instruction{
+		bpf.LoadExtension{Num: bpf.ExtType},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.PACKET_OUTGOING, SkipTrue: 5},
+		bpf.LoadAbsolute{Off: ipv6Class, Size: 2},
+		bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: 0x0fff},
+		bpf.ALUOpConstant{Op: bpf.ALUOpShiftRight, Val: 6},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: flood.Mark, SkipTrue: 1},
+		drop,
 		bpf.LoadAbsolute{Off: ipv6Next, Size: 1},
 		bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.IPPROTO_UDP, SkipTrue: 2},
 		bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.IPPROTO_FRAGMENT, SkipTrue: 1},

@@ -6,6 +6,7 @@ import (
 	"iter"
 	"net/netip"
 	"slices"
+	"sync/atomic"
 	"time"
 	"unsafe"
 
@@ -25,7 +26,8 @@ const (
 	sizeUDP  = 8
 )
 
-// Sender makes copies and waits for a wire that is slow. It belongs to one goroutine.
+// Sender makes copies and waits for a wire that is slow. It belongs to one goroutine, but
+// for Deliver.
 type Sender struct {
 	inNamespace func(func() error) error
 	buffer      int
@@ -36,6 +38,7 @@ type Sender struct {
 	recent        []flow // of flows, the least recent first
 	last          *way   // used before
 
+	segment      atomic.Int32 // the interface to deliver to groups on; 0: there is none
 	doubts       *doubts
 	stalls       int          // of all ways
 	sure, unsure []netip.Addr // who gets the packets being sent
@@ -46,7 +49,8 @@ type Sender struct {
 	names4  [atOnce]unix.RawSockaddrInet4
 	names6  [atOnce]unix.RawSockaddrInet6
 	run     [maxSegments]unix.Iovec
-	control []byte
+	control []byte    // UDP_SEGMENT
+	groups  [2][]byte // where to deliver to a group, for IPv4 and for IPv6
 }
 
 type flow struct {
@@ -77,11 +81,36 @@ func NewSender(o flood.Options) (*Sender, error) {
 	}
 	s.doubts = newDoubts(s.inNamespace)
 	s.segments = canSegment(s.inNamespace) == nil
-	s.control = make([]byte, unix.CmsgSpace(2))
-	h := (*unix.Cmsghdr)(unsafe.Pointer(&s.control[0]))
-	h.Level, h.Type = unix.SOL_UDP, unix.UDP_SEGMENT
-	h.SetLen(unix.CmsgLen(2))
+	s.control = controlMessage(unix.SOL_UDP, unix.UDP_SEGMENT, 2)
+	s.groups[0] = controlMessage(unix.IPPROTO_IP, unix.IP_PKTINFO, unix.SizeofInet4Pktinfo)
+	s.groups[1] = controlMessage(unix.IPPROTO_IPV6, unix.IPV6_PKTINFO, unix.SizeofInet6Pktinfo)
 	return s, nil
+}
+
+func controlMessage(level, typ int32, size int) []byte {
+	b := make([]byte, unix.CmsgSpace(size))
+	h := (*unix.Cmsghdr)(unsafe.Pointer(&b[0]))
+	h.Level, h.Type = level, typ
+	h.SetLen(unix.CmsgLen(size))
+	return b
+}
+
+// Deliver sets the interface out of which packets to groups leave.
+func (s *Sender) Deliver(index int) { s.segment.Store(int32(index)) }
+
+// delivery is the control message for a packet to a group; nil when there is no interface.
+func (s *Sender) delivery(six int) []byte {
+	index := s.segment.Load()
+	if index == 0 {
+		return nil
+	}
+	b := s.groups[six]
+	if six == 0 {
+		(*unix.Inet4Pktinfo)(unsafe.Pointer(&b[unix.CmsgLen(0)])).Ifindex = index
+	} else {
+		(*unix.Inet6Pktinfo)(unsafe.Pointer(&b[unix.CmsgLen(0)])).Ifindex = uint32(index)
+	}
+	return b
 }
 
 // Close closes the sockets. What was given to the wire still leaves.
@@ -197,6 +226,13 @@ func (s *Sender) sendOne(w *way, p *flood.Packet, to iter.Seq[netip.Addr], tally
 		n = 0
 	}
 	for a := range to {
+		var control []byte
+		if a.IsMulticast() {
+			if control = s.delivery(familyOf(p)); control == nil {
+				tally.Drop(flood.NoRoute, 1)
+				continue
+			}
+		}
 		h := s.headers[n][:header]
 		writeHeader(h, p, a)
 		s.iovs[n][0].Base = &h[0]
@@ -206,8 +242,8 @@ func (s *Sender) sendOne(w *way, p *flood.Packet, to iter.Seq[netip.Addr], tally
 		s.address(n, a, 0)
 		s.msgs[n].hdr.Iov = &s.iovs[n][0]
 		s.msgs[n].hdr.SetIovlen(2)
-		s.msgs[n].hdr.Control = nil
-		s.msgs[n].hdr.SetControllen(0)
+		s.msgs[n].hdr.Control = unsafe.SliceData(control)
+		s.msgs[n].hdr.SetControllen(len(control))
 		if n++; n == atOnce {
 			flush()
 		}
@@ -243,6 +279,10 @@ func (s *Sender) sendRun(w *way, packets []flood.Packet, receivers iter.Seq[neti
 		n = 0
 	}
 	for a := range receivers {
+		if a.IsMulticast() { // a single receiver: there is nothing to win
+			refused = append(refused, a)
+			continue
+		}
 		to[n] = a
 		s.address(n, a, packets[0].Port)
 		s.msgs[n].hdr.Iov = &s.run[0]
@@ -254,7 +294,8 @@ func (s *Sender) sendRun(w *way, packets []flood.Packet, receivers iter.Seq[neti
 		}
 	}
 	flush()
-	// The kernel cannot segment on this way, or there is none: one by one tells.
+	// The kernel cannot segment on this way, or there is none: one by one tells. So do
+	// packets to a group.
 	for i := 0; i < len(packets) && len(refused) > 0; i++ {
 		failed = errors.Join(failed, s.sendOne(s.rawFor(&packets[i]), &packets[i], slices.Values(refused), tally))
 	}

@@ -178,12 +178,13 @@ func open(inNamespace func(func() error) error, family, typ, protocol int, optio
 // rawWay sends packets whose headers are ours. IP_RECVERR has the kernel tell of full
 // egress queues; ICMP errors never reach a socket of this protocol.
 func rawWay(inNamespace func(func() error) error, stalls *int, six bool, buffer int) (*way, error) {
-	family, level, hdrincl, recverr := unix.AF_INET, unix.IPPROTO_IP, unix.IP_HDRINCL, unix.IP_RECVERR
+	family, level, hdrincl, recverr, loop := unix.AF_INET, unix.IPPROTO_IP, unix.IP_HDRINCL, unix.IP_RECVERR, unix.IP_MULTICAST_LOOP
 	if six {
 		// IPPROTO_RAW alone means it, also before IPV6_HDRINCL existed (Linux 4.5).
-		family, level, hdrincl, recverr = unix.AF_INET6, unix.IPPROTO_IPV6, 0, unix.IPV6_RECVERR
+		family, level, hdrincl, recverr, loop = unix.AF_INET6, unix.IPPROTO_IPV6, 0, unix.IPV6_RECVERR, unix.IPV6_MULTICAST_LOOP
 	}
-	options := []option{{unix.SOL_SOCKET, unix.SO_SNDBUF, buffer}, {level, recverr, 1}}
+	// What is delivered to a group has reached this host's own VXLAN device already.
+	options := []option{{unix.SOL_SOCKET, unix.SO_SNDBUF, buffer}, {level, recverr, 1}, {level, loop, 0}}
 	if hdrincl != 0 {
 		options = append(options, option{level, hdrincl, 1})
 	}

@@ -1,4 +1,4 @@
-package ebpf
+package socket
 
 import (
 	"errors"
@@ -7,23 +7,35 @@ import (
 	"slices"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vtepbgp/vtepbgp/flood"
 )
 
 // groupsPerSocket: net.ipv4.igmp_max_memberships is 20 by default.
 const groupsPerSocket = 20
 
-// groups keeps this host a member of groups on one interface.
-type groups struct {
+// Groups keep this host a member of groups on one interface, for as long as the process
+// lives. An engine needs no one else to join; who wants a membership that outlives it gives
+// the interface an address of the group with autojoin.
+type Groups struct {
 	inNamespace func(func() error) error
 	index       int
 	joined      []netip.Addr
 	sockets     []int
 }
 
-// join replaces the memberships. The new ones come first, so that nothing is missed.
-func (g *groups) join(index int, listens []netip.Addr) error {
+// NewGroups are none.
+func NewGroups(o flood.Options) *Groups { return &Groups{inNamespace: namespaceOf(o)} }
+
+// Join replaces the memberships by those of the groups among listens, which are sorted, on an
+// interface; 0 is no interface. The new ones come first, so that nothing is missed. After an
+// error the next call tries again.
+func (g *Groups) Join(index int, listens []netip.Addr) error {
 	wanted := slices.DeleteFunc(slices.Clone(listens), func(a netip.Addr) bool { return !a.IsMulticast() })
-	if index == 0 || index == g.index && slices.Equal(wanted, g.joined) {
+	if index == 0 {
+		wanted = nil
+	}
+	if index == g.index && slices.Equal(wanted, g.joined) {
 		return nil
 	}
 	old := g.sockets
@@ -43,12 +55,12 @@ func (g *groups) join(index int, listens []netip.Addr) error {
 	}
 	err := errors.Join(errs...)
 	if err != nil {
-		g.index = 0 // again at the next look
+		g.index = -1
 	}
 	return err
 }
 
-func (g *groups) joinSome(some []netip.Addr) error {
+func (g *Groups) joinSome(some []netip.Addr) error {
 	family := unix.AF_INET
 	if some[0].Is6() {
 		family = unix.AF_INET6
@@ -76,11 +88,12 @@ func (g *groups) joinSome(some []netip.Addr) error {
 	return errors.Join(errs...)
 }
 
-func (g *groups) close() error {
+// Close leaves all groups.
+func (g *Groups) Close() error {
 	var errs []error
 	for _, fd := range g.sockets {
 		errs = append(errs, unix.Close(fd))
 	}
-	g.sockets = nil
+	g.sockets, g.joined, g.index = nil, nil, 0
 	return errors.Join(errs...)
 }

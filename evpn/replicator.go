@@ -156,7 +156,7 @@ func (c *Core) settleChoice(v *instance) {
 	if v.chosen != nil {
 		n = Note{Kind: NoteReplicatorChosen, VNI: v.vni, VTEP: v.chosen.addr}
 	}
-	if v.up { // else it is down for another reason, which has its note
+	if v.up && v.cfg.Flooding == FloodAssisted { // else it is none for another reason
 		c.notes = append(c.notes, n)
 	}
 	if was != nil && v.chosen != nil {

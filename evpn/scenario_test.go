@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -117,9 +118,10 @@ func (s *scenario) play(story []byte) error {
 // scenarioWords is the language: one event a line, '#' starts a comment.
 //
 //	vtep A | duplicate MOVES WINDOW RECOVERY | stale-time D | neighbor-limit NB N
-//	unreachable keep|remove
+//	unreachable keep|remove | service A|none | learn-from-data on|off | resume on|off
 //	vni N [rd RD] [export RT]... [import TARGET]... [flooding M] [max-macs N]
 //	    [static-vtep A]... [static-mac MAC VTEP IP|-]... [no-suppression]
+//	    [group A] [segment PREFIX]... [proxy-vteps] [proxy-macs] [deliver unicast|multicast]
 //	no-vni N                       these change the configuration that ...
 //	apply                          ... hands over
 //	up VNI | down VNI [REASON...]
@@ -128,11 +130,13 @@ func (s *scenario) play(story []byte) error {
 //	route NB mac RD MAC [IP] OPTION... | route NB imet RD IP OPTION...
 //	route NB prefix RD PREFIX OPTION...
 //	    OPTION: vni N, nh A, rt RT, seq N, sticky, router, esi N, tag N, lp N, aslen N,
-//	    origin N, med N, encap N|none, pmsi N|none, endpoint A, gateway, llgr-stale, no-llgr
+//	    origin N, med N, encap N|none, pmsi N|none, flags N, endpoint A, gateway, llgr-stale, no-llgr,
+//	    claim SEGMENT itself|ready|active, deliver
 //	withdraw NB mac|imet RD MAC|IP [IP]
 //	neighbor-up NB [kept] [kept-long] | neighbor-down NB [graceful D [long D]]
 //	neighbor-removed NB | eor NB | reachable A | unreachable-vtep A [REASON...]
 //	clear-duplicate VNI [MAC]
+//	heard VNI VTEP | silent VNI VTEP | mac-heard VNI MAC VTEP | mac-silent VNI MAC VTEP
 //	at D                           the clock, since the start
 //	tick | drain | show            show prints the whole state and every route's reason
 var scenarioWords = map[string]func(s *scenario, a *args){
@@ -142,6 +146,13 @@ var scenarioWords = map[string]func(s *scenario, a *args){
 	},
 	"unreachable": func(s *scenario, a *args) { s.cfg.Unreachable = evpn.UnreachablePolicy(a.word()) },
 	"stale-time":  func(s *scenario, a *args) { s.cfg.StaleTime = a.duration() },
+	"service": func(s *scenario, a *args) {
+		if s.cfg.Service = (addr{}); !a.option("none") {
+			s.cfg.Service = a.addr()
+		}
+	},
+	"learn-from-data": func(s *scenario, a *args) { s.cfg.LearnFromData = a.toggle() },
+	"resume":          func(s *scenario, a *args) { s.cfg.Resume = a.toggle() },
 	"neighbor-limit": func(s *scenario, a *args) {
 		limits := map[addr]int{}
 		for k, v := range s.cfg.NeighborLimits {
@@ -213,6 +224,14 @@ var scenarioWords = map[string]func(s *scenario, a *args){
 		}
 		s.handle(ev)
 	},
+	"heard":  func(s *scenario, a *args) { s.handle(evpn.VTEPHeard{VNI: a.vni(), VTEP: a.addr()}) },
+	"silent": func(s *scenario, a *args) { s.handle(evpn.VTEPSilent{VNI: a.vni(), VTEP: a.addr()}) },
+	"mac-heard": func(s *scenario, a *args) {
+		s.handle(evpn.MACHeard{VNI: a.vni(), MAC: a.mac(), VTEP: a.addr()})
+	},
+	"mac-silent": func(s *scenario, a *args) {
+		s.handle(evpn.MACSilent{VNI: a.vni(), MAC: a.mac(), VTEP: a.addr()})
+	},
 	"at": func(s *scenario, a *args) {
 		s.now = start.Add(a.duration())
 		s.transcript.At(s.now)
@@ -251,6 +270,7 @@ func (s *scenario) line(f []string) (err error) {
 // makes the core.
 var configWords = map[string]bool{
 	"vtep": true, "unreachable": true, "duplicate": true, "stale-time": true, "neighbor-limit": true, "vni": true, "no-vni": true,
+	"service": true, "learn-from-data": true, "resume": true,
 }
 
 func (s *scenario) vni(a *args) {
@@ -269,6 +289,16 @@ func (s *scenario) vni(a *args) {
 			v.Flooding = evpn.FloodMode(a.word())
 		case "max-macs":
 			v.MaxMACs = a.number()
+		case "group":
+			v.Segment.Group = a.addr()
+		case "segment":
+			v.Segment.Prefixes = append(v.Segment.Prefixes, parse(a, netip.ParsePrefix))
+		case "proxy-vteps":
+			v.Segment.ProxyVTEPs = true
+		case "proxy-macs":
+			v.Segment.ProxyMACs = true
+		case "deliver":
+			v.Segment.Delivery = evpn.SegmentDelivery(a.word())
 		case "no-suppression":
 			v.Suppression = false
 		case "static-vtep":

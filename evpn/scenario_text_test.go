@@ -52,11 +52,37 @@ func parse[T any](a *args, f func(string) (T, error)) T {
 	return v
 }
 
+// toggle reads "on" or "off".
+func (a *args) toggle() bool {
+	switch w := a.word(); w {
+	case "on", "off":
+		return w == "on"
+	default:
+		panic(badWord{fmt.Errorf("unknown word %q: want on or off", w)})
+	}
+}
+
 func (a *args) addr() addr              { return parse(a, netip.ParseAddr) }
 func (a *args) mac() evpn.MAC           { return parse(a, evpn.ParseMAC) }
 func (a *args) vni() evpn.VNI           { return parse(a, evpn.ParseVNI) }
 func (a *args) number() int             { return parse(a, strconv.Atoi) }
 func (a *args) duration() time.Duration { return parse(a, time.ParseDuration) }
+
+// octet reads a number of any base.
+func (a *args) octet() uint64 {
+	return parse(a, func(s string) (uint64, error) { return strconv.ParseUint(s, 0, 8) })
+}
+
+func (a *args) claim() evpn.RelayClaim {
+	segment := parse(a, func(s string) (uint64, error) { return strconv.ParseUint(s, 0, 32) })
+	states := map[string]evpn.RelayState{"itself": evpn.RelaysItself, "ready": evpn.RelayReady, "active": evpn.RelayActive}
+	w := a.word()
+	state, known := states[w]
+	if !known {
+		panic(badWord{fmt.Errorf("unknown state %q", w)})
+	}
+	return evpn.RelayClaim{Segment: uint32(segment), State: state}
+}
 
 func (a *args) key() evpn.RouteKey {
 	var k evpn.RouteKey
@@ -126,8 +152,14 @@ func (a *args) route() evpn.Route {
 			if noPMSI = a.option("none"); !noPMSI {
 				pmsi.Type = uint8(a.number())
 			}
+		case "flags":
+			pmsi.Flags = uint8(a.octet())
 		case "endpoint":
 			pmsi.Endpoint = a.addr()
+		case "claim":
+			at.Claim = a.claim()
+		case "deliver":
+			at.Claim.Deliver = true
 		default:
 			panic(badWord{fmt.Errorf("unknown option %q", opt)})
 		}

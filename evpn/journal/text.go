@@ -41,6 +41,11 @@ var relayStates = map[evpn.RelayState]string{
 	evpn.RelaysItself: "itself", evpn.RelayReady: "ready", evpn.RelayActive: "active",
 }
 
+// FloodText puts an entry of a flood list as shown to people into one line.
+func FloodText(e evpn.FloodEntry) string {
+	return words(string(e.Role), e.VNI.String(), e.VTEP.String(), string(e.Source))
+}
+
 // ListText puts an entry of a flood list of the flooding module into one line.
 func ListText(e evpn.ListEntry) string {
 	return words("list", e.VNI.String(), e.VTEP.String(), listUses[e.Use], string(e.Source))

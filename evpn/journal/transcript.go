@@ -72,6 +72,11 @@ func (t *Transcript) Show(c *evpn.Core) {
 	for _, a := range d.NextHops {
 		fmt.Fprintf(t.w, "track %s\n", a)
 	}
+	for _, e := range c.Flood(0) {
+		if e.Role != evpn.RoleVTEP { // those have a row, or are on the list below
+			fmt.Fprintln(t.w, FloodText(e))
+		}
+	}
 	for _, e := range d.Lists {
 		fmt.Fprintln(t.w, ListText(e))
 	}

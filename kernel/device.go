@@ -54,7 +54,7 @@ type action struct {
 type site struct {
 	vtep    netip.Addr
 	present bool   // the VTEP address is on the host, and usable
-	where   string // the interface that it is on
+	where   string // the interface that it is on; "" = one that has no link to others
 	mtu     int    // of the underlay
 }
 
@@ -75,12 +75,8 @@ func newSite(c Config, s *snapshot) site {
 	for _, a := range s.addrs {
 		if a.IP == st.vtep && !a.Unusable {
 			st.present = true
-			l := s.index[a.Index]
-			if l != nil {
-				st.where = l.Name
-			}
-			if l != nil && !l.Loop && l.Kind != "dummy" {
-				st.mtu = l.MTU
+			if l := s.index[a.Index]; l != nil && !l.Loop && l.Kind != "dummy" {
+				st.where, st.mtu = l.Name, l.MTU
 			}
 		}
 	}

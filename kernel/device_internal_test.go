@@ -27,13 +27,13 @@ func TestSite(t *testing.T) {
 		mtu   int
 	}{
 		{"address on an uplink: its MTU", Config{VTEP: four}, []Address{at(2, "10.0.0.1"), at(3, "10.1.0.1")}, site{vtep: four, present: true, where: "eth0", mtu: 9000}, 8950},
-		{"address on lo: the smallest uplink that is up, bridges of ours and their ports aside", Config{VTEP: four}, append(uplinks, at(1, "10.0.0.1")), site{vtep: four, present: true, where: "lo", mtu: 1600}, 1550},
+		{"address on lo: the smallest uplink that is up, bridges of ours and their ports aside", Config{VTEP: four}, append(uplinks, at(1, "10.0.0.1")), site{vtep: four, present: true, mtu: 1600}, 1550},
 		{"IPv6 costs 20 more", Config{VTEP: six}, []Address{at(3, "2001:db8::1")}, site{vtep: six, present: true, where: "eth1", mtu: 1600}, 1530},
 		{"not on the host", Config{VTEP: four}, uplinks, site{vtep: four, mtu: 1600}, 1550},
 		{"nothing known of the underlay", Config{VTEP: four}, nil, site{vtep: four, mtu: 1500}, 1450},
 		{"tentative address", Config{VTEP: six}, []Address{{Index: 3, IP: six, Unusable: true}}, site{vtep: six, mtu: 1600}, 1530},
 		{"interface: IPv4 first, never loopback or link-local", Config{VTEPInterface: "lo"},
-			[]Address{at(1, "127.0.0.1"), at(1, "::1"), at(1, "2001:db8::1"), at(1, "10.0.0.1"), at(3, "192.0.2.1")}, site{vtep: four, present: true, where: "lo", mtu: 1600}, 1550},
+			[]Address{at(1, "127.0.0.1"), at(1, "::1"), at(1, "2001:db8::1"), at(1, "10.0.0.1"), at(3, "192.0.2.1")}, site{vtep: four, present: true, mtu: 1600}, 1550},
 		{"interface without an address", Config{VTEPInterface: "eth1"}, []Address{at(3, "fe80::1")}, site{mtu: 1600}, 1530},
 	}
 	for _, tt := range tests {

@@ -42,3 +42,11 @@ func (s *snapshot) segments() map[string][]netip.Prefix {
 	}
 	return out
 }
+
+// VTEPDevice is the interface that the VTEP address lives on; "" when that is the
+// loopback or a dummy, on which nothing arrives from others, or none.
+func (k *Kernel) VTEPDevice() string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.site.where
+}

@@ -70,6 +70,10 @@ fuzz: ## Run every fuzz target for FUZZTIME (default 10s)
 bench: deps $(BIN) ## Side by side with FRR in one run; writes docs/performance.md (root, about 12 minutes)
 	$(GO) run ./lab/bench -binary $(BIN) -write docs/performance.md
 
+.PHONY: bench-flood
+bench-flood: deps ## Flooding engines beside head-end replication in one run; writes docs/performance.md (root, about 8 minutes)
+	$(GO) run ./lab/floodbench -write docs/performance.md
+
 .PHONY: bench-go
 bench-go: ## Go benchmarks of the packages
 	$(GO) test -run '^$$' -bench . -benchmem ./evpn/... ./speaker/... ./kernel/... ./config/...

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// replicator is how a method is told what to do.
+type replicator interface {
+	list(n int) error
+	cpu() (time.Duration, error)
+	stop() error
+}
+
+func (p *process) list(n int) error {
+	_, err := p.ask(request{VTEPs: n})
+	return err
+}
+
+// method is one way to copy, on its stand.
+type method struct {
+	name string
+	*stand
+	replicator
+	softirqs int // the kernel thread that takes over what interrupts leave
+}
+
+// newMethod builds a stand and starts the method on it.
+func newMethod(name, profiles string) (m *method, err error) {
+	m = &method{name: name}
+	if m.softirqs, err = softirqThread(theirs); err != nil {
+		return nil, err
+	}
+	bare := name == headEndReplication
+	if m.stand, err = newStand(bare); err != nil {
+		return nil, fmt.Errorf("build stand for %s: %w", name, err)
+	}
+	if bare {
+		m.replicator, err = newHeadEnd(m.stand)
+	} else {
+		profile := ""
+		if profiles != "" {
+			profile = filepath.Join(profiles, name+".pprof")
+		}
+		m.replicator, err = startProcess(m.stand, name, profile)
+	}
+	if err != nil {
+		m.stand.close()
+		return nil, err
+	}
+	return m, nil
+}
+
+func (m *method) close() error {
+	err := m.stop()
+	m.stand.close()
+	return err
+}
+
+// spent is the processor time that all of it has taken, ever: receiving, copying, sending,
+// and receiving at the sink.
+func (m *method) spent() (time.Duration, error) {
+	mine, err := m.cpu()
+	for _, pid := range []int{m.poller, m.softirqs} {
+		t, err2 := cpuTime(pid)
+		mine, err = mine+t, errors.Join(err, err2)
+	}
+	return mine, err
+}
+
+func softirqThread(cpu int) (int, error) {
+	files, err := filepath.Glob("/proc/[0-9]*/comm")
+	if err != nil {
+		return 0, fmt.Errorf("list kernel threads: %w", err)
+	}
+	for _, f := range files {
+		if text, err := os.ReadFile(f); err == nil && strings.TrimSpace(string(text)) == fmt.Sprintf("ksoftirqd/%d", cpu) {
+			return strconv.Atoi(filepath.Base(filepath.Dir(f)))
+		}
+	}
+	return 0, fmt.Errorf("find ksoftirqd/%d: no such kernel thread", cpu)
+}
+
+// settle waits until nothing arrives any more, and gives all that ever did.
+func (m *method) settle() (uint64, error) {
+	const quiet = 50 * time.Millisecond
+	deadline := time.Now().Add(time.Minute)
+	last, since := uint64(0), time.Now()
+	ticker := time.NewTicker(5 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		n, err := m.counter.total()
+		if err != nil {
+			return 0, err
+		}
+		if n != last {
+			last, since = n, time.Now()
+		}
+		switch now := time.Now(); {
+		case now.Sub(since) > quiet:
+			return n, nil
+		case now.After(deadline):
+			return 0, fmt.Errorf("wait for %s to be done: copies still arrive after a minute", m.name)
+		}
+		<-ticker.C
+	}
+}

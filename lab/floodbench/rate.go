@@ -1,0 +1,173 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// capacity is what a rate measurement gave for one method, list length and size.
+type capacity struct {
+	// At 1.3 times capacity: copies a second of the time that the processor had for the
+	// method, and the share that it had for other programs.
+	Saturated float64 `json:"saturated_copies_per_second"`
+	Foreign   float64 `json:"saturated_foreign_share"`
+	// At 0.7 times capacity: copies a CPU-second, copies due, and how many fewer came.
+	PerCPU float64 `json:"copies_per_cpu_second"`
+	Due    uint64  `json:"copies_due"`
+	Lost   int64   `json:"copies_lost"`
+	// Copies of marked frames that did not come, and that came again or to nobody's place.
+	Missed  uint64 `json:"marked_copies_missed"`
+	Doubled uint64 `json:"marked_copies_doubled"`
+}
+
+// settings are how long the parts take.
+type settings struct {
+	probe, saturated, steady time.Duration
+}
+
+// measureRate finds the capacity near a guess (copies a second; 0: none) and measures at
+// 1.3 and at 0.7 times of it.
+func measureRate(ctx context.Context, m *method, n, size int, guess float64, z settings) (c capacity, err error) {
+	if err := m.list(n); err != nil {
+		return c, err
+	}
+	m.source.resize(size)
+	if guess == 0 {
+		if guess, err = m.search(ctx, n, z.probe); err != nil {
+			return c, err
+		}
+	}
+	got, err := m.throughput(1.3*guess/float64(n), z.saturated)
+	if err != nil {
+		return c, err
+	}
+	c.Saturated, c.Foreign = got.copies/(1-got.foreign), got.foreign
+	if err := ctx.Err(); err != nil {
+		return c, err
+	}
+	// The lesser of the two: a machine that others slow down must not be overrun.
+	err = m.steady(&c, n, 0.7*min(got.copies, guess)/float64(n), z.steady)
+	return c, err
+}
+
+// search doubles what it offers until that is more than comes back.
+func (m *method) search(ctx context.Context, n int, window time.Duration) (float64, error) {
+	for offered := 100_000.0; ; offered *= 2 {
+		got, err := m.throughput(offered/float64(n), window)
+		if err != nil {
+			return 0, err
+		}
+		if err := ctx.Err(); err != nil {
+			return 0, err
+		}
+		if got.copies < 0.85*offered {
+			return got.copies, nil
+		}
+	}
+}
+
+// through is what came through in a window.
+type through struct {
+	copies  float64 // a second
+	foreign float64 // share of the processor that other programs had
+}
+
+// throughput is what arrives while frames are offered at a rate. The first third of the
+// time is not counted.
+func (m *method) throughput(rate float64, window time.Duration) (t through, err error) {
+	var first, last reading
+	read := func(to *reading) func(time.Duration) error {
+		return func(time.Duration) (err error) {
+			*to, err = m.look()
+			return err
+		}
+	}
+	_, err = m.source.send(pace{rate: rate, length: window + window/2, at: []moment{
+		{window / 2, read(&first)}, {window + window/2 - 1, read(&last)},
+	}})
+	if err != nil {
+		return t, err
+	}
+	if _, err := m.settle(); err != nil {
+		return t, err
+	}
+	passed := last.at.Sub(first.at)
+	t.copies = float64(last.copies-first.copies) / passed.Seconds()
+	// Ticks are coarse: little is nothing.
+	if foreign := (last.busy - first.busy - (last.spent - first.spent)).Seconds() / passed.Seconds(); foreign > 0.05 {
+		t.foreign = min(foreign, 0.9)
+	}
+	return t, nil
+}
+
+// reading is all clocks and counters at a moment.
+type reading struct {
+	at          time.Time
+	copies      uint64
+	spent, busy time.Duration // of the processor: by the method, and by all
+}
+
+func (m *method) look() (r reading, err error) {
+	if r.copies, err = m.counter.total(); err != nil {
+		return r, err
+	}
+	if r.spent, err = m.spent(); err != nil {
+		return r, err
+	}
+	r.busy, err = busy(theirs)
+	r.at = time.Now()
+	return r, err
+}
+
+// steady offers frames at a rate, and counts exactly.
+func (m *method) steady(c *capacity, n int, rate float64, length time.Duration) error {
+	if err := m.counter.forget(); err != nil {
+		return err
+	}
+	before, err := m.settle()
+	if err != nil {
+		return err
+	}
+	received, err := m.received()
+	if err != nil {
+		return err
+	}
+	cpu, err := m.spent()
+	if err != nil {
+		return err
+	}
+	frames := max(2*slots, int(rate*length.Seconds()))
+	every := frames / slots
+	marked := 0
+	sent, err := m.source.send(pace{rate: rate, frames: frames, marked: func(i int) int {
+		if i%every != 0 || marked == slots-1 {
+			return 0
+		}
+		marked = i/every + 1
+		return marked
+	}})
+	if err != nil {
+		return err
+	}
+	after, err := m.settle()
+	if err != nil {
+		return err
+	}
+	used, err := m.spent()
+	if err != nil {
+		return err
+	}
+	now, err := m.received()
+	if err != nil {
+		return err
+	}
+	if now-received != uint64(sent) {
+		return fmt.Errorf("measure %s: %d frames were sent and %d received: the stand loses frames", m.name, sent, now-received)
+	}
+	c.Due = uint64(sent) * uint64(n)
+	c.Lost = int64(c.Due) - int64(after-before)
+	c.PerCPU = float64(after-before) / (used - cpu).Seconds()
+	c.Missed, c.Doubled, err = m.counter.notOnce(marked, n, 0)
+	return err
+}

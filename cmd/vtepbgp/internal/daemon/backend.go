@@ -42,7 +42,7 @@ func (d *daemon) Status(ctx context.Context) (api.Status, error) {
 	neighbors := d.speaker.Neighbors()
 	var vnis []evpn.VNIInfo
 	err := d.loop.do(ctx, func(c *evpn.Core) {
-		s.Synced = c.Synced()
+		s.Synced = c.Synced() && !d.gaveUp.Load()
 		s.VTEPs = c.VTEPCount()
 		vnis = c.VNIs()
 		for _, n := range neighbors {
@@ -69,8 +69,9 @@ func (d *daemon) Status(ctx context.Context) (api.Status, error) {
 		s.LocalMACs += v.LocalMACs
 		s.RemoteMACs += v.RemoteMACs
 	}
+	copying := d.flooding.Status()
 	for _, v := range d.kernel.Status() {
-		for _, p := range v.Problems {
+		for _, p := range slices.Concat(v.Problems, copying.Networks[v.VNI].Problems) {
 			s.Problems = append(s.Problems, fmt.Sprintf("vni %s: %s", v.VNI, p))
 		}
 	}
@@ -196,7 +197,7 @@ func (d *daemon) VNIs(ctx context.Context, f api.VNIFilter) ([]api.VNI, error) {
 	for _, s := range d.kernel.Status() {
 		status[s.VNI] = s
 	}
-	vtep := d.kernel.VTEPAddress()
+	vtep, copying := d.kernel.VTEPAddress(), d.flooding.Status()
 	out := []api.VNI{}
 	for _, i := range infos {
 		if f.VNI != 0 && i.VNI != f.VNI {
@@ -209,7 +210,7 @@ func (d *daemon) VNIs(ctx context.Context, f api.VNIFilter) ([]api.VNI, error) {
 			Flooding: i.Flooding, Suppression: i.Suppression,
 			SuppressionState: k.SuppressionState, SuppressionMissing: notNil(k.SuppressionMissing), MaxMACs: i.MaxMACs,
 			LocalMACs: i.LocalMACs, RemoteMACs: i.RemoteMACs, VTEPs: i.VTEPs, State: "down",
-			Problems: notNil(slices.Clone(k.Problems)),
+			Problems: notNil(slices.Concat(k.Problems, copying.Networks[i.VNI].Problems)),
 		}
 		switch {
 		case i.Up:
@@ -273,14 +274,18 @@ func (d *daemon) Flood(ctx context.Context, f api.VNIFilter) ([]api.Flood, error
 			Installed: d.kernel.Installed(evpn.RowKey{Kind: evpn.FloodRow, VNI: e.VNI, IP: e.VTEP}),
 		})
 	}
-	out := []api.Flood{}
+	out, copying := []api.Flood{}, d.flooding.Status()
 	for _, i := range infos {
 		if f.VNI != 0 && i.VNI != f.VNI {
 			continue
 		}
 		fl := api.Flood{VNI: i.VNI, Mode: i.Flooding, VTEPs: notNil(members[i.VNI]), Counters: map[string]uint64{}}
-		if i.Flooding == evpn.FloodIngress {
+		switch network := copying.Networks[i.VNI]; i.Flooding {
+		case evpn.FloodIngress, evpn.FloodAssisted:
 			fl.Engine = "kernel"
+		case evpn.FloodMulticast, evpn.FloodReplicator:
+			fl.Engine, fl.Counters = network.Engine, floodCounters(network.Count)
+		case evpn.FloodOff:
 		}
 		out = append(out, fl)
 	}

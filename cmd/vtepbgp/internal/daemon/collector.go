@@ -265,7 +265,7 @@ func (c *collector) core(gauge gaugeFunc, names []neighborName) {
 	ctx, cancel := context.WithTimeout(context.Background(), collectTime)
 	defer cancel()
 	if c.d.loop.do(ctx, func(core *evpn.Core) {
-		synced, vteps, vnis, counts = core.Synced(), core.VTEPCount(), core.VNIs(), core.RouteCounts()
+		synced, vteps, vnis, counts = core.Synced() && !c.d.gaveUp.Load(), core.VTEPCount(), core.VNIs(), core.RouteCounts()
 		for i, n := range names {
 			accepted[i] = core.AcceptedRoutes(n.addr)
 		}

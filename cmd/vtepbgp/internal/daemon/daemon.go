@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,6 +12,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/vtepbgp/vtepbgp/cmd/vtepbgp/internal/api"
+	"github.com/vtepbgp/vtepbgp/cmd/vtepbgp/internal/flooding"
 	"github.com/vtepbgp/vtepbgp/config"
 	"github.com/vtepbgp/vtepbgp/evpn"
 )
@@ -21,7 +21,7 @@ import (
 const (
 	flushTime    = 30 * time.Second
 	httpStopTime = 2 * time.Second
-	vtepPoll     = time.Second
+	hostPoll     = time.Second
 )
 
 // daemon is one run.
@@ -33,20 +33,23 @@ type daemon struct {
 	parts   parts
 	started time.Time
 
-	kernel  dataplane
-	speaker sessions
-	loop    *loop
-	metrics *metrics
-	numbers *rdNumbers
-	notes   *noteLog
-	met     *acquaintances
+	kernel   dataplane
+	speaker  sessions
+	flooding *flooding.Manager
+	loop     *loop
+	metrics  *metrics
+	numbers  *rdNumbers
+	notes    *noteLog
+	met      *acquaintances
+	resuming bool // we follow a process whose routes and copies are still there
 
 	// Of the loop's goroutine.
-	prune    *prunePolicy // nil until BGP starts
-	coreVTEP netip.Addr
+	prune *prunePolicy // nil until BGP starts
+	host  host         // as the core knows it
 
 	ready        atomic.Pointer[string] // why not ready; nil = ready
 	pruneAllowed atomic.Bool
+	gaveUp       atomic.Bool // waiting for neighbours; the core counts as synced
 	failed       atomic.Bool // a part ended by itself
 	flushed      atomic.Bool // our rows were removed when we stopped
 
@@ -69,7 +72,7 @@ type reloadOutcome struct {
 
 // start brings up the parts in order.
 func (d *daemon) start(ctx context.Context, files *claimed) (err error) {
-	restarting := files.grace > 0 && files.last.keptForwarding(thisRun(d.started), files.grace, len(d.cfg.VNIs) > 0)
+	d.resuming = files.grace > 0 && files.last.keptForwarding(thisRun(d.started), files.grace, len(d.cfg.VNIs) > 0)
 	d.met = newAcquaintances(files.last.Neighbors, d.started.Add(files.grace))
 	d.rds, err = d.numbers.assign(rdDemand(d.cfg))
 	if err != nil {
@@ -80,14 +83,18 @@ func (d *daemon) start(ctx context.Context, files *claimed) (err error) {
 		return fmt.Errorf("open kernel: %w", err)
 	}
 	d.kernel = k
-	if d.speaker, err = d.env.speaker(speakerConfig(d.cfg, restarting, files.last.Neighbors), d.logger.WithField(fieldPart, "speaker")); err != nil {
+	if d.speaker, err = d.env.speaker(speakerConfig(d.cfg, d.resuming, files.last.Neighbors), d.logger.WithField(fieldPart, "speaker")); err != nil {
 		return errors.Join(err, closeKernel())
 	}
-	d.coreVTEP = d.cfg.VTEP.Address
-	core := coreConfig(d.cfg, d.rds, d.coreVTEP)
+	d.host = host{vtep: d.cfg.VTEP.Address}
+	core := coreConfig(d.cfg, d.rds, d.host)
+	core.Resume = d.resuming
 	d.speaker.SetImports(core.Imports())
+	d.flooding = flooding.New(flooding.Options{
+		Kinds: d.env.engines, Alive: d.kernel.Alive, Directory: files.dir, Log: d.logger.WithField(fieldPart, "flooding"),
+	})
 	d.metrics = newMetrics(d)
-	d.loop = newLoop(evpn.New(core), d.speaker, d.kernel, d)
+	d.loop = newLoop(evpn.New(core), d.speaker, d.kernel, d.flooding, d)
 	d.loop.afterTurn = d.afterTurn
 
 	if d.opts.Record != "" {
@@ -107,6 +114,18 @@ func (d *daemon) start(ctx context.Context, files *claimed) (err error) {
 		return d.kernel.Run(ctx, func(ev evpn.Event) { d.loop.kernel.put(ctx, ev) })
 	})
 	kernelPart.before = d.flush
+	var resumed []evpn.Event
+	if d.resuming {
+		resumed = d.flooding.Resume(time.Now())
+	}
+	floodingPart := d.parts.start("flooding", func(ctx context.Context) error {
+		return d.flooding.Run(ctx, func(ev evpn.Event) { d.loop.flooding.put(ctx, ev) })
+	})
+	floodingPart.before = func() {
+		if d.keepRows() {
+			d.flooding.Leave(files.grace)
+		}
+	}
 	// The loop stops before the speaker: what the sessions' end would change must
 	// not reach the kernel, whose rows forward on while we are away.
 	speakerCtx, stopSink := context.WithCancel(context.Background())
@@ -128,11 +147,14 @@ func (d *daemon) start(ctx context.Context, files *claimed) (err error) {
 		}
 	}
 	d.parts.start("loop", d.loop.run)
+	if err := d.tell(ctx, resumed); err != nil {
+		return err
+	}
 
 	if err := d.kernel.Configure(kernelConfig(d.cfg)); err != nil {
 		return fmt.Errorf("configure kernel: %w", err)
 	}
-	if err := d.followVTEP(ctx); err != nil {
+	if err := d.followHost(ctx); err != nil {
 		return err
 	}
 	d.notReady("reading the kernel")
@@ -149,6 +171,9 @@ func (d *daemon) start(ctx context.Context, files *claimed) (err error) {
 	addrs, others := dialled(d.cfg)
 	if err := d.loop.do(ctx, func(*evpn.Core) {
 		d.prune = newPrunePolicy(addrs, others, files.grace, time.Now())
+		if len(addrs) == 0 && !others {
+			d.waitNoLonger() // there is nobody to wait for
+		}
 	}); err != nil {
 		return err
 	}
@@ -160,7 +185,8 @@ func (d *daemon) start(ctx context.Context, files *claimed) (err error) {
 		return context.Cause(ctx)
 	}
 	d.parts.start("prune timer", d.pruneTimer)
-	d.parts.start("vtep address", d.watchVTEP)
+	d.parts.start("host", d.watchHost)
+	d.parts.start("leases", d.leases)
 	if addr := d.cfg.API.MetricsListen; addr != "" {
 		l, err := net.Listen("tcp", addr)
 		if err != nil {
@@ -180,8 +206,20 @@ func (d *daemon) start(ctx context.Context, files *claimed) (err error) {
 	if err := d.env.notify.ready(d.statusLine()); err != nil {
 		return fmt.Errorf("notify systemd: %w", err)
 	}
-	d.log.WithField("restarting", restarting).Info("ready")
+	d.log.WithField("restarting", d.resuming).Info("ready")
 	return nil
+}
+
+// tell has the core take events.
+func (d *daemon) tell(ctx context.Context, events []evpn.Event) error {
+	if len(events) == 0 {
+		return nil
+	}
+	return d.loop.do(ctx, func(*evpn.Core) {
+		for _, ev := range events {
+			d.loop.tell(ev, time.Now())
+		}
+	})
 }
 
 // leaveGracefully reports whether neighbours shall keep our routes.

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/vtepbgp/vtepbgp/cmd/vtepbgp/internal/api"
+	"github.com/vtepbgp/vtepbgp/cmd/vtepbgp/internal/flooding/floodingtest"
 	"github.com/vtepbgp/vtepbgp/config"
 	"github.com/vtepbgp/vtepbgp/evpn"
 	"github.com/vtepbgp/vtepbgp/kernel"
@@ -169,6 +170,21 @@ func (k *fakeKernel) VTEPAddress() netip.Addr {
 		return k.cfg.VTEP
 	}
 	return netip.MustParseAddr("10.9.9.9") // of vtep.interface
+}
+
+// The VTEP address lives on eth0, and its link is a /24.
+func (k *fakeKernel) VTEPDevice() string { return "eth0" }
+
+func (k *fakeKernel) Segment(string) []netip.Prefix {
+	p, _ := k.VTEPAddress().Prefix(24)
+	return []netip.Prefix{p}
+}
+
+// Alive says that VTEPs are there to which a way is followed.
+func (k *fakeKernel) Alive(_ context.Context, vtep netip.Addr) (bool, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.ways[vtep].Reachable, nil
 }
 
 func (k *fakeKernel) Installed(key evpn.RowKey) bool {
@@ -399,6 +415,7 @@ type world struct {
 	host    *kerneltest.Fake // when set, the real adapter on a host in memory is used instead of kernel
 	adapter *kernel.Kernel   // that adapter
 	speaker *fakeSpeaker
+	floods  *floodingtest.Host
 	api     *api.Client
 	stop    context.CancelFunc
 	done    chan error
@@ -418,6 +435,7 @@ func testConfig(dir string) config.Config {
 			{Address: netip.MustParseAddr("10.0.0.254"), ASN: 65000, Port: 179, HoldTime: 90 * time.Second},
 		},
 		VNIs:  []config.VNI{testVNI(100)},
+		Flood: config.Flood{Engine: config.EngineAuto, HoldTime: 90 * time.Second},
 		API:   config.API{Socket: dir + "/run/s.sock"},
 		Log:   config.Log{Level: "debug", Format: "text", Destination: dir + "/log"},
 		State: config.State{Directory: dir + "/state"},
@@ -434,7 +452,7 @@ func testVNI(id evpn.VNI) config.VNI {
 }
 
 func newWorld(t *testing.T, dir string) *world {
-	w := &world{t: t, dir: dir, kernel: newFakeKernel(), cfg: testConfig(dir), done: make(chan error, 1)}
+	w := &world{t: t, dir: dir, kernel: newFakeKernel(), floods: floodingtest.NewHost(), cfg: testConfig(dir), done: make(chan error, 1)}
 	w.api = api.NewClient(w.cfg.API.Socket)
 	t.Cleanup(w.api.Close)
 	return w
@@ -462,6 +480,7 @@ func (w *world) environment() environment {
 			w.speaker = newFakeSpeaker(cfg)
 			return w.speaker, nil
 		},
+		engines: w.floods.Kinds(),
 		notify: notifier{send: func(s string) error {
 			w.mu.Lock()
 			defer w.mu.Unlock()

@@ -33,6 +33,11 @@ type rowSink interface {
 	Track(changes []evpn.NextHopChange)
 }
 
+// listSink takes what the flooding module should copy.
+type listSink interface {
+	Apply(lists []evpn.ListChange, relays []evpn.RelayChange)
+}
+
 // observer is told what the loop did, on the loop's goroutine.
 type observer interface {
 	Notes([]evpn.Note)
@@ -55,12 +60,14 @@ type loop struct {
 	core     *evpn.Core
 	routes   routeSink
 	rows     rowSink
+	lists    listSink
 	observer observer
 
-	kernel  *queue
-	speaker *queue
-	calls   chan call
-	done    chan struct{} // closed when run has returned
+	kernel   *queue
+	speaker  *queue
+	flooding *queue
+	calls    chan call
+	done     chan struct{} // closed when run has returned
 
 	taps      []tap // nobody listens most of the time
 	turn      []queued
@@ -79,10 +86,10 @@ type barrier struct {
 	passed    chan struct{}
 }
 
-func newLoop(core *evpn.Core, routes routeSink, rows rowSink, o observer) *loop {
+func newLoop(core *evpn.Core, routes routeSink, rows rowSink, lists listSink, o observer) *loop {
 	return &loop{
-		core: core, routes: routes, rows: rows, observer: o,
-		kernel: newQueue(queueLimit), speaker: newQueue(queueLimit),
+		core: core, routes: routes, rows: rows, lists: lists, observer: o,
+		kernel: newQueue(queueLimit), speaker: newQueue(queueLimit), flooding: newQueue(queueLimit),
 		calls: make(chan call), done: make(chan struct{}),
 	}
 }
@@ -106,6 +113,8 @@ func (l *loop) run(ctx context.Context) error {
 			l.handle(nil)
 		case <-l.speaker.ready:
 			l.handle(nil)
+		case <-l.flooding.ready:
+			l.handle(nil)
 		case c := <-l.calls:
 			c.run(l.core)
 			l.handle(nil)
@@ -117,7 +126,7 @@ func (l *loop) run(ctx context.Context) error {
 }
 
 // handle is one turn: extra (when not nil) and what waits in the queues, within
-// bounds and a fair share of both, then out with what follows from it.
+// bounds and a fair share of each, then out with what follows from it.
 func (l *loop) handle(extra evpn.Event) {
 	start := time.Now()
 	if extra != nil {
@@ -133,6 +142,7 @@ func (l *loop) handle(extra evpn.Event) {
 		n := len(turn)
 		turn = l.kernel.take(turn, turnWeight/8)
 		turn = l.speaker.take(turn, turnWeight/8)
+		turn = l.flooding.take(turn, turnWeight/8)
 		if len(turn) == n {
 			break
 		}
@@ -162,6 +172,10 @@ func (l *loop) handle(extra evpn.Event) {
 	}
 	if len(ch.NextHops) > 0 {
 		l.rows.Track(ch.NextHops)
+	}
+	if len(ch.Lists) > 0 || len(ch.Relays) > 0 {
+		// Before the rows: what the kernel sends to a group is to be heard there.
+		l.lists.Apply(ch.Lists, ch.Relays)
 	}
 	if len(ch.Rows) > 0 {
 		l.rows.Apply(ch.Rows)

@@ -65,6 +65,11 @@ func (s rowsOf) Apply(changes []evpn.RowChange) {
 
 func (s rowsOf) Track([]evpn.NextHopChange) {}
 
+// listsOf takes what the flooding module would.
+type listsOf struct{ *sink }
+
+func (listsOf) Apply([]evpn.ListChange, []evpn.RelayChange) {}
+
 // counts gives the routes and rows in effect and the batches of routes.
 func (s *sink) counts() (routes, rows, calls int) {
 	s.mu.Lock()
@@ -82,7 +87,7 @@ func runLoop(t *testing.T, l *loop) (stop func()) {
 func TestLoopTakesTogetherWhatHasQueuedUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSink()
-		l := newLoop(testCore(), routesOf{s}, rowsOf{s}, nil)
+		l := newLoop(testCore(), routesOf{s}, rowsOf{s}, listsOf{s}, nil)
 		l.kernel.put(t.Context(), evpn.VNIState{VNI: 100, Up: true})
 		for i := range 200 {
 			l.kernel.put(t.Context(), learned(byte(i), "a"))
@@ -105,7 +110,7 @@ func TestLoopTakesTogetherWhatHasQueuedUp(t *testing.T) {
 // arrives, nothing stands still.
 func TestLoopUnderPressure(t *testing.T) {
 	s := newSink()
-	l := newLoop(testCore(), routesOf{s}, rowsOf{s}, nil)
+	l := newLoop(testCore(), routesOf{s}, rowsOf{s}, listsOf{s}, nil)
 	l.kernel, l.speaker = newQueue(16), newQueue(16)
 	stop := runLoop(t, l)
 	defer stop()
@@ -149,7 +154,7 @@ func TestLoopUnderPressure(t *testing.T) {
 func TestLoopWakesTheCore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSink()
-		l := newLoop(testCore(), routesOf{s}, rowsOf{s}, nil)
+		l := newLoop(testCore(), routesOf{s}, rowsOf{s}, listsOf{s}, nil)
 		defer runLoop(t, l)()
 		rt, _ := evpn.AutoRouteTarget(65000, 100)
 		peer := netip.MustParseAddr("10.0.0.254")
@@ -173,7 +178,7 @@ func TestLoopWakesTheCore(t *testing.T) {
 }
 
 func TestLoopStopped(t *testing.T) {
-	l := newLoop(testCore(), routesOf{newSink()}, rowsOf{newSink()}, nil)
+	l := newLoop(testCore(), routesOf{newSink()}, rowsOf{newSink()}, listsOf{newSink()}, nil)
 	runLoop(t, l)()
 	assert.ErrorIs(t, l.do(t.Context(), func(*evpn.Core) {}), api.ErrNotReady)
 	assert.ErrorIs(t, l.settle(t.Context(), l.kernel), api.ErrNotReady)

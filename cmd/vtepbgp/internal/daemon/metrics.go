@@ -89,6 +89,9 @@ func (d *daemon) Notes(notes []evpn.Note) {
 func (d *daemon) Turn(latency, took time.Duration, events []queued, ch evpn.Changes) {
 	for _, it := range events {
 		d.met.see(it.event)
+		if _, full := it.event.(evpn.EndOfRIB); full {
+			d.gaveUp.Store(false)
+		}
 		if up, ok := it.event.(evpn.NeighborUp); ok && d.prune != nil {
 			d.prune.established(up.Neighbor)
 		}

@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/vtepbgp/vtepbgp/cmd/vtepbgp/internal/flooding"
 	"github.com/vtepbgp/vtepbgp/config"
 	"github.com/vtepbgp/vtepbgp/evpn"
 )
@@ -35,7 +36,8 @@ func metricsWorld(t *testing.T) *daemon {
 	require.NoError(t, err)
 	d := &daemon{opts: Options{Version: "1.2.3"}, kernel: k, speaker: s, cfg: &cfg, logger: lg, met: newAcquaintances(nil, time.Time{}), notes: newNoteLog(lg.WithField(fieldPart, "evpn"))}
 	d.metrics = newMetrics(d)
-	d.loop = newLoop(testCore(), s, k, d)
+	d.flooding = flooding.New(flooding.Options{Kinds: w.floods.Kinds(), Alive: k.Alive, Directory: w.dir, Log: lg.WithField(fieldPart, "flooding")})
+	d.loop = newLoop(testCore(), s, k, d.flooding, d)
 	d.notReady("starting")
 	t.Cleanup(runLoop(t, d.loop))
 	require.NoError(t, d.kernel.Configure(kernelConfig(&cfg)))

@@ -137,7 +137,7 @@ func TestMonitorTellsTheLifeOfAMAC(t *testing.T) {
 // TestMonitorThatLeaves costs the loop nothing any more.
 func TestMonitorThatLeaves(t *testing.T) {
 	s := newSink()
-	l := newLoop(testCore(), routesOf{s}, rowsOf{s}, nil)
+	l := newLoop(testCore(), routesOf{s}, rowsOf{s}, listsOf{s}, nil)
 	defer runLoop(t, l)()
 	d := &daemon{loop: l, kernel: newFakeKernel(), speaker: newFakeSpeaker(speaker.Config{})}
 	taps := func() (n int) {
@@ -171,7 +171,7 @@ func TestMonitorsAreBounded(t *testing.T) {
 // TestSlowReaderLosesAndIsTold: the loop goes on, the count is exact.
 func TestSlowReaderLosesAndIsTold(t *testing.T) {
 	s := newSink()
-	l := newLoop(testCore(), routesOf{s}, rowsOf{s}, nil)
+	l := newLoop(testCore(), routesOf{s}, rowsOf{s}, listsOf{s}, nil)
 	stop := runLoop(t, l)
 	w := &watcher{feed: newFeed[happening](10)}
 	detach, err := l.attach(t.Context(), w, nil)

@@ -48,6 +48,8 @@ const (
 	objectMAC
 	objectIP
 	objectNextHop
+	objectHeardVTEP
+	objectHeardMAC
 )
 
 // objectOf gives the key under which newer events replace older ones. Events of
@@ -66,6 +68,14 @@ func objectOf(ev evpn.Event) object {
 		return object{kind: objectIP, vni: ev.VNI, mac: ev.MAC, ip: ev.IP}
 	case evpn.NextHopState:
 		return object{kind: objectNextHop, ip: ev.VTEP}
+	case evpn.VTEPHeard:
+		return object{kind: objectHeardVTEP, vni: ev.VNI, ip: ev.VTEP}
+	case evpn.VTEPSilent:
+		return object{kind: objectHeardVTEP, vni: ev.VNI, ip: ev.VTEP}
+	case evpn.MACHeard:
+		return object{kind: objectHeardMAC, vni: ev.VNI, mac: ev.MAC}
+	case evpn.MACSilent:
+		return object{kind: objectHeardMAC, vni: ev.VNI, mac: ev.MAC}
 	default:
 		return object{}
 	}

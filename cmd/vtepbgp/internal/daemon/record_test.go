@@ -219,7 +219,7 @@ func TestReaderThatHangsDoesNotHoldTheDaemon(t *testing.T) {
 
 // TestSlowDiskEndsTheRecording: with a gap it would tell another story.
 func TestSlowDiskEndsTheRecording(t *testing.T) {
-	l := newLoop(testCore(), routesOf{newSink()}, rowsOf{newSink()}, nil)
+	l := newLoop(testCore(), routesOf{newSink()}, rowsOf{newSink()}, listsOf{newSink()}, nil)
 	stop := runLoop(t, l)
 	var b bytes.Buffer
 	r := &recording{tap: newRecorder(), out: api.Recording{Out: &b, Flush: func() error { return nil }}}
@@ -308,7 +308,7 @@ func BenchmarkLoop100kRoutes(b *testing.B) {
 			for b.Loop() {
 				b.StopTimer()
 				s := newSink()
-				l := newLoop(testCore(), routesOf{s}, rowsOf{s}, nil)
+				l := newLoop(testCore(), routesOf{s}, rowsOf{s}, listsOf{s}, nil)
 				ctx, cancel := context.WithCancel(b.Context())
 				done := make(chan struct{})
 				go func() { defer close(done); _ = l.run(ctx) }()

@@ -65,17 +65,19 @@ func (d *daemon) reload(ctx context.Context) (result api.ReloadResult, err error
 	return result, d.apply(ctx, next, numbers)
 }
 
-// apply hands a new configuration to core, kernel and speaker. The core comes
-// first: it withdraws what left before the devices go, and ignores events about
-// VNIs that it does not know yet.
+// apply hands a new configuration to core, flooding module, kernel and speaker. The core
+// comes before the kernel: it withdraws what left before the devices go, and ignores
+// events about VNIs that it does not know yet.
 func (d *daemon) apply(ctx context.Context, next *config.Config, numbers map[evpn.VNI]uint16) error {
-	vtep := next.VTEP.Address
-	if !vtep.IsValid() {
-		vtep = d.kernel.VTEPAddress()
+	now := d.look(next)
+	if next.VTEP.Address.IsValid() {
+		now.vtep = next.VTEP.Address
 	}
-	core := coreConfig(next, numbers, vtep)
+	core := coreConfig(next, numbers, now)
+	core.Resume = d.resuming
+	d.flooding.Configure(floodingConfig(next, now))
 	err := d.loop.do(ctx, func(c *evpn.Core) {
-		d.coreVTEP = vtep
+		d.host = now
 		d.loop.tell(evpn.ConfigReplaced{Config: core}, time.Now())
 	})
 	if err != nil {
@@ -90,7 +92,7 @@ func (d *daemon) apply(ctx context.Context, next *config.Config, numbers map[evp
 	}
 	d.speaker.SetImports(core.Imports())
 	speakerErr := d.speaker.Reconfigure(speakerConfig(next, false, nil))
-	return errors.Join(d.followVTEP(ctx), kernelErr, speakerErr)
+	return errors.Join(d.followHost(ctx), kernelErr, speakerErr)
 }
 
 func loadError(err error) error {
@@ -143,6 +145,9 @@ func differences(old, next *config.Config) []string {
 	}
 	if old.Duplicate != next.Duplicate {
 		changed = append(changed, "duplicate detection changed")
+	}
+	if old.Flood != next.Flood {
+		changed = append(changed, "flood changed")
 	}
 	if old.Log != next.Log {
 		changed = append(changed, "log changed")

@@ -14,6 +14,9 @@ import (
 
 	"github.com/vtepbgp/vtepbgp/config"
 	"github.com/vtepbgp/vtepbgp/evpn"
+	"github.com/vtepbgp/vtepbgp/flood"
+	"github.com/vtepbgp/vtepbgp/flood/ebpf"
+	"github.com/vtepbgp/vtepbgp/flood/socket"
 	"github.com/vtepbgp/vtepbgp/kernel"
 	"github.com/vtepbgp/vtepbgp/speaker"
 )
@@ -47,6 +50,9 @@ type dataplane interface {
 	Status() []kernel.VNIStatus
 	Underlay() []kernel.VTEPState
 	Stats() kernel.Stats
+	VTEPDevice() string
+	Segment(device string) []netip.Prefix
+	Alive(context.Context, netip.Addr) (bool, error)
 }
 
 // sessions are the BGP sessions as the daemon needs them; [speaker.Speaker] is one.
@@ -67,6 +73,7 @@ type environment struct {
 	load    func() (*config.Config, error)
 	kernel  func(*logrus.Entry) (dataplane, func() error, error)
 	speaker func(speaker.Config, *logrus.Entry) (sessions, error)
+	engines []flood.Kind
 	notify  notifier
 }
 
@@ -81,6 +88,7 @@ func realEnvironment(opts Options) environment {
 			return kernel.New(b, log), b.Close, nil
 		},
 		speaker: func(cfg speaker.Config, log *logrus.Entry) (sessions, error) { return speaker.New(cfg, log) },
+		engines: []flood.Kind{ebpf.Kind(), socket.Kind()},
 		notify:  newNotifier(),
 	}
 }

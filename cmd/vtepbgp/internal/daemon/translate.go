@@ -26,25 +26,32 @@ func rdDemand(cfg *config.Config) (auto []evpn.VNI, reserved map[uint16]bool) {
 	return auto, reserved
 }
 
-// coreConfig is what the core needs of cfg. vtep is the address in use, which with
-// vtep.interface only the kernel knows.
-func coreConfig(cfg *config.Config, numbers map[evpn.VNI]uint16, vtep netip.Addr) evpn.Config {
+// coreConfig is what the core needs of cfg and of the host.
+func coreConfig(cfg *config.Config, numbers map[evpn.VNI]uint16, h host) evpn.Config {
 	c := evpn.Config{
-		VTEP:           vtep,
+		VTEP:           h.vtep,
 		VNIs:           make([]evpn.VNIConfig, 0, len(cfg.VNIs)),
 		NeighborLimits: map[netip.Addr]int{},
 		Duplicate:      cfg.Duplicate,
 		Unreachable:    cfg.VTEP.Unreachable,
+		Service:        cfg.Flood.ServiceAddress,
+		LearnFromData:  cfg.Flood.LearnFromData,
 	}
 	for _, v := range cfg.VNIs {
 		rd := v.RD
 		if rd == (evpn.RD{}) {
 			rd = evpn.RDFromRouterID(cfg.BGP.RouterID, numbers[v.ID])
 		}
-		c.VNIs = append(c.VNIs, evpn.VNIConfig{
+		vni := evpn.VNIConfig{
 			VNI: v.ID, RD: rd, Export: v.Export, Import: v.Import, Flooding: v.Flooding,
 			Suppression: v.Suppression, MaxMACs: v.MaxMACs, StaticVTEPs: v.StaticVTEPs, StaticMACs: v.StaticMACs,
-		})
+		}
+		if m := v.Multicast; m != nil {
+			vni.Segment = evpn.SegmentConfig{
+				Group: m.Group, Prefixes: h.segment(m), ProxyVTEPs: m.ProxyVTEPs, ProxyMACs: m.ProxyMACs, Delivery: m.Delivery,
+			}
+		}
+		c.VNIs = append(c.VNIs, vni)
 	}
 	for _, n := range cfg.Neighbors {
 		if n.MaxPrefixes > 0 && n.Address.IsValid() {
@@ -59,12 +66,19 @@ func kernelConfig(cfg *config.Config) kernel.Config {
 		VTEP: cfg.VTEP.Address, VTEPInterface: cfg.VTEP.Interface, UDPPort: cfg.VTEP.UDPPort,
 		VNIs: make([]kernel.VNI, 0, len(cfg.VNIs)),
 	}
+	if cfg.Flood.ServiceAddress.IsValid() {
+		k.ServiceAddresses = []netip.Addr{cfg.Flood.ServiceAddress}
+	}
 	for _, v := range cfg.VNIs {
-		k.VNIs = append(k.VNIs, kernel.VNI{
+		n := kernel.VNI{
 			VNI: v.ID, Device: v.Device, Bridge: v.Bridge, Manage: v.Manage, Ports: v.Ports, MTU: v.MTU,
 			UDPPort: v.UDPPort, Suppression: v.Suppression, MaxIPsPerMAC: v.MaxIPsPerMAC, MaxIPsPerPort: v.MaxIPsPerPort,
 			AdvertiseSVI: v.AdvertiseSVI, AnycastGateway: v.AnycastGateway,
-		})
+		}
+		if m := v.Multicast; m != nil {
+			n.Group, n.GroupInterface = m.Group, m.Interface
+		}
+		k.VNIs = append(k.VNIs, n)
 	}
 	return k
 }

@@ -15,11 +15,18 @@ func (d *daemon) afterTurn(core *evpn.Core) {
 	if d.prune != nil && d.prune.due(core.Synced(), time.Now()) {
 		d.pruneAllowed.Store(true)
 		d.kernel.AllowPrune()
+		d.flooding.Release()
 		d.log.Info("rows that no neighbor confirmed are removed from now on")
 	}
 }
 
-// pruneTimer wakes the loop at the policy's deadline.
+// waitNoLonger has the core go on with the picture that it has. It runs on the loop.
+func (d *daemon) waitNoLonger() {
+	d.gaveUp.Store(true)
+	d.loop.tell(evpn.SyncRestored{}, time.Now())
+}
+
+// pruneTimer ends the wait for neighbours at the policy's deadline.
 func (d *daemon) pruneTimer(ctx context.Context) error {
 	var deadline time.Time
 	if err := d.loop.do(ctx, func(*evpn.Core) { deadline = d.prune.deadline }); err == nil {
@@ -27,7 +34,12 @@ func (d *daemon) pruneTimer(ctx context.Context) error {
 		defer t.Stop()
 		select {
 		case <-t.C:
-			_ = d.loop.do(ctx, func(*evpn.Core) {}) // an error is the end of ctx
+			// An error is the end of ctx.
+			_ = d.loop.do(ctx, func(core *evpn.Core) {
+				if !core.Synced() {
+					d.waitNoLonger()
+				}
+			})
 		case <-ctx.Done():
 		}
 	}
@@ -35,42 +47,44 @@ func (d *daemon) pruneTimer(ctx context.Context) error {
 	return nil
 }
 
-// followVTEP tells the core the VTEP address in use when it is another.
-func (d *daemon) followVTEP(ctx context.Context) error {
-	vtep := d.kernel.VTEPAddress()
+// followHost tells core and flooding module what the host says when it is another.
+func (d *daemon) followHost(ctx context.Context) error {
 	d.mu.Lock()
-	core := coreConfig(d.cfg, d.rds, vtep)
+	now := d.look(d.cfg)
+	core, flood := coreConfig(d.cfg, d.rds, now), floodingConfig(d.cfg, now)
 	d.mu.Unlock()
+	core.Resume = d.resuming
+	d.flooding.Configure(flood)
 	return d.loop.do(ctx, func(c *evpn.Core) {
-		if d.coreVTEP != vtep {
-			d.coreVTEP = vtep
+		if !d.host.equal(now) {
+			d.host = now
 			d.loop.tell(evpn.ConfigReplaced{Config: core}, time.Now())
 		}
 	})
 }
 
-// watchVTEP follows the address of vtep.interface. It runs with a fixed vtep.address
-// too: a reload may change the one to the other.
-func (d *daemon) watchVTEP(ctx context.Context) error {
-	t := time.NewTicker(vtepPoll)
+// watchHost follows the address of vtep.interface and the prefixes of segments. It runs
+// with fixed ones too: a reload may change the one to the other.
+func (d *daemon) watchHost(ctx context.Context) error {
+	t := time.NewTicker(hostPoll)
 	defer t.Stop()
-	last := d.kernel.VTEPAddress()
+	last := d.look(d.config())
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-t.C:
 		}
-		now := d.kernel.VTEPAddress()
-		if now == last {
+		now := d.look(d.config())
+		if now.equal(last) {
 			continue
 		}
-		d.log.WithField(fieldAddress, now).Info("vtep address changed")
+		d.log.WithField(fieldAddress, now.vtep).Info("vtep address or segment changed")
 		unlock, err := d.exclusive(ctx)
 		if err != nil {
 			return nil
 		}
-		err = d.followVTEP(ctx)
+		err = d.followHost(ctx)
 		unlock()
 		if err != nil {
 			continue // the end is near

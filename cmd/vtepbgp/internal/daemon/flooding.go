@@ -1,0 +1,124 @@
+package daemon
+
+import (
+	"context"
+	"net/netip"
+	"reflect"
+	"time"
+
+	"github.com/vtepbgp/vtepbgp/cmd/vtepbgp/internal/flooding"
+	"github.com/vtepbgp/vtepbgp/config"
+	"github.com/vtepbgp/vtepbgp/evpn"
+	"github.com/vtepbgp/vtepbgp/flood"
+	"github.com/vtepbgp/vtepbgp/speaker/bfd"
+)
+
+// host is what the configuration leaves to the host to say.
+type host struct {
+	vtep     netip.Addr
+	device   string                    // where it lives; "" = on none that others can send to
+	segments map[string][]netip.Prefix // by interface, "" = device
+}
+
+// look asks the kernel for what cfg leaves open.
+func (d *daemon) look(cfg *config.Config) host {
+	h := host{vtep: d.kernel.VTEPAddress(), device: d.kernel.VTEPDevice(), segments: map[string][]netip.Prefix{}}
+	for _, v := range cfg.VNIs {
+		if m := v.Multicast; m != nil && m.Segment == nil {
+			h.segments[m.Interface] = d.kernel.Segment(m.Interface)
+		}
+	}
+	return h
+}
+
+func (h host) equal(o host) bool { return reflect.DeepEqual(h, o) }
+
+// segment gives the prefixes of a VNI's segment.
+func (h host) segment(m *config.Multicast) []netip.Prefix {
+	if m.Segment != nil {
+		return m.Segment
+	}
+	return h.segments[m.Interface]
+}
+
+func (h host) on(device string) string {
+	if device == "" {
+		return h.device
+	}
+	return device
+}
+
+// floodingConfig is what the flooding module needs of cfg.
+func floodingConfig(cfg *config.Config, h host) flooding.Config {
+	f := flooding.Config{
+		Engine: cfg.Flood.Engine, HoldTime: cfg.Flood.HoldTime, VTEP: h.vtep, Service: cfg.Flood.ServiceAddress,
+		ServiceInterface: h.on(cfg.Flood.Interface), LearnFromData: cfg.Flood.LearnFromData, VNIs: []flooding.VNI{},
+	}
+	for _, v := range cfg.VNIs {
+		if v.Flooding != evpn.FloodMulticast && v.Flooding != evpn.FloodReplicator {
+			continue
+		}
+		n := flooding.VNI{VNI: v.ID, Mode: v.Flooding, Port: v.UDPPort, Rate: uint32(v.RateLimit)}
+		if m := v.Multicast; m != nil {
+			n.Group, n.Interface, n.Segment = m.Group, h.on(m.Interface), h.segment(m)
+			n.ProxyVTEPs, n.ProxyMACs = m.ProxyVTEPs, m.ProxyMACs
+		}
+		f.VNIs = append(f.VNIs, n)
+	}
+	return f
+}
+
+// Bounds of the lease on copying for others.
+const (
+	leaseLongest = 90 * time.Second
+	// leaseShortest is for neighbours that do not keep our routes when our process dies:
+	// another relay takes over as soon as the kernel has closed our sessions.
+	leaseShortest = 500 * time.Millisecond
+	leaseShare    = 4 // renewals in the time of a lease
+)
+
+// detection is how soon a neighbour may find us dead, and another relay take over.
+func (d *daemon) detection() time.Duration {
+	lease := leaseLongest
+	for _, n := range d.speaker.Neighbors() {
+		if n.State != established {
+			continue
+		}
+		switch {
+		case !n.GracefulRestart:
+			return leaseShortest
+		case n.BFD != nil && n.BFD.State == bfd.Up && n.BFD.DetectionTime > 0:
+			lease = min(lease, n.BFD.DetectionTime)
+		case n.HoldTime > 0:
+			lease = min(lease, n.HoldTime)
+		}
+	}
+	return max(lease, leaseShortest)
+}
+
+// leases lets what we copy for others go on, by way of the loop: one that is stuck
+// renews nothing, because the neighbours may have given us up.
+func (d *daemon) leases(ctx context.Context) error {
+	for {
+		lease := d.detection()
+		if d.loop.do(ctx, func(*evpn.Core) {}) == nil {
+			d.flooding.Renew(lease)
+		}
+		t := time.NewTimer(min(lease/leaseShare, time.Second))
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return nil
+		case <-t.C:
+		}
+	}
+}
+
+// floodCounters are the counts of a network by name: what was dropped, by reason.
+func floodCounters(c flood.Count) map[string]uint64 {
+	counters := map[string]uint64{"packets": c.Packets, "relayed": c.Relayed, "copies": c.Copies}
+	for r, n := range c.Dropped {
+		counters["dropped_"+r.String()] = n
+	}
+	return counters
+}

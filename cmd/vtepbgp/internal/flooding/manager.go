@@ -1,0 +1,207 @@
+package flooding
+
+import (
+	"context"
+	"maps"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/vtepbgp/vtepbgp/evpn"
+	"github.com/vtepbgp/vtepbgp/flood"
+)
+
+// Options are what a [Manager] works with.
+type Options struct {
+	Kinds []flood.Kind // of engines, the first choice first
+	// Alive asks whether a VTEP of a segment is there. It may take a while.
+	Alive func(context.Context, netip.Addr) (bool, error)
+	// Directory is where it remembers what a restart has to know.
+	Directory string
+	Log       *logrus.Entry
+}
+
+// Manager has packets copied. Its methods may be called from any goroutine, and none but
+// Run waits for an engine.
+type Manager struct {
+	o    Options
+	wake chan struct{}
+
+	// Of the goroutine that listens.
+	ears    *ears
+	memory  memory    // as on disk
+	writeAt time.Time // not before
+
+	mu      sync.Mutex
+	intent  *intent
+	found   map[string]bool         // interfaces on which the process before may have left something
+	held    bool                    // which copies on as it is
+	waiting map[string]*flood.Table // not handed to workers yet
+	workers map[string]*worker      // by interface
+	lease   time.Time               // end of the lease
+	leave   bool                    // engines are left, with a lease of stay
+	stay    time.Duration
+
+	heardVTEPs, heardMACs int
+}
+
+// New gives a manager that does nothing until it is configured and run.
+func New(o Options) *Manager {
+	m := &Manager{
+		o: o, wake: make(chan struct{}, 1), ears: newEars(), intent: newIntent(),
+		found: map[string]bool{}, waiting: map[string]*flood.Table{}, workers: map[string]*worker{},
+	}
+	m.memory = readMemory(o.Directory)
+	for _, device := range m.memory.Left {
+		m.found[device] = true
+	}
+	return m
+}
+
+// Apply takes changes of what the core wants.
+func (m *Manager) Apply(lists []evpn.ListChange, relays []evpn.RelayChange) {
+	m.mu.Lock()
+	m.intent.apply(lists, relays)
+	m.mu.Unlock()
+	m.nudge()
+}
+
+// Configure takes a configuration, also of what the host is like now.
+func (m *Manager) Configure(cfg Config) {
+	m.mu.Lock()
+	m.intent.configure(cfg)
+	m.mu.Unlock()
+	m.nudge()
+}
+
+// Release ends what Resume holds back: the core's picture is as complete as what the
+// process before left copying.
+func (m *Manager) Release() {
+	m.mu.Lock()
+	m.held = false
+	m.mu.Unlock()
+	m.nudge()
+}
+
+// Renew has what we copy for others go on for a while from now.
+func (m *Manager) Renew(d time.Duration) {
+	m.mu.Lock()
+	m.lease = time.Now().Add(d)
+	workers := slices.Collect(maps.Values(m.workers))
+	m.mu.Unlock()
+	for _, w := range workers {
+		w.renew(d)
+	}
+}
+
+// Leave has engines left behind when Run ends, as far as they copy without a process;
+// for others with a lease of d. Without it, they are removed.
+func (m *Manager) Leave(d time.Duration) {
+	m.mu.Lock()
+	m.leave, m.stay = true, d
+	m.mu.Unlock()
+}
+
+func (m *Manager) nudge() {
+	select {
+	case m.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Run works until ctx ends. Events go to sink from one goroutine; sink may block.
+func (m *Manager) Run(ctx context.Context, sink func(evpn.Event)) error {
+	var both sync.WaitGroup
+	both.Go(func() { m.dispatch(ctx) })
+	both.Go(func() { m.listen(ctx, sink) })
+	both.Wait()
+	m.remember(true)
+	return nil
+}
+
+// dispatch gives every interface its newest table.
+func (m *Manager) dispatch(ctx context.Context) {
+	working, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	for {
+		m.hand(working)
+		select {
+		case <-ctx.Done():
+			m.end(stop)
+			return
+		case <-m.wake:
+		}
+	}
+}
+
+func (m *Manager) hand(working context.Context) {
+	m.mu.Lock()
+	engine := m.intent.cfg.Engine
+	maps.Copy(m.waiting, m.intent.build())
+	for device, table := range m.waiting {
+		if m.held && m.found[device] {
+			continue
+		}
+		delete(m.waiting, device)
+		w := m.workers[device]
+		if w == nil && table == nil {
+			continue
+		}
+		delete(m.found, device)
+		if w == nil {
+			w = newWorker(device, m.o.Kinds, m.o.Log)
+			w.lease = m.lease
+			m.workers[device] = w
+			go w.run(working)
+		}
+		w.want(table, engine)
+	}
+	for _, w := range m.workers {
+		w.prefer(engine)
+	}
+	var useless map[string]bool
+	if !m.held {
+		useless, m.found = m.found, map[string]bool{}
+	}
+	m.mu.Unlock()
+	m.sweep(useless)
+}
+
+// sweep removes what was left behind where nothing is to be copied any more.
+func (m *Manager) sweep(devices map[string]bool) {
+	if len(devices) == 0 {
+		return
+	}
+	for _, k := range m.o.Kinds {
+		if k.Sweep == nil {
+			continue
+		}
+		if err := k.Sweep(flood.Options{Log: m.o.Log}, func(name string) bool { return devices[name] }); err != nil {
+			m.o.Log.WithError(err).WithField("engine", k.Name).Error("what was left behind could not be removed")
+		}
+	}
+}
+
+// end has all workers end, and waits for them.
+func (m *Manager) end(stop func()) {
+	m.mu.Lock()
+	leave, stay, useless := m.leave, m.stay, m.found
+	workers := slices.Collect(maps.Values(m.workers))
+	m.mu.Unlock()
+	for _, w := range workers {
+		if leave {
+			w.renew(stay)
+			w.leave()
+		}
+	}
+	stop()
+	for _, w := range workers {
+		<-w.done
+	}
+	if !leave {
+		m.sweep(useless)
+	}
+}

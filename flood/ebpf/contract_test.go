@@ -1,6 +1,8 @@
 package ebpf_test
 
 import (
+	"fmt"
+	"os"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -17,4 +19,17 @@ func TestContract(t *testing.T) {
 		require.NoError(t, err)
 		return e
 	})
+}
+
+func TestLeft(t *testing.T) { floodtest.RunLeft(t, ebpf.Kind()) }
+
+func TestMain(m *testing.M) {
+	if floodtest.Serves() {
+		if err := floodtest.Serve(ebpf.Kind()); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(m.Run())
 }

@@ -39,6 +39,9 @@ func Run(t *testing.T, open Factory) {
 		{"joined", testJoined},
 		{"down and up", testDownUp},
 		{"interface replaced", testReplaced},
+		{"interface renamed", testRenamed},
+		{"addresses change", testAddress},
+		{"several", testSeveral},
 		{"closed", testClosed},
 		{"slow wire", testSlowWire},
 	}

@@ -130,7 +130,7 @@ func testSlowWire(t *testing.T, open Factory, f family) {
 	require.Zero(t, e.Counters().Total.Dropped[flood.EgressFull])
 }
 
-func tc(t testing.TB, ns *kerneltest.Namespace, args ...string) {
+func tc(t testing.TB, ns *kerneltest.Namespace, args ...string) string {
 	t.Helper()
 	var out []byte
 	err := ns.Do(func() (err error) {
@@ -138,4 +138,5 @@ func tc(t testing.TB, ns *kerneltest.Namespace, args ...string) {
 		return err
 	})
 	require.NoError(t, err, "tc %v: %s", args, out)
+	return string(out)
 }

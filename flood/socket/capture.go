@@ -144,10 +144,11 @@ func (c *capture) follow() (rebound bool, err error) {
 		return false, err
 	}
 	if index != c.index || c.bound() != index {
-		// Without a protocol the socket hears nothing: index 0 alone is every interface.
-		to := unix.SockaddrLinklayer{Ifindex: index}
+		// Index 0 is every interface, and protocol 0 the one before (packet_bind): what nobody
+		// sends (RFC 1701) is nothing to hear.
+		to := unix.SockaddrLinklayer{Protocol: htons(0xffff)}
 		if index != 0 {
-			to.Protocol = htons(unix.ETH_P_ALL)
+			to = unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_ALL), Ifindex: index}
 		}
 		if err := unix.Bind(c.fd, &to); err != nil {
 			return false, fmt.Errorf("listen on %s: %w", c.device, err)

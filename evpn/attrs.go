@@ -104,6 +104,8 @@ func (s *attrSet) judgePMSI(ours ownAddrs) {
 	switch {
 	case pmsi.Type == PMSIAssistedReplication && pmsi.Flags&PMSIFlagsMaskAR != PMSIFlagsReplicatorAR:
 		s.imet = faultNotReplicator // RFC 9574 §4: with this tunnel type, T is 01
+	case pmsi.Type == PMSINoTunnel && s.attrs.Claim.Segment != 0:
+		s.endpoint = s.attrs.NextHop // a member of a segment, which hears what others would copy to it
 	case pmsi.Type != PMSIIngressReplication && pmsi.Type != PMSIAssistedReplication:
 		s.imet = faultPMSINotIngress
 	case pmsi.Label == 0:

@@ -181,15 +181,16 @@ type ReplicatorRestored struct {
 type SyncRestored struct{}
 
 // RelayRestored gives back the part that we had in the election of a VNI's segment. Part of
-// a snapshot. After a restart with [Config.Resume], who kept note of it gives Active alone,
-// before anything else is known.
+// a snapshot. Who follows one that relayed until a moment ago (see [Config.Resume]) gives
+// Active, Own and Met before the VNI is up.
 type RelayRestored struct {
-	VNI    VNI
-	Active bool      // we copied for the segment
-	Own    bool      // we copied our own frames
-	Since  time.Time // when others heard of us
-	Met    bool      // there were others to take our part
-	Mute   bool      // and they have it, because nobody hears us
+	VNI      VNI
+	Active   bool      // we copied for the segment
+	Own      bool      // we copied our own frames
+	Since    time.Time // when our claim went out; zero while it has not
+	Met      bool      // there were others to take our part
+	Mute     bool      // and they have it, because nobody hears us
+	Withheld bool      // we wanted no copies, because we heard them on the group
 }
 
 // VTEPHeard is a VTEP that was heard by the flooding module: on the group of a VNI's

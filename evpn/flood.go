@@ -16,6 +16,9 @@ type floodEntry struct {
 	via      *vtep // with that address
 	head     *path // type-3 routes that want copies there
 	services *path // Replicator-AR routes
+	silent   *path // type-3 routes that want no copies: they are there for their claim
+	macs     *heardMAC // heard behind it
+	proxied  bool      // was noted
 	static   bool
 	heard    bool // see [VTEPHeard]
 	touched  bool
@@ -58,13 +61,19 @@ func (c *Core) judgeFlood(f, chosen *floodEntry) floodState {
 		// Whatever else names it: what goes there is copied again (RFC 9574 §5.1).
 		return v.judgeReplicator(f, chosen)
 	}
+	if f.isMember() {
+		// Whether or not it can be reached: it copies its own frames all the same.
+		return floodState{source: SourceBGP, role: RoleSegment, use: UseItself}
+	}
 	s := floodState{source: c.floodSource(f), role: RoleVTEP}
 	if s.source == "" || f.via.lost {
 		return floodState{}
 	}
 	switch mode {
 	case FloodMulticast:
-		v.cfg.Segment.judge(f, &s)
+		if s.use = UseCopy; v.cfg.Segment.has(f.addr) {
+			s.role, s.use = RoleSegment, 0
+		}
 	case FloodAssisted:
 		if s.row = chosen == nil; !s.row {
 			s.role = RoleStandby
@@ -75,25 +84,6 @@ func (c *Core) judgeFlood(f, chosen *floodEntry) floodState {
 		s.row = true
 	}
 	return s
-}
-
-// judge says what follows for a VTEP of a VNI whose frames go to a group.
-func (g SegmentConfig) judge(f *floodEntry, s *floodState) {
-	if g.has(f.addr) {
-		s.role = RoleSegment
-		return
-	}
-	s.use = UseCopy
-}
-
-// has reports a VTEP that hears the group.
-func (g SegmentConfig) has(a netip.Addr) bool {
-	return slices.ContainsFunc(g.Prefixes, func(p netip.Prefix) bool { return p.Contains(a) })
-}
-
-func (g SegmentConfig) equal(o SegmentConfig) bool {
-	return g.Group == o.Group && g.ProxyVTEPs == o.ProxyVTEPs && g.ProxyMACs == o.ProxyMACs && g.Delivery == o.Delivery &&
-		slices.Equal(g.Prefixes, o.Prefixes)
 }
 
 // floodSource says who named f as a VTEP, the most lasting first; empty when nobody did.
@@ -111,16 +101,19 @@ func (c *Core) floodSource(f *floodEntry) FloodSource {
 
 // wantGroup is the group to which the kernel sends BUM frames of v; zero when it does not.
 func (v *instance) wantGroup() netip.Addr {
-	if g := v.cfg.Segment.Group; v.up && v.cfg.Flooding == FloodMulticast && g.IsMulticast() {
-		return g
+	if v.hears() {
+		return v.cfg.Segment.Group
 	}
 	return netip.Addr{}
 }
 
 // wantRelay is what the flooding module does for v. The zero value is nothing.
 func (c *Core) wantRelay(v *instance) Relay {
-	if c.replicates(v) {
+	switch {
+	case c.replicates(v):
 		return Relay{VNI: v.vni, Replicate: true}
+	case v.hears():
+		return c.wantSegment(v)
 	}
 	return Relay{}
 }
@@ -137,15 +130,18 @@ func (c *Core) floodEntry(v *instance, t *vtep) *floodEntry {
 
 // chain is where a type-3 route hangs, by what it announces.
 func (f *floodEntry) chain(p *path) **path {
-	if p.set.tunnel == PMSIAssistedReplication {
+	switch p.set.tunnel {
+	case PMSIAssistedReplication:
 		return &f.services
+	case PMSINoTunnel:
+		return &f.silent
 	}
 	return &f.head
 }
 
 // unused reports that nothing is known and nothing emitted any more.
 func (f *floodEntry) unused() bool {
-	return f.head == nil && f.services == nil && !f.static && !f.heard && !f.replicator &&
+	return f.head == nil && f.services == nil && f.silent == nil && f.macs == nil && !f.static && !f.heard && !f.replicator &&
 		!f.row && f.use == ListValue{} && f.member == nil && f.own == nil
 }
 
@@ -186,13 +182,13 @@ func (c *Core) drainFloods(v *instance, ch *Changes) {
 		}
 	}
 	c.drainGroup(v, ch, first)
-	if want := c.wantRelay(v); want != v.relay {
+	if want := c.wantRelay(v); want != v.task {
 		change := RelayChange{Relay: want}
 		if want == (Relay{}) {
 			change = RelayChange{Relay: Relay{VNI: v.vni}, Remove: true}
 		}
 		ch.Relays = append(ch.Relays, change)
-		v.relay = want
+		v.task = want
 	}
 }
 

@@ -25,11 +25,16 @@ type instance struct {
 	imet    *ownAttrs
 	service *ownAttrs
 	group   netip.Addr
-	relay   Relay
+	task    Relay
 
 	replicators []*floodEntry // that have a Replicator-AR route
 	chosen      *floodEntry   // of these, in an assisted VNI
 	rechoose    bool
+
+	segment uint32 // ID of its segment
+	relay   relay
+	heard   int  // VTEPs
+	crowded bool // was noted: there are too many of them
 
 	counts     [ownerKinds]int // MACs by owner
 	admitted   int
@@ -105,7 +110,11 @@ func (c *Core) configure(cfg Config) {
 func (c *Core) configureVNI(v *instance, vc VNIConfig, changed bool) {
 	was := v.cfg
 	v.cfg = vc
+	v.segment = vc.Segment.ID()
 	c.markVNI(v)
+	if changed || was.Flooding != vc.Flooding || was.Segment.ID() != v.segment {
+		c.leaveSegment(v)
+	}
 	if changed || was.RD != vc.RD || !slices.Equal(was.Export, vc.Export) {
 		// Every route of ours changes. Entries hold on to the old attributes until
 		// Drain has compared them.
@@ -218,6 +227,10 @@ func (c *Core) vniState(ev VNIState) {
 	}
 	c.notes = append(c.notes, n)
 	c.touchAll(v)
+	if !v.up {
+		c.leaveSegment(v)
+	}
+	c.touchRelay(v)
 	c.markVNI(v)
 }
 

@@ -285,6 +285,7 @@ func (c *Core) link(p *path) {
 	if p.Key.Type == IMETRoute {
 		f := c.floodEntry(p.vni, p.via)
 		p.pushTo(f.chain(p))
+		c.addClaim(p)
 		c.touchFlood(f)
 		return
 	}
@@ -329,6 +330,7 @@ func (c *Core) unlink(p *path) {
 	c.unlist(p)
 	if p.Key.Type == IMETRoute {
 		p.takeFrom(p.vni.floods[p.set.endpoint].chain(p))
+		c.removeClaim(p)
 		return
 	}
 	p.takeFrom(&p.mac.head)
@@ -365,6 +367,9 @@ func (c *Core) touchChains(p *path) {
 	}
 	if p.Key.Type == IMETRoute {
 		c.touchFlood(p.vni.floods[p.set.endpoint])
+		if p.set.attrs.Claim.Segment != 0 {
+			c.touchRelay(p.vni)
+		}
 		return
 	}
 	c.touchMAC(p.mac)

@@ -129,6 +129,11 @@ const (
 	NoteNeighborLimit    NoteKind = "neighbor_limit"
 	NoteReplicatorChosen NoteKind = "replicator_chosen" // an assisted VNI sends to it (RFC 9574)
 	NoteReplicatorNone   NoteKind = "replicator_none"   // it sends to all VTEPs instead
+	NoteRelayElected     NoteKind = "relay_elected"     // it copies for the VTEPs of a segment
+	NoteRelayNone        NoteKind = "relay_none"        // nobody does
+	NoteProxyVTEP        NoteKind = "proxy_vtep"        // a VTEP of the segment without EVPN: we speak for it
+	NoteProxyVTEPOver    NoteKind = "proxy_vtep_over"   // it is silent, or speaks itself
+	NoteHeardLimit       NoteKind = "heard_limit"       // too many VTEPs were heard
 	NoteSynced           NoteKind = "synced"            // first full picture: see [Core.Synced]
 )
 
@@ -167,6 +172,7 @@ const (
 	LosesElection      Reason = "another route is better"
 	LosesToLocal       Reason = "MAC is local"
 	LosesToStatic      Reason = "MAC is configured as static"
+	LosesToHeard       Reason = "MAC was heard on the segment"
 	DuplicateFrozen    Reason = "MAC is frozen as duplicate"
 	FloodingOff        Reason = "flooding is off for the VNI"
 	NextHopUnreachable Reason = "next hop is unreachable"

@@ -23,6 +23,8 @@ type Core struct {
 	vteps     map[netip.Addr]*vtep
 	timers    timerHeap
 	synced    bool
+	sessions  sessions
+	recheck   bool // the sessions
 
 	restarting int // neighbours with a deadline for stale routes
 
@@ -31,6 +33,7 @@ type Core struct {
 	touchedIPs      []*ipEntry
 	touchedFloods   []*floodEntry
 	refillVNIs      []*instance
+	touchedRelays   []*instance
 	choices         []*instance
 	refillNeighbors []*neighbor
 	fadingVTEPs     []*vtep
@@ -39,6 +42,7 @@ type Core struct {
 	pending      []*instance
 	touchedVTEPs []*vtep
 	notes        []Note
+	ended        []*Route // type-3 routes of ours, in the Drain at hand
 }
 
 // New gives a core that knows cfg and nothing else: every VNI is down. The core
@@ -50,6 +54,11 @@ func New(cfg Config) *Core {
 		vteps:     map[netip.Addr]*vtep{},
 	}
 	c.configure(cfg)
+	if cfg.Resume {
+		for _, v := range c.vnis {
+			v.relay.own, v.relay.met = true, true
+		}
+	}
 	c.settle()
 	return c
 }
@@ -101,6 +110,12 @@ func (c *Core) Handle(ev Event, now time.Time) {
 		c.vtepHeard(ev)
 	case VTEPSilent:
 		c.vtepSilent(ev)
+	case MACHeard:
+		c.macHeard(ev)
+	case MACSilent:
+		c.macSilent(ev)
+	case RelayRestored:
+		c.relayRestored(ev)
 	case Tick:
 	}
 	c.settle()
@@ -117,11 +132,15 @@ func (c *Core) advance(now time.Time) {
 }
 
 // settle decides anew what the event touched. Limits come first because they say
-// which routes count, MACs before IPs because an IP follows its MAC, addresses of
-// a flood list before the choice among those that are replicators.
+// which routes count, VTEPs that we speak for before the MACs behind them, MACs before
+// IPs because an IP follows its MAC, addresses of a flood list before the choice among those
+// that are replicators.
 func (c *Core) settle() {
 	for i := 0; i < len(c.refillNeighbors); i++ {
 		c.refillNeighbor(c.refillNeighbors[i])
+	}
+	for _, f := range c.touchedFloods {
+		c.settleProxy(f)
 	}
 	for i := 0; i < len(c.touchedMACs); i++ {
 		c.settleMAC(c.touchedMACs[i])
@@ -135,6 +154,12 @@ func (c *Core) settle() {
 	for _, f := range c.touchedFloods {
 		c.settleFlood(f)
 	}
+	if c.recheck {
+		c.checkSessions()
+	}
+	for _, v := range c.touchedRelays {
+		c.settleRelay(v)
+	}
 	for _, v := range c.choices {
 		c.settleChoice(v)
 	}
@@ -143,6 +168,7 @@ func (c *Core) settle() {
 	c.refillVNIs = recycle(c.refillVNIs)
 	c.touchedIPs = recycle(c.touchedIPs)
 	c.touchedFloods = recycle(c.touchedFloods)
+	c.touchedRelays = recycle(c.touchedRelays)
 	c.choices = recycle(c.choices)
 	c.forgetUnnamed()
 }

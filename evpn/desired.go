@@ -42,11 +42,7 @@ func (c *Core) desiredMAC(v *instance, m *macEntry, d *Desired) {
 
 // desiredRow decides anew what row m should have.
 func (m *macEntry) desiredRow() (RowValue, bool) {
-	who, best := m.judge()
-	if who == ownRemote && m.vni.cfg.MaxMACs > 0 && !m.admitted {
-		return RowValue{}, false
-	}
-	return m.wantRow(who, best)
+	return m.wantRow(m.seat())
 }
 
 func (v *instance) sortedMACs() []*macEntry {
@@ -134,6 +130,8 @@ func (p *path) reason() Reason {
 		return LosesToLocal
 	case m.owner == ownStatic:
 		return LosesToStatic
+	case m.owner == ownProxy && !p.namesIP():
+		return LosesToHeard
 	case m.owner == ownOver:
 		return OverMACLimit
 	case p == m.best:
@@ -226,6 +224,9 @@ func (c *Core) macInfo(m *macEntry) (MACInfo, bool) {
 				i.IPs = append(i.IPs, p.Key.IP)
 			}
 		}
+	case ownProxy:
+		i.Origin, i.VTEP, i.Sequence = OriginProxy, m.heard.at.addr, m.heard.sequence
+		i.Unreachable = m.heard.at.via.unreachable
 	case ownStatic:
 		i.Origin, i.VTEP, i.Sticky = OriginStatic, m.static.VTEP, true
 		i.Unreachable = m.static.via.unreachable
@@ -263,7 +264,7 @@ func (c *Core) VNIs() []VNIInfo {
 	for _, v := range c.sortedVNIs() {
 		i := VNIInfo{
 			VNIConfig: v.cfg, Up: v.up, DownReason: v.downReason,
-			LocalMACs: v.counts[ownLocal], RemoteMACs: v.counts[ownRemote] + v.counts[ownStatic],
+			LocalMACs: v.counts[ownLocal], RemoteMACs: v.counts[ownRemote] + v.counts[ownStatic] + v.counts[ownProxy],
 		}
 		for _, f := range v.floods {
 			if f.services == nil && c.judgeFlood(f, v.chosen).role != "" {

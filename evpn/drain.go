@@ -1,6 +1,7 @@
 package evpn
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"slices"
@@ -32,6 +33,8 @@ func (c *Core) Drain(now time.Time) Changes {
 		slices.SortFunc(ch.Withdraw, RouteKey.Compare)
 	}
 	ch.Withdraw = withoutAnnounced(ch.Withdraw, ch.Announce)
+	ch.Announce = withoutRepeated(ch.Announce, c.ended)
+	c.ended = recycle(c.ended)
 	ch.Notes = trimNotes(c.notes)
 	c.notes = nil
 	return ch
@@ -104,6 +107,9 @@ func (c *Core) emit(v *instance, ch *Changes, slot **ownAttrs, want *ownAttrs, o
 	}
 	if old != nil && was != is {
 		ch.Withdraw = append(ch.Withdraw, was)
+		if was.Type == IMETRoute {
+			c.ended = append(c.ended, &Route{Key: was, Attrs: old.attrs})
+		}
 	}
 	if want != nil && (was != is || !old.same(want)) {
 		ch.Announce = append(ch.Announce, v.ownRoute(is, want))
@@ -178,6 +184,18 @@ func withoutAnnounced(withdrawn []RouteKey, announced []Route) []RouteKey {
 		}
 	}
 	return kept
+}
+
+// withoutRepeated keeps of what is announced, which is sorted, that which was not so before, for another reason:
+// we spoke for a VTEP whose address is ours now.
+func withoutRepeated(announced []Route, ended []*Route) []Route {
+	for _, e := range ended {
+		i, found := slices.BinarySearchFunc(announced, e.Key, func(r Route, k RouteKey) int { return r.Key.Compare(k) })
+		if found && bytes.Equal(appendAttrs(nil, announced[i].Attrs), appendAttrs(nil, e.Attrs)) {
+			announced = slices.Delete(announced, i, i+1)
+		}
+	}
+	return announced
 }
 
 // trimNotes sorts notes and bounds their number.

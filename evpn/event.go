@@ -149,9 +149,10 @@ type MACRestored struct {
 	FrozenSequence uint32      // of one frozen as local
 
 	Heard         netip.Addr // VTEP of the segment behind which it was heard; zero when it was not
-	Claimed       bool       // we announce it there
+	HeardAt       time.Time  // last, or when a better claim took it
 	HeardSequence uint32
-	LostAt        time.Time // when a better claim took it; zero while none has
+	Claimed       bool // we announce it there
+	Lost          bool // to the better claim
 }
 
 // IPRestored gives back the local binding of an IP, and its history. Part of a snapshot.

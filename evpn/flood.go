@@ -13,10 +13,10 @@ import (
 type floodEntry struct {
 	vni      *instance
 	addr     netip.Addr
-	via      *vtep // with that address
-	head     *path // type-3 routes that want copies there
-	services *path // Replicator-AR routes
-	silent   *path // type-3 routes that want no copies: they are there for their claim
+	via      *vtep     // with that address
+	head     *path     // type-3 routes that want copies there
+	services *path     // Replicator-AR routes
+	silent   *path     // type-3 routes that want no copies: they are there for their claim
 	macs     *heardMAC // heard behind it
 	proxied  bool      // was noted
 	static   bool

@@ -15,7 +15,7 @@ import (
 // pure lists all that the core may import: no I/O, no log, no goroutine tools. "time" is
 // there for time as a value; the clock is forbidden below.
 var pure = map[string]bool{
-	"bytes": true, "cmp": true, "container/heap": true, "encoding/binary": true, "encoding/hex": true, "fmt": true,
+	"bytes": true, "cmp": true, "container/heap": true, "encoding/binary": true, "encoding/hex": true, "fmt": true, "hash/fnv": true,
 	"maps": true, "math": true, "net/netip": true, "slices": true, "strconv": true, "strings": true, "time": true,
 	"unique": true,
 }

@@ -49,13 +49,15 @@ type instance struct {
 }
 
 func newInstance(vni VNI) *instance {
-	return &instance{
+	v := &instance{
 		vni:    vni,
 		macs:   map[MAC]*macEntry{},
 		ips:    map[netip.Addr]*ipEntry{},
 		floods: map[netip.Addr]*floodEntry{},
 		own:    map[ownKey]*ownAttrs{},
 	}
+	v.relay.vni = v
+	return v
 }
 
 // configure applies the difference to a new configuration.
@@ -112,7 +114,7 @@ func (c *Core) configureVNI(v *instance, vc VNIConfig, changed bool) {
 	v.cfg = vc
 	v.segment = vc.Segment.ID()
 	c.markVNI(v)
-	if changed || was.Flooding != vc.Flooding || was.Segment.ID() != v.segment {
+	if v.up && (changed || was.Flooding != vc.Flooding || was.Segment.ID() != v.segment) {
 		c.leaveSegment(v)
 	}
 	if changed || was.RD != vc.RD || !slices.Equal(was.Export, vc.Export) {
@@ -124,7 +126,11 @@ func (c *Core) configureVNI(v *instance, vc VNIConfig, changed bool) {
 	if was.Flooding != vc.Flooding || !was.Segment.equal(vc.Segment) {
 		for _, f := range v.floods {
 			c.touchFlood(f)
+			for h := f.macs; h != nil; h = h.next {
+				c.touchMAC(h.mac)
+			}
 		}
+		c.touchRelay(v)
 	}
 	if changed {
 		c.forgetUnfit(v)
@@ -191,6 +197,7 @@ func (c *Core) configureStatics(v *instance, was, vc VNIConfig) {
 
 func (c *Core) removeVNI(v *instance) {
 	v.removed, v.up, v.downReason = true, false, ""
+	c.leaveSegment(v)
 	for _, m := range v.macs {
 		m.local = nil
 		m.log = nil

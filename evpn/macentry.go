@@ -10,7 +10,8 @@ const (
 	ownLocal        // a host of ours; we announce it
 	ownRemote       // the best route; we install it
 	ownStatic       // the operator's static_mac; we install that
-	ownOver         // remote, but there is no place under max_macs
+	ownProxy        // a host behind a VTEP of the segment; we announce and install it
+	ownOver         // remote or behind such a VTEP, but there is no place under max_macs
 	ownerKinds
 )
 
@@ -24,6 +25,7 @@ type macEntry struct {
 	head     *path // remote claims
 	best     *path // the winner while owner is ownRemote
 	local    *localMAC
+	heard    *heardMAC
 	static   *staticMAC
 	ips      *ipEntry // local bindings
 	log      *moveLog
@@ -65,7 +67,7 @@ func (v *instance) macEntry(mac MAC) *macEntry {
 
 // unused reports that nothing is known and nothing emitted any more.
 func (m *macEntry) unused() bool {
-	return m.head == nil && m.local == nil && m.static == nil && m.ips == nil && m.log == nil &&
+	return m.head == nil && m.local == nil && m.heard == nil && m.static == nil && m.ips == nil && m.log == nil &&
 		m.row == nil && m.own == nil && !m.touched
 }
 
@@ -129,10 +131,10 @@ func (c *Core) settleMAC(m *macEntry) {
 	c.contest(m)
 	was, wasBest := m.owner, m.best
 	now, best := m.judge()
-	if now == ownRemote && !c.admit(m) {
+	if now.needsPlace() && !c.admit(m) {
 		now, best = ownOver, nil
 	}
-	if now != ownRemote && now != ownOver && (m.admitted || m.waiting) {
+	if !now.needsPlace() && now != ownOver && (m.admitted || m.waiting) {
 		c.dismiss(m)
 	}
 	m.setOwner(now)
@@ -161,8 +163,12 @@ func (c *Core) touchRemoteIPs(m *macEntry) {
 
 // installed reports that m has a row.
 func (m *macEntry) installed() bool {
-	return m.owner == ownRemote || m.owner == ownStatic && !m.static.via.lost
+	_, ok := m.wantRow(m.owner, m.best)
+	return ok
 }
+
+// needsPlace reports a MAC that counts under max_macs.
+func (o owner) needsPlace() bool { return o == ownRemote || o == ownProxy }
 
 func (m *macEntry) setOwner(o owner) {
 	m.vni.counts[m.owner]--
@@ -189,6 +195,8 @@ func (m *macEntry) judge() (owner, *path) {
 		return ownStatic, nil
 	case m.local != nil && m.local.active:
 		return ownLocal, nil
+	case m.heard != nil && m.heard.active:
+		return ownProxy, nil
 	}
 	if best := m.elect(); best != nil {
 		return ownRemote, best
@@ -211,6 +219,15 @@ func (m *macEntry) elect() *path {
 	return best
 }
 
+// seat is judge, with what max_macs says: whether there is a place was decided before.
+func (m *macEntry) seat() (owner, *path) {
+	who, best := m.judge()
+	if who.needsPlace() && m.vni.cfg.MaxMACs > 0 && !m.admitted {
+		return ownOver, nil
+	}
+	return who, best
+}
+
 // wantRow gives the kernel row for an owner.
 func (m *macEntry) wantRow(o owner, best *path) (RowValue, bool) {
 	switch o {
@@ -222,6 +239,11 @@ func (m *macEntry) wantRow(o owner, best *path) (RowValue, bool) {
 		}
 		// Pinned by the operator, so traffic must not move it either.
 		return RowValue{VTEP: m.static.VTEP, Sticky: true}, true
+	case ownProxy:
+		if m.heard.at.via.lost {
+			return RowValue{}, false
+		}
+		return RowValue{VTEP: m.heard.at.addr}, true
 	default:
 		return RowValue{}, false
 	}
@@ -234,6 +256,8 @@ func (m *macEntry) via() *vtep {
 		return m.best.via
 	case ownStatic:
 		return m.static.via
+	case ownProxy:
+		return m.heard.at.via
 	default:
 		return nil
 	}

@@ -22,8 +22,15 @@ import (
 // number for all of them, and a claim to an IP that had another MAC raises it: see
 // claimIPs.
 
-// contest lets the local fact claim the MAC, or yield to a better route.
+// contest lets what we see ourselves claim the MAC, or yield to a better route.
 func (c *Core) contest(m *macEntry) {
+	c.contestLocal(m)
+	if m.heard != nil {
+		c.contestHeard(m)
+	}
+}
+
+func (c *Core) contestLocal(m *macEntry) {
 	l := m.local
 	switch {
 	case !m.vni.up:
@@ -116,6 +123,9 @@ func (c *Core) beats(p *path, l *localMAC) bool {
 // nextSequence is what a new claim needs to be heard: one above every remote claim,
 // also of those that do not count here but may elsewhere.
 func (m *macEntry) nextSequence() (next uint32) {
+	if h := m.heard; h != nil && h.active {
+		next = above(h.sequence)
+	}
 	for p := m.head; p != nil; p = p.next {
 		if !p.outdated() {
 			next = max(next, above(p.set.attrs.Mobility.Sequence))
@@ -163,33 +173,58 @@ func (c *Core) noteConflict(m *macEntry, kind NoteKind, vtep netip.Addr, detail 
 // learns the MAC locally, and a third one that froze too would stay at the wrong
 // place after the two have settled.
 func (c *Core) noteMove(m *macEntry, was owner, wasBest *path) {
-	n := Note{Kind: NoteMACMoved, VNI: m.vni.vni, MAC: m.mac}
+	from, moved := m.place(was, wasBest, false)
+	to, moves := m.place(m.owner, m.best, true)
+	if m.heard != nil {
+		m.heard.was = m.heard.at.addr
+	}
+	if !moved || !moves || from == to {
+		return
+	}
+	n := Note{Kind: NoteMACMoved, VNI: m.vni.vni, MAC: m.mac, VTEP: to}
 	switch {
-	case was == ownLocal && m.owner == ownRemote:
-		n.VTEP, n.Detail = m.best.set.attrs.NextHop, "from local to a remote VTEP"
-	case was == ownRemote && m.owner == ownLocal:
-		if m.local.gateway {
-			return // it did not come from there
-		}
-		n.VTEP, n.Detail = wasBest.set.attrs.NextHop, "from a remote VTEP to local"
 	case was == ownRemote && m.owner == ownRemote:
-		from, to := wasBest.set.attrs.NextHop, m.best.set.attrs.NextHop
 		// RFC 7432 §15: another VTEP of the same Ethernet segment is no move. Nor is
 		// another VTEP of the same anycast gateway.
-		if from == to || (!m.best.ESI.IsZero() && m.best.ESI == wasBest.ESI) ||
+		if (!m.best.ESI.IsZero() && m.best.ESI == wasBest.ESI) ||
 			(wasBest.set.attrs.DefaultGateway && m.best.set.attrs.DefaultGateway) {
 			return
 		}
-		n.VTEP, n.Detail = to, "from "+from.String()
+		n.Detail = "from " + from.String()
 		c.notes = append(c.notes, n)
 		return
+	case m.owner == ownLocal && m.local.gateway:
+		return // it did not come from there
+	case m.owner == ownLocal:
+		n.VTEP, n.Detail = from, "from "+was.where()+" to local"
+	case was == ownLocal:
+		n.Detail = "from local to " + m.owner.where()
 	default:
-		return
+		n.Detail = "from " + from.String()
 	}
 	c.notes = append(c.notes, n)
-	to := netip.Addr{}
-	if m.owner == ownRemote {
-		to = n.VTEP
-	}
 	c.countMove(m, to)
+}
+
+// place is the VTEP at which an owner has m, zero for our own ports; false when nobody has
+// it. now tells a MAC that was heard as it is from one as it was.
+func (m *macEntry) place(o owner, best *path, now bool) (at netip.Addr, ok bool) {
+	switch {
+	case o == ownLocal:
+		return netip.Addr{}, true
+	case o == ownRemote:
+		return best.set.attrs.NextHop, true
+	case o == ownProxy && now:
+		return m.heard.at.addr, true
+	case o == ownProxy:
+		return m.heard.was, true
+	}
+	return netip.Addr{}, false
+}
+
+func (o owner) where() string {
+	if o == ownProxy {
+		return "a VTEP of the segment"
+	}
+	return "a remote VTEP"
 }

@@ -10,6 +10,7 @@ type neighbor struct {
 	addr     netip.Addr
 	up       bool
 	complete bool // sent End-of-RIB at least once
+	current  bool // in this session, or will not
 	everUp   bool
 	paths    map[RouteKey]*path
 	all      map[netip.Addr]*neighbor // this one and the others
@@ -57,7 +58,8 @@ func (c *Core) neighborUp(ev NeighborUp) {
 			Neighbor: ev.Neighbor, Graceful: ev.KeptForwarding, StaleTime: nb.staleTime, LongLived: nb.longLived,
 		})
 	}
-	nb.up, nb.everUp = true, true
+	nb.up, nb.everUp, nb.current = true, true, !ev.EndOfRIB
+	c.recheck = true
 	if nb.stale == 0 {
 		return
 	}
@@ -79,7 +81,8 @@ func (c *Core) neighborDown(ev NeighborDown) {
 	if nb == nil {
 		return
 	}
-	nb.up = false
+	nb.up, nb.current = false, false
+	c.recheck = true
 	stale := c.staleTime(ev.StaleTime)
 	if !ev.Graceful || (stale <= 0 && ev.LongLived <= 0) {
 		c.dropAll(nb)
@@ -127,13 +130,15 @@ func (c *Core) neighborRemoved(ev NeighborRemoved) {
 	}
 	c.dropAll(nb)
 	delete(c.neighbors, ev.Neighbor)
+	c.recheck = true
 	c.checkSynced()
 }
 
 func (c *Core) endOfRIB(ev EndOfRIB) {
 	nb := c.neighbor(ev.Neighbor)
 	c.dropStale(nb, func(*path) bool { return true })
-	nb.everUp, nb.complete = true, true
+	nb.everUp, nb.complete, nb.current = true, true, nb.up
+	c.recheck = true
 	c.checkSynced()
 }
 
@@ -157,7 +162,7 @@ func (c *Core) checkSynced() {
 // sync begins what waited for the first full picture.
 func (c *Core) sync() {
 	if !c.synced {
-		c.synced = true
+		c.synced, c.recheck = true, true
 		c.activateReplicators()
 	}
 }
@@ -169,6 +174,7 @@ func (c *Core) setTimers(nb *neighbor, deadline, end time.Time) {
 		c.restarting--
 	}
 	nb.deadline, nb.end = deadline, end
+	c.recheck = true
 	if !nb.wake().IsZero() {
 		c.restarting++
 	}

@@ -75,11 +75,17 @@ func (c *Core) wantIMET(v *instance, keep bool) *ownAttrs {
 	if !v.up || v.cfg.Flooding == FloodOff {
 		return nil
 	}
-	t := v.ingressTo(c.cfg.VTEP)
-	if v.cfg.Flooding == FloodAssisted {
-		t.Flags = PMSIFlagsLeafAR // RFC 9574 §4
+	key := ownKey{nextHop: c.cfg.VTEP, tunnel: v.ingressTo(c.cfg.VTEP), claim: c.wantClaim(v)}
+	switch {
+	case v.cfg.Flooding == FloodAssisted:
+		key.tunnel.Flags = PMSIFlagsLeafAR // RFC 9574 §4
+	case !c.hearsOnGroup(v):
+	case key.claim == RelayClaim{}:
+		return nil
+	default:
+		key.tunnel.Type, key.tunnel.Endpoint = PMSINoTunnel, netip.Addr{}
 	}
-	return c.attrsFor(v, ownKey{nextHop: c.cfg.VTEP, tunnel: t}, keep)
+	return c.attrsFor(v, key, keep)
 }
 
 // ingressTo is the tunnel of a type-3 that wants copies at a.
@@ -113,10 +119,15 @@ func (v *instance) ownIMET(k RouteKey) *ownAttrs {
 }
 
 func (c *Core) wantMAC(m *macEntry, keep bool) *ownAttrs {
-	if o, _ := m.judge(); o != ownLocal {
+	switch o, _ := m.seat(); o {
+	case ownLocal:
+		return c.attrsFor(m.vni, ownKey{nextHop: c.cfg.VTEP, mobility: m.local.mobility(), gateway: m.local.gateway}, keep)
+	case ownProxy:
+		h := m.heard
+		return c.attrsFor(m.vni, ownKey{nextHop: h.at.addr, mobility: Mobility{Sequence: h.sequence}}, keep)
+	default:
 		return nil
 	}
-	return c.attrsFor(m.vni, ownKey{nextHop: c.cfg.VTEP, mobility: m.local.mobility(), gateway: m.local.gateway}, keep)
 }
 
 // wantIP gives the attributes of the MAC+IP route. It shares the sequence of its MAC

@@ -68,6 +68,11 @@ func (g gen) route(vni evpn.VNI) evpn.Route {
 		r.Attrs.PMSI = &evpn.PMSITunnel{Type: evpn.PMSIIngressReplication, Label: r.Label, Endpoint: r.Attrs.NextHop}
 		if g.chance(30) { // of a replicator
 			r.Attrs.PMSI.Type, r.Attrs.PMSI.Flags = evpn.PMSIAssistedReplication, evpn.PMSIFlagsReplicatorAR
+		} else if g.chance(50) { // of a member of a segment
+			r.Attrs.Claim = evpn.RelayClaim{Segment: g.segment().ID(), State: evpn.RelayState(g.IntN(3)), Deliver: g.chance(30)}
+			if g.chance(30) {
+				r.Attrs.PMSI.Type, r.Attrs.PMSI.Endpoint = evpn.PMSINoTunnel, addr{}
+			}
 		}
 		r.Label = 0
 	}
@@ -82,7 +87,8 @@ var floodModes = []evpn.FloodMode{
 func (g gen) segment() evpn.SegmentConfig {
 	return evpn.SegmentConfig{
 		Group: addrAt(mustAddr("239.1.1.1"), g.IntN(2)), ProxyVTEPs: g.chance(60), ProxyMACs: g.chance(60),
-		Prefixes: []netip.Prefix{netip.PrefixFrom(addrAt(vtep1, g.IntN(4)), 31).Masked()},
+		Prefixes: []netip.Prefix{netip.PrefixFrom(addrAt(vtep1, g.IntN(4)), 30).Masked()},
+		Delivery: []evpn.SegmentDelivery{"", evpn.DeliverUnicast, evpn.DeliverMulticast}[g.IntN(3)],
 	}
 }
 
@@ -125,6 +131,7 @@ func (g gen) config() evpn.Config {
 	}
 	if g.chance(60) {
 		cfg.Service, cfg.LearnFromData = g.vtep(), g.chance(60)
+		cfg.Resume = g.chance(20)
 	}
 	if g.chance(30) {
 		cfg.NeighborLimits[g.neighbor()] = 1 + g.IntN(10)
@@ -136,7 +143,13 @@ func (g gen) config() evpn.Config {
 }
 
 func (g gen) event() evpn.Event {
-	switch g.IntN(27) {
+	switch g.IntN(32) {
+	case 27, 28, 29:
+		return evpn.MACHeard{VNI: g.vni(), MAC: g.mac(), VTEP: g.vtep(), Age: time.Duration(g.IntN(1000)) * time.Millisecond}
+	case 30:
+		return evpn.MACSilent{VNI: g.vni(), MAC: g.mac(), VTEP: g.vtep()}
+	case 31:
+		return evpn.VTEPHeard{VNI: g.vni(), VTEP: g.vtep()}
 	case 16:
 		return evpn.VTEPHeard{VNI: g.vni(), VTEP: g.vtep()}
 	case 17:
@@ -358,6 +371,9 @@ func TestAddThenWithdraw(t *testing.T) {
 		allUp(c)
 		sum := newLedger()
 		sum.apply(t, c.Drain(start))
+		now := start.Add(time.Minute) // what waits for time to pass is over
+		c.Handle(evpn.Tick{}, now)
+		sum.apply(t, c.Drain(now))
 		before := dump(c)
 		var undo []evpn.Event
 		for range 80 {

@@ -5,6 +5,10 @@ import (
 	"slices"
 )
 
+// maxHeard bounds the VTEPs of a VNI that count because they were heard: anybody on the
+// segment can make up addresses. It is more than one group has in practice.
+const maxHeard = 1024
+
 // A VTEP that runs no EVPN is announced by one that heard it, with its own address as
 // originator and next hop, so that those who copy for themselves reach it too.
 
@@ -13,12 +17,21 @@ func (c *Core) vtepHeard(ev VTEPHeard) {
 	if v == nil || c.cfg.ours().fault(ev.VTEP) != fit {
 		return
 	}
-	f := c.floodEntry(v, c.vtep(ev.VTEP))
-	if !f.heard {
-		f.heard = true
-		c.name(f.via)
-		c.touchFlood(f)
+	if f := v.floods[ev.VTEP]; f != nil && f.heard {
+		return
 	}
+	if v.heard == maxHeard {
+		if !v.crowded {
+			v.crowded = true
+			c.notes = append(c.notes, Note{Kind: NoteHeardLimit, VNI: v.vni, VTEP: ev.VTEP})
+		}
+		return // it is told again as long as it is heard
+	}
+	f := c.floodEntry(v, c.vtep(ev.VTEP))
+	f.heard = true
+	v.heard++
+	c.name(f.via)
+	c.touchFlood(f)
 }
 
 func (c *Core) vtepSilent(ev VTEPSilent) {
@@ -32,6 +45,11 @@ func (c *Core) vtepSilent(ev VTEPSilent) {
 func (c *Core) silence(f *floodEntry) {
 	if f.heard {
 		f.heard = false
+		f.vni.heard--
+		f.vni.crowded = false
+		for f.macs != nil {
+			c.forgetHeard(f.macs.mac)
+		}
 		c.unname(f.via)
 		c.touchFlood(f)
 	}
@@ -48,10 +66,37 @@ func (c *Core) forgetUnfit(v *instance) {
 
 // heardSource is what a VTEP that was heard, and that nobody else names, counts as.
 func (c *Core) heardSource(f *floodEntry) FloodSource {
-	if c.learns(f.vni) {
+	switch {
+	case c.learns(f.vni):
 		return SourceData
+	case c.speaksFor(f):
+		return SourceProxy
 	}
 	return ""
+}
+
+// speaksFor reports that f is of our segment and runs no EVPN, as far as we know, and that
+// we speak and copy for such.
+func (c *Core) speaksFor(f *floodEntry) bool {
+	v := f.vni
+	return f.heard && v.hears() && v.cfg.Segment.ProxyVTEPs && v.cfg.Segment.has(f.addr) && !f.isMember()
+}
+
+// settleProxy sees whether we began or ended to speak for f, and the hosts behind it.
+func (c *Core) settleProxy(f *floodEntry) {
+	is := c.speaksFor(f)
+	if is == f.proxied {
+		return
+	}
+	f.proxied = is
+	n := Note{Kind: NoteProxyVTEP, VNI: f.vni.vni, VTEP: f.addr}
+	if !is {
+		n.Kind = NoteProxyVTEPOver
+	}
+	c.notes = append(c.notes, n)
+	for h := f.macs; h != nil; h = h.next {
+		c.touchMAC(h.mac)
+	}
 }
 
 // learns reports that VTEPs which send to our service address join the list.
@@ -60,7 +105,14 @@ func (c *Core) learns(v *instance) bool { return c.cfg.LearnFromData && c.replic
 // wantProxy gives the attributes of the type-3 by which we speak for f, nil for none.
 func (c *Core) wantProxy(f *floodEntry, keep bool) *ownAttrs {
 	v := f.vni
-	if !f.heard || !c.learns(v) || f.static || f.services != nil || c.speaks(f) {
+	switch {
+	case f.services != nil:
+		return nil
+	case c.speaksFor(f):
+		if c.delivers(v) || v.relay.withheld {
+			return nil // it hears on the group what others would copy to it
+		}
+	case !f.heard || !c.learns(v) || f.static || c.speaks(f):
 		return nil
 	}
 	return c.attrsFor(v, ownKey{nextHop: f.addr, tunnel: v.ingressTo(f.addr)}, keep)

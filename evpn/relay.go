@@ -205,8 +205,12 @@ func (c *Core) contestRelay(r *relay) {
 		r.elected = ours
 	}
 	c.withhold(r, active, ready)
-	if claimed && !settled && r.next.IsZero() {
-		r.next = r.since.Add(settleTime)
+	var next time.Time
+	if claimed && !settled {
+		next = r.since.Add(settleTime)
+	}
+	if !r.next.Equal(next) {
+		r.next = next
 		c.startTimer(r)
 	}
 }
@@ -237,6 +241,12 @@ func (c *Core) withhold(r *relay, active, ready candidate) {
 	}
 }
 
+// hearsOnGroup reports that what others would copy to us comes on the group, be it from
+// ourselves: see withhold.
+func (c *Core) hearsOnGroup(v *instance) bool {
+	return v.hears() && (v.relay.withheld || v.relay.active && c.delivers(v))
+}
+
 // leaveSegment ends our part, because the VNI is down or its segment another.
 func (c *Core) leaveSegment(v *instance) {
 	v.relay = relay{vni: v, claims: v.relay.claims, touched: v.relay.touched}
@@ -263,6 +273,9 @@ func (c *Core) wantClaim(v *instance) RelayClaim {
 // wantSegment is what the flooding module does for the segment.
 func (c *Core) wantSegment(v *instance) Relay {
 	r := &v.relay
+	if !r.own && !r.active && !r.elected.IsValid() {
+		return Relay{}
+	}
 	return Relay{VNI: v.vni, Own: r.own, Segment: r.active, Deliver: r.active && c.delivers(v), Elected: r.elected}
 }
 

@@ -35,8 +35,16 @@ func (c *Core) replicates(v *instance) bool {
 	return v.up && v.cfg.Flooding == FloodReplicator && c.cfg.ours().service.IsValid()
 }
 
-// wantService gives the attributes of our Replicator-AR route, nil for none.
+// wantService gives the attributes of the type-3 for our service address, nil for none: our
+// Replicator-AR route, or where the relay of a segment takes what it sends to the group.
 func (c *Core) wantService(v *instance, keep bool) *ownAttrs {
+	if v.hears() && v.relay.active && c.delivers(v) {
+		return c.attrsFor(v, ownKey{
+			nextHop: c.cfg.Service, tunnel: v.ingressTo(c.cfg.Service),
+			// So that members know whose address it is.
+			claim: RelayClaim{Segment: v.segment, State: RelaysItself, Deliver: true},
+		}, keep)
+	}
 	if !c.replicates(v) {
 		return nil
 	}

@@ -13,6 +13,7 @@ const (
 	OriginLocal  Origin = "local"
 	OriginRemote Origin = "remote"
 	OriginStatic Origin = "static"
+	OriginProxy  Origin = "proxy" // behind a VTEP of the segment that runs no EVPN
 )
 
 // MACInfo is one MAC of a VNI as shown to people.
@@ -21,7 +22,7 @@ type MACInfo struct {
 	MAC       MAC
 	IPs       []netip.Addr // that it has, sorted; not those that another MAC has by now
 	Origin    Origin
-	VTEP      netip.Addr // remote and static
+	VTEP      netip.Addr // but for local ones
 	Port      string     // local
 	Sequence  uint32
 	Sticky    bool

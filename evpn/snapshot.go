@@ -20,7 +20,7 @@ const snapshotRoutes = 500
 //
 // What the kernel and the neighbours would tell again is told by their own events.
 // What only the past tells comes in [NeighborRestored], [MACRestored], [IPRestored],
-// [ReplicatorRestored] and [SyncRestored].
+// [ReplicatorRestored], [RelayRestored] and [SyncRestored].
 func (c *Core) Snapshot() []Event {
 	var evs []Event
 	for _, v := range c.sortedVNIs() {
@@ -54,7 +54,7 @@ func (c *Core) Snapshot() []Event {
 	// Local facts come last, when all is there that they hold out against.
 	for _, v := range c.sortedVNIs() {
 		for _, m := range v.sortedMACs() {
-			if m.local != nil || m.log != nil || m.conflict {
+			if m.local != nil || m.heard != nil || m.log != nil || m.conflict {
 				evs = append(evs, m.snapshot())
 			}
 		}
@@ -72,6 +72,9 @@ func (c *Core) Snapshot() []Event {
 			if f.replicator {
 				evs = append(evs, ReplicatorRestored{VNI: v.vni, VTEP: f.addr, ActiveAt: f.activeAt})
 			}
+		}
+		if v.cfg.Flooding == FloodMulticast {
+			evs = append(evs, v.relay.snapshot())
 		}
 	}
 	return evs
@@ -123,7 +126,7 @@ func (nb *neighbor) snapshotRoutes(evs []Event, r rank) []Event {
 
 func (nb *neighbor) snapshot() NeighborRestored {
 	ev := NeighborRestored{
-		Neighbor: nb.addr, Up: nb.up, EverUp: nb.everUp, Complete: nb.complete,
+		Neighbor: nb.addr, Up: nb.up, EverUp: nb.everUp, Complete: nb.complete, Current: nb.current,
 		StaleTime: nb.staleTime, LongLived: nb.longLived, Deadline: nb.deadline, GoneAt: nb.end,
 	}
 	for k, p := range nb.paths {
@@ -141,7 +144,8 @@ func (nb *neighbor) snapshot() NeighborRestored {
 
 func (c *Core) neighborRestored(ev NeighborRestored) {
 	nb := c.neighbor(ev.Neighbor)
-	nb.up, nb.everUp, nb.complete = ev.Up, ev.EverUp, ev.Complete
+	nb.up, nb.everUp, nb.complete, nb.current = ev.Up, ev.EverUp, ev.Complete, ev.Current
+	c.recheck = true
 	nb.staleTime, nb.longLived = ev.StaleTime, ev.LongLived
 	c.setTimers(nb, ev.Deadline, ev.GoneAt)
 	mark := func(keys []RouteKey, expired bool) {
@@ -163,6 +167,9 @@ func (m *macEntry) snapshot() MACRestored {
 		ev.Local, ev.Port, ev.Sticky, ev.Gateway = true, l.port.Value(), l.sticky, l.gateway
 		ev.Announced, ev.Sequence = l.active, l.sequence
 	}
+	if h := m.heard; h != nil {
+		ev.Heard, ev.HeardAt, ev.HeardSequence, ev.Claimed, ev.Lost = h.at.addr, h.since, h.sequence, h.active, h.lost
+	}
 	if m.log != nil {
 		ev.Moves, ev.FrozenAt, ev.FrozenTo = slices.Clone(m.log.moves), m.log.frozenAt, m.log.frozenTo
 		ev.FrozenSequence = m.log.sequence
@@ -181,6 +188,14 @@ func (c *Core) macRestored(ev MACRestored) {
 		m.local = &localMAC{
 			port: unique.Make(ev.Port), sequence: ev.Sequence, sticky: ev.Sticky, gateway: ev.Gateway, active: ev.Announced,
 		}
+	}
+	if m.heard != nil {
+		m.heard.leave()
+		m.heard = nil
+	}
+	if f := v.floods[ev.Heard]; f != nil && f.heard {
+		m.heard = &heardMAC{mac: m, since: ev.HeardAt, sequence: ev.HeardSequence, active: ev.Claimed, lost: ev.Lost}
+		m.heard.moveTo(f)
 	}
 	c.restoreMoves(m, ev.Moves, ev.FrozenAt, ev.FrozenTo)
 	if m.log != nil {

@@ -27,7 +27,9 @@ type Host struct {
 	heard  []sender
 	broken map[string]error // kinds that cannot start
 	errs   []error
-	opened int
+	slow   time.Duration // what every table takes
+	tables int           // applied
+	crash  int           // how many there were
 }
 
 type sender struct {
@@ -47,16 +49,16 @@ func NewHost() *Host {
 	return &Host{at: map[string]map[string]*copier{}, broken: map[string]error{}}
 }
 
-// Kinds are the engines of the host.
+// Kinds are the engines that a process has which starts now.
 func (h *Host) Kinds() []flood.Kind {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	born := h.crash
 	kind := func(name string) flood.Kind {
 		return flood.Kind{
 			Name:  name,
 			Probe: func(flood.Options) error { return nil },
 			Open: func(o flood.Options) (flood.Engine, error) {
-				h.mu.Lock()
-				defer h.mu.Unlock()
-				h.opened++
 				return &engine{host: h, kind: name, device: o.Interface}, nil
 			},
 		}
@@ -66,7 +68,7 @@ func (h *Host) Kinds() []flood.Kind {
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		for device, all := range h.at {
-			if c := all[Remaining]; c != nil && c.owner == nil && interfaces(device) {
+			if c := all[Remaining]; c != nil && c.owner == nil && interfaces(device) && h.crash == born {
 				delete(all, Remaining)
 			}
 		}
@@ -82,14 +84,31 @@ func (h *Host) Break(kind string, err error) {
 	h.broken[kind] = err
 }
 
+// Slow has every table take a while.
+func (h *Host) Slow(d time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.slow = d
+}
+
+// Tables counts those that were applied.
+func (h *Host) Tables() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.tables
+}
+
 // Crash is the end of all processes, without a word.
 func (h *Host) Crash() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.crash++
 	for _, all := range h.at {
 		delete(all, Passing)
 		for _, c := range all {
-			c.owner.gone, c.owner = true, nil
+			if c.owner != nil {
+				c.owner.closed, c.owner = true, nil
+			}
 		}
 	}
 }
@@ -169,7 +188,6 @@ type engine struct {
 	lease   time.Time
 	started bool
 	closed  bool
-	gone    bool // its process is
 	packets uint64
 }
 
@@ -211,10 +229,17 @@ func (e *engine) Start() error {
 
 func (e *engine) Apply(t *flood.Table) error {
 	e.host.mu.Lock()
+	slow := e.host.slow
+	e.host.mu.Unlock()
+	if slow > 0 {
+		<-time.After(slow)
+	}
+	e.host.mu.Lock()
 	defer e.host.mu.Unlock()
 	if e.closed {
 		return os.ErrClosed
 	}
+	e.host.tables++
 	if err := t.Check(); err != nil {
 		return err
 	}

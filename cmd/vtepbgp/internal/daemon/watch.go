@@ -10,6 +10,10 @@ import (
 	"github.com/vtepbgp/vtepbgp/evpn"
 )
 
+// releaseDelay is how long lists of packets to copy wait for the last of several neighbours
+// after a restart.
+const releaseDelay = 10 * time.Second
+
 // afterTurn sweeps once the picture is complete. It runs on the loop.
 func (d *daemon) afterTurn(core *evpn.Core) {
 	if d.prune != nil && d.prune.due(core.Synced(), time.Now()) {
@@ -17,6 +21,8 @@ func (d *daemon) afterTurn(core *evpn.Core) {
 		d.kernel.AllowPrune()
 		d.flooding.Release()
 		d.log.Info("rows that no neighbor confirmed are removed from now on")
+	} else if d.prune != nil && core.Synced() && time.Since(d.started) > releaseDelay {
+		d.flooding.Release() // what was left copying grows old, and does not copy for others for long
 	}
 }
 

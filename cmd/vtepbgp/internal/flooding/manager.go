@@ -81,9 +81,12 @@ func (m *Manager) Configure(cfg Config) {
 // process before left copying.
 func (m *Manager) Release() {
 	m.mu.Lock()
+	held := m.held
 	m.held = false
 	m.mu.Unlock()
-	m.nudge()
+	if held {
+		m.nudge()
+	}
 }
 
 // Renew has what we copy for others go on for a while from now.

@@ -131,7 +131,8 @@ func (c *Core) speaks(f *floodEntry) bool {
 // isProxy reports that the type-3 p comes from another replicator that speaks for the VTEP. It
 // has the RD of that replicator, and so the RD of a Replicator-AR route, which may well be
 // for the address that we share with it. Were it taken for the VTEP's own, two replicators
-// that hear one VTEP would fall silent because of each other.
+// that hear one VTEP would fall silent because of each other. The VTEP of a replicator looks
+// the same; should it send to us as leaves do, it is announced twice, which does no harm.
 func (c *Core) isProxy(p *path) bool {
 	of := func(service netip.Addr) bool {
 		k := RouteKey{Type: IMETRoute, RD: p.Key.RD, IP: service}

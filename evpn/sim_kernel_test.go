@@ -27,22 +27,21 @@ type simKernel struct {
 	rows  map[evpn.RowKey]evpn.Row
 	wrote time.Time
 
-	gateway bool           // the bridge is an anycast gateway
-	cut     map[*site]bool // the underlay has no way there
+	gateway bool              // the bridge is an anycast gateway
+	cut     map[*site]bool    // the underlay has no way there
+	heard   map[simHeard]bool // at the service address
 }
 
 // tellReachable says what the underlay knows of the way to a VTEP.
 func (k *simKernel) tellReachable(vtep addr) {
-	reachable := true
-	for o := range k.cut {
-		reachable = reachable && o.addr != vtep
-	}
+	reachable := k.hasWay(vtep)
 	k.emit(evpn.NextHopState{VTEP: vtep, Reachable: reachable, Reason: when(!reachable, "no route")})
 }
 
 func (k *simKernel) heal(o *site) {
 	delete(k.cut, o)
 	k.tellReachable(o.addr)
+	k.tellReachable(o.cfg.Service)
 }
 
 func (k *simKernel) setGateway(on bool) {
@@ -166,6 +165,7 @@ func (k *simKernel) report() {
 		}
 	}
 	k.reportGateway()
+	k.reportHeard()
 	for _, a := range k.s.sum.desired().NextHops {
 		k.tellReachable(a)
 	}

@@ -53,7 +53,7 @@ type link struct {
 
 func newSite(w *world, cfg evpn.Config) *site {
 	s := &site{w: w, addr: cfg.VTEP, routerID: cfg.VTEP, cfg: cfg, away: map[evpn.VNI]evpn.VNIConfig{}}
-	s.kernel = &simKernel{s: s, up: map[evpn.VNI]bool{}, local: map[simMAC]bool{}, ips: map[simIP]evpn.MAC{}, rows: map[evpn.RowKey]evpn.Row{}, cut: map[*site]bool{}}
+	s.kernel = &simKernel{s: s, up: map[evpn.VNI]bool{}, local: map[simMAC]bool{}, ips: map[simIP]evpn.MAC{}, rows: map[evpn.RowKey]evpn.Row{}, cut: map[*site]bool{}, heard: map[simHeard]bool{}}
 	for _, vni := range simVNIs {
 		s.kernel.up[vni] = true
 	}
@@ -133,6 +133,7 @@ func (s *site) drain() {
 	ch := s.core.Drain(s.w.now)
 	s.sum.apply(simPanic{}, ch)
 	s.checkAlways(ch)
+	s.checkFlooding()
 	if len(ch.Announce)+len(ch.Withdraw) > 0 {
 		for _, l := range s.links {
 			l.send(func() { l.r.receive(l, ch.Announce, ch.Withdraw) })
@@ -232,7 +233,9 @@ func (w *world) later(last time.Time) time.Time {
 	return t
 }
 
-// reflector passes routes on, and back to where they came from, as FRR does.
+// reflector passes routes on, and, as FRR does, back to where they came from. A speaker drops
+// those, because they have its router ID (RFC 4456 §8), but a core copes with them too. Not
+// with those by which it speaks for others, which no next hop tells from somebody else's.
 type reflector struct {
 	w     *world
 	addr  addr
@@ -245,6 +248,8 @@ type simRoute struct {
 	stale bool
 }
 
+func (r *reflector) echoes(from, to *link) bool { return from.s != to.s || !r.w.modes }
+
 func (r *reflector) receive(from *link, announce []evpn.Route, withdraw []evpn.RouteKey) {
 	for _, k := range withdraw {
 		delete(r.table, k)
@@ -252,13 +257,13 @@ func (r *reflector) receive(from *link, announce []evpn.Route, withdraw []evpn.R
 	for _, a := range announce {
 		r.table[a.Key] = simRoute{Route: a, from: from}
 	}
-	r.broadcast(announce, withdraw)
+	r.broadcast(from, announce, withdraw)
 }
 
-func (r *reflector) broadcast(announce []evpn.Route, withdraw []evpn.RouteKey) {
+func (r *reflector) broadcast(from *link, announce []evpn.Route, withdraw []evpn.RouteKey) {
 	for _, s := range r.w.sites {
 		for _, l := range s.links {
-			if l.r == r {
+			if l.r == r && r.echoes(from, l) {
 				l.deliver(evpn.RoutesReceived{Neighbor: r.addr, Announced: announce, Withdrawn: withdraw})
 			}
 		}
@@ -285,7 +290,9 @@ func (r *reflector) keys() []evpn.RouteKey {
 
 func (r *reflector) connected(l *link) {
 	for _, k := range r.keys() {
-		l.deliver(evpn.RoutesReceived{Neighbor: r.addr, Announced: []evpn.Route{r.table[k].Route}})
+		if e := r.table[k]; r.echoes(e.from, l) {
+			l.deliver(evpn.RoutesReceived{Neighbor: r.addr, Announced: []evpn.Route{e.Route}})
+		}
 	}
 	l.deliver(evpn.EndOfRIB{Neighbor: r.addr})
 }
@@ -299,7 +306,7 @@ func (r *reflector) disconnected(l *link, grace bool) {
 				continue
 			}
 			delete(r.table, k)
-			r.broadcast(nil, []evpn.RouteKey{k})
+			r.broadcast(l, nil, []evpn.RouteKey{k})
 		}
 	}
 	if grace {
@@ -325,7 +332,7 @@ func (r *reflector) expire(l *link) {
 			attrs.LLGRStale = true
 			e.Attrs = &attrs
 			r.table[k] = e
-			r.broadcast([]evpn.Route{e.Route}, nil)
+			r.broadcast(l, []evpn.Route{e.Route}, nil)
 		}
 	}
 }
@@ -334,7 +341,7 @@ func (r *reflector) endOfRIB(l *link) {
 	for _, k := range r.keys() {
 		if e := r.table[k]; e.from == l && e.stale {
 			delete(r.table, k)
-			r.broadcast(nil, []evpn.RouteKey{k})
+			r.broadcast(l, nil, []evpn.RouteKey{k})
 		}
 	}
 }

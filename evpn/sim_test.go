@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -60,6 +61,7 @@ type world struct {
 	ips   []addr // of all hosts
 	addrs int    // VTEP addresses given so far
 	long  time.Duration
+	modes bool // of flooding differ
 }
 
 type host struct {
@@ -93,6 +95,7 @@ func newWorld(seed uint64) *world {
 	if seed%5 < 2 {
 		w.long = 40 * time.Second
 	}
+	w.modes = seed%4 != 0
 	if seed%2 == 0 {
 		duplicate = evpn.DuplicateConfig{Moves: 5, Window: 60 * time.Second, Recovery: 30 * time.Second}
 	}
@@ -102,6 +105,9 @@ func newWorld(seed uint64) *world {
 		cfg := evpn.Config{VTEP: a, Duplicate: duplicate, Unreachable: policy}
 		for _, vni := range simVNIs {
 			cfg.VNIs = append(cfg.VNIs, vniConfig(vni, a))
+		}
+		if w.modes {
+			w.pickModes(&cfg)
 		}
 		w.sites = append(w.sites, newSite(w, cfg))
 	}
@@ -132,6 +138,10 @@ func (w *world) chance(percent int) bool {
 
 // disturb does one thing to the world.
 func (w *world) disturb() {
+	if w.modes && w.chance(15) {
+		w.disturbFlooding(w.pickSite())
+		return
+	}
 	switch h, s := w.pickHost(), w.pickSite(); w.rng.IntN(26) {
 	case 0, 1, 2, 3: // a host moves, mostly telling so at once
 		h.at = s
@@ -263,11 +273,7 @@ func (w *world) compare() error {
 		own := map[string]bool{}
 		add := func(k evpn.RowKey, v evpn.RowValue) { want[k] = evpn.Row{RowKey: k, RowValue: v} }
 		for _, vni := range simVNIs {
-			for _, o := range w.sites {
-				if o != s {
-					add(evpn.RowKey{Kind: evpn.FloodRow, VNI: vni, IP: o.addr}, evpn.RowValue{})
-				}
-			}
+			s.wantFloods(vni, func(a addr) { add(evpn.RowKey{Kind: evpn.FloodRow, VNI: vni, IP: a}, evpn.RowValue{}) })
 		}
 		see := func(vni evpn.VNI, mac evpn.MAC, ips []addr, at *site) {
 			if at == s {
@@ -293,8 +299,7 @@ func (w *world) compare() error {
 			return err
 		}
 		d, sum := s.core.Desired(), s.sum.desired()
-		hops := slices.Equal(d.NextHops, sum.NextHops) && len(d.NextHops) == len(w.sites)-1
-		if fmt.Sprint(d.Rows) != fmt.Sprint(sum.Rows) || len(d.Routes) != len(sum.Routes) || !hops {
+		if !reflect.DeepEqual(d, sum) {
 			return fmt.Errorf("%s: sum of changes %v is not the desired state %v", s.addr, sum, d)
 		}
 		for _, r := range d.Routes {
@@ -313,8 +318,37 @@ func (w *world) compare() error {
 		if len(own) > 0 {
 			return fmt.Errorf("%s does not announce %v", s.addr, own)
 		}
+		for k := range want {
+			if k.Kind == evpn.FloodRow && !slices.Contains(d.NextHops, k.IP) {
+				return fmt.Errorf("%s does not watch the way to %s", s.addr, k.IP)
+			}
+		}
+		for _, a := range d.NextHops {
+			if !w.exists(a) {
+				return fmt.Errorf("%s watches the way to %s, which is nowhere", s.addr, a)
+			}
+		}
+		if err := s.compareFlooding(d); err != nil {
+			return err
+		}
+	}
+	for _, s := range w.sites { // with the lists of all others as they should be
+		for _, vni := range simVNIs {
+			if err := s.flood(vni); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
+}
+
+// exists reports the address of a VTEP or replicator, or of one that was heard.
+func (w *world) exists(a addr) bool {
+	return slices.Contains(simLegacy, a) || slices.ContainsFunc(w.sites, func(s *site) bool {
+		_, heard := s.kernel.heard[simHeard{100, a}]
+		_, also := s.kernel.heard[simHeard{200, a}]
+		return s.owns(a) || heard || also
+	})
 }
 
 // gatewayFor says whose gateway s uses: its own, or that of the lowest address.

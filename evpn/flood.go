@@ -277,7 +277,9 @@ func (c *Core) Flood(vni VNI) []FloodEntry {
 		}
 		for _, f := range v.sortedFloods() {
 			if s := c.judgeFlood(f, v.chosen); s.role != "" {
-				list = append(list, FloodEntry{VNI: v.vni, VTEP: f.addr, Source: s.source, Role: s.role})
+				list = append(list, FloodEntry{
+					VNI: v.vni, VTEP: f.addr, Source: s.source, Role: s.role, Kernel: s.row, Copied: s.use == UseCopy,
+				})
 			}
 		}
 	}

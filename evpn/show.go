@@ -60,7 +60,8 @@ type VNIInfo struct {
 	DownReason string
 	LocalMACs  int
 	RemoteMACs int
-	VTEPs      int // in the flood list, whoever copies to them
+	VTEPs      int   // in the flood list, whoever copies to them
+	Relay      Relay // what the flooding module does for it
 }
 
 // FloodEntry is one VTEP of a flood list, whoever copies: kernel or flooding module.
@@ -69,6 +70,8 @@ type FloodEntry struct {
 	VTEP   netip.Addr
 	Source FloodSource
 	Role   FloodRole
+	Kernel bool // it has a row in the kernel's list
+	Copied bool // the flooding module copies to it
 }
 
 // FloodRole is what a VTEP is to a flood list.

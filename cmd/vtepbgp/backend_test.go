@@ -172,9 +172,26 @@ func (f *fakeDaemon) ResetNeighbor(_ context.Context, a netip.Addr, soft bool) e
 	return nil
 }
 
+func (f *fakeDaemon) AddVTEP(_ context.Context, vni evpn.VNI, a netip.Addr) error {
+	f.told = append(f.told, fmt.Sprintf("add %s %s", vni, a))
+	return f.refuse
+}
+
+func (f *fakeDaemon) DeleteVTEP(_ context.Context, vni evpn.VNI, a netip.Addr) error {
+	f.told = append(f.told, fmt.Sprintf("delete %s %s", vni, a))
+	return f.refuse
+}
+
 func (f *fakeDaemon) ClearDuplicate(_ context.Context, vni evpn.VNI, mac evpn.MAC) error {
 	f.told = append(f.told, fmt.Sprintf("clear %s %s", vni, mac))
 	return nil
+}
+
+func notNil[T any](s []T) []T {
+	if s == nil {
+		return []T{}
+	}
+	return s
 }
 
 func ip(s string) netip.Addr { return netip.MustParseAddr(s) }
@@ -256,13 +273,39 @@ func ipv4Daemon() *fakeDaemon {
 		State: "down", Problems: []string{"interface br200 does not exist and manage = false"},
 	}}
 	f.vteps = []api.VTEP{
-		{Address: ip("10.0.0.2"), VNIs: []evpn.VNI{100, 101, 102, 200}, MACs: 2, Reachable: true, SinceSeconds: 3600, Interface: "eth0", Gateway: ip("10.1.0.1"), MTUBytes: 1500},
-		{Address: ip("10.0.0.3"), VNIs: []evpn.VNI{}, Reason: "no route", SinceSeconds: 12},
+		{Address: ip("10.0.0.2"), VNIs: []evpn.VNI{100, 101, 102, 200}, MACs: 2, Sources: []evpn.FloodSource{"bgp", "static"}, Reachable: true, SinceSeconds: 3600, Interface: "eth0", Gateway: ip("10.1.0.1"), MTUBytes: 1500},
+		{Address: ip("10.0.0.3"), VNIs: []evpn.VNI{}, Sources: []evpn.FloodSource{}, Reason: "no route", SinceSeconds: 12},
 	}
 	f.flood = []api.Flood{
-		{VNI: 100, Mode: evpn.FloodIngress, Engine: "kernel", Counters: map[string]uint64{}, VTEPs: []api.FloodVTEP{
-			{Address: ip("10.0.0.2"), Source: "bgp", Role: "vtep", Installed: true}, {Address: ip("10.0.0.9"), Source: "static"}}},
-		{VNI: 200, Mode: evpn.FloodOff, Counters: map[string]uint64{}, VTEPs: []api.FloodVTEP{}},
+		{VNI: 100, Mode: evpn.FloodIngress, Engine: "kernel", VTEPs: []api.FloodVTEP{
+			{Address: ip("10.0.0.2"), Source: "bgp", Role: "vtep", Kernel: true, Installed: true},
+			{Address: ip("10.0.0.9"), Source: "static", Role: "vtep", Kernel: true}}},
+		{VNI: 200, Mode: evpn.FloodOff},
+		{
+			VNI: 300, Mode: evpn.FloodMulticast, Engine: "ebpf", EngineReason: "the first choice, and the kernel can", Interface: "eth1",
+			Group: ip("239.1.1.44"), Segment: []netip.Prefix{netip.MustParsePrefix("10.0.1.0/24")}, Elected: ip("10.0.1.1"),
+			Tasks:    []api.FloodTask{api.FloodOwn, api.FloodSegment},
+			Counters: map[string]uint64{"in": 1204, "copied": 1100, "copies": 2200, "dropped_copied_by_sender": 97, "dropped_fragment": 7},
+			VTEPs: []api.FloodVTEP{
+				{Address: ip("10.0.0.2"), Source: "bgp", Role: "vtep", Copied: true}, {Address: ip("10.0.0.9"), Source: "static", Role: "vtep", Copied: true},
+				{Address: ip("10.0.1.77"), Source: "proxy", Role: "segment"}, {Address: ip("10.0.1.2"), Source: "bgp", Role: "segment"}},
+		},
+		{
+			VNI: 400, Mode: evpn.FloodReplicator, ServiceAddress: ip("10.255.0.1"), Interface: "eth1", Problems: []string{"flooding on eth1: no ebpf: permission denied"},
+			Tasks: []api.FloodTask{api.FloodReplicate}, Counters: map[string]uint64{"in": 0, "copied": 0, "copies": 0},
+			VTEPs: []api.FloodVTEP{
+				{Address: ip("10.0.0.2"), Source: "bgp", Role: "vtep", Kernel: true, Installed: true, Copied: true},
+				{Address: ip("10.0.2.1"), Source: "data", Role: "vtep", Kernel: true, Installed: true, Copied: true}},
+		},
+		{VNI: 500, Mode: evpn.FloodAssisted, Engine: "kernel", VTEPs: []api.FloodVTEP{
+			{Address: ip("10.0.0.2"), Source: "bgp", Role: "standby"}, {Address: ip("10.255.0.1"), Source: "bgp", Role: "replicator", Kernel: true, Installed: true}}},
+	}
+	for i := range f.flood {
+		l := &f.flood[i]
+		l.Tasks, l.Problems, l.Segment, l.VTEPs = notNil(l.Tasks), notNil(l.Problems), notNil(l.Segment), notNil(l.VTEPs)
+		if l.Counters == nil {
+			l.Counters = map[string]uint64{}
+		}
 	}
 	f.macs = []api.MAC{
 		{VNI: 100, MAC: mac("02:00:00:00:00:01"), IPs: []netip.Addr{ip("192.0.2.1")}, Origin: evpn.OriginLocal, Port: "veth1", Installed: true},
@@ -391,6 +434,7 @@ func wideDaemon() *fakeDaemon {
 		}
 	}
 	f.vteps = []api.VTEP{{
+		Sources: []evpn.FloodSource{"bgp", "data", "proxy", "static"},
 		Address: long("2222"), MACs: 1000000, Interface: "underlay-uplink", Gateway: long("5555"), MTUBytes: 65535,
 		Reason: "the route leads into the overlay by br16777200, which would carry its own packets",
 	}}
@@ -398,8 +442,12 @@ func wideDaemon() *fakeDaemon {
 		f.vteps[0].VNIs = append(f.vteps[0].VNIs, v)
 	}
 	for i := range f.flood {
-		f.flood[i].VNI += 16777000
-		f.flood[i].Counters = map[string]uint64{"frames_replicated": 123456789, "frames_dropped_unknown_vni": 7, "frames_dropped_rate": 1}
+		f.flood[i].VNI += 16776000
+		if f.flood[i].Mode == evpn.FloodMulticast {
+			f.flood[i].Group, f.flood[i].Elected, f.flood[i].Tasks = ip("ff05:1234:5678:9abc:def0:1234:5678:9abc"), long("1111"), []api.FloodTask{}
+			f.flood[i].Counters = map[string]uint64{"in": 1 << 63, "copied": 123456789, "copies": 1<<64 - 1, "dropped_unknown_vni": 7, "dropped_limited": 1 << 60,
+				"dropped_bad_udp_checksum": 1 << 40, "dropped_not_listening": 1}
+		}
 		for j := range f.flood[i].VTEPs {
 			f.flood[i].VTEPs[j].Address = long(fmt.Sprintf("222%d", j))
 		}

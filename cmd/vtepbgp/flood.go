@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -21,18 +22,34 @@ func newFloodShowCommand(d dependencies) *cobra.Command {
 	s := newShowing(d)
 	var vni evpn.VNI
 	cmd := &cobra.Command{
-		Use:               "show [VNI]",
-		Short:             "Show the flood list of each VNI",
-		Long:              "Show the flood list of each VNI: the VTEPs that get a copy of every broadcast,\nunknown-unicast and multicast frame, and how we know of them.",
-		Example:           "  vtepbgp flood show\n  vtepbgp flood show 100 --json",
+		Use:   "show [VNI]",
+		Short: "Show the flood list of each VNI, or of one in detail",
+		Long: `Show the flood list of each VNI: the VTEPs that get a copy of every broadcast,
+unknown-unicast and multicast frame, and how we know of them. Where the flooding module
+copies, a second table counts: HEARD are packets that came in, COPIED those that were
+copied to somebody, COPIES what was given to the wire, DROPPED what went no further.
+
+ENGINE copies the frames. KERNEL says whether the kernel holds the row for those to
+whom it copies. ROLE: a "replicator" gets one copy and makes the others, a "standby" is
+served by it, a VTEP of the "segment" hears the group itself.`,
+		Example:           "  vtepbgp flood show\n  vtepbgp flood show 100\n  vtepbgp flood show --json | jq '.[] | {vni, engine, counters}'",
 		ValidArgsFunction: completeArgument(s.vniWords),
 		Args:              vniArgument(&vni),
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			flood, err := s.client().Flood(cmd.Context(), api.VNIFilter{VNI: vni})
 			if err != nil {
 				return err
 			}
-			return list(s, cmd, flood, "No VNIs are configured.", floodTable)
+			switch {
+			case s.isJSON() || len(flood) == 0:
+				return list(s, cmd, flood, "No VNIs are configured.", floodTable)
+			case len(args) == 1:
+				return writeFlood(cmd.OutOrStdout(), flood[0], s.colour(cmd))
+			}
+			if err := floodTable(flood).write(cmd.OutOrStdout(), s.colour(cmd)); err != nil {
+				return err
+			}
+			return writeCounters(cmd.OutOrStdout(), flood, s.colour(cmd))
 		},
 	}
 	s.addFlags(cmd)
@@ -42,24 +59,158 @@ func newFloodShowCommand(d dependencies) *cobra.Command {
 
 func floodTable(flood []api.Flood) *table {
 	t := newTable(column{name: "VNI", right: true}, column{name: "MODE"}, column{name: "ENGINE"}, column{name: "VTEP"},
-		column{name: "SOURCE"}, column{name: "KERNEL"}, column{name: "COUNTERS", kind: remark})
+		column{name: "SOURCE"}, column{name: "KERNEL"}, column{name: "ROLE", kind: remark}, column{name: "PROBLEMS", kind: remark})
 	for _, f := range flood {
-		var counters []string
-		for _, name := range slices.Sorted(maps.Keys(f.Counters)) {
-			counters = append(counters, fmt.Sprintf("%s=%d", name, f.Counters[name]))
-		}
-		counted := strings.Join(counters, " ")
+		problems := cell{joinShown(f.Problems, "; "), bad}
 		if len(f.VTEPs) == 0 {
-			t.row(f.VNI, f.Mode, f.Engine, "", "", "", counted)
+			t.row(f.VNI, f.Mode, f.Engine, "", "", "", "", problems)
 		}
 		for _, v := range f.VTEPs {
-			kernel := cell{"installed", good}
-			if !v.Installed {
-				kernel = cell{"pending", warned}
-			}
-			t.row(f.VNI, f.Mode, f.Engine, v.Address, v.Source, kernel, counted)
-			counted = ""
+			t.row(f.VNI, f.Mode, f.Engine, v.Address, v.Source, kernelRow(v), floodRole(v.Role), problems)
+			problems = cell{}
 		}
 	}
 	return t
+}
+
+// kernelRow says of the row of a VTEP whether it is there; "" when none is wanted.
+func kernelRow(v api.FloodVTEP) cell {
+	switch {
+	case !v.Kernel:
+		return cell{}
+	case v.Installed:
+		return cell{"installed", good}
+	default:
+		return cell{"pending", warned}
+	}
+}
+
+// floodRole leaves out what most VTEPs are.
+func floodRole(r evpn.FloodRole) string {
+	if r == evpn.RoleVTEP {
+		return ""
+	}
+	return string(r)
+}
+
+// writeCounters prints what the flooding module has counted, if it has anything to do.
+func writeCounters(w io.Writer, flood []api.Flood, colour bool) error {
+	flood = slices.DeleteFunc(slices.Clone(flood), func(f api.Flood) bool { return len(f.Counters) == 0 })
+	if len(flood) == 0 {
+		return nil
+	}
+	if _, err := io.WriteString(w, "\n"); err != nil {
+		return err
+	}
+	t := newTable(column{name: "VNI", right: true}, column{name: "ELECTED", kind: moving}, column{name: "COPIES FRAMES OF"}, column{name: "HEARD", right: true},
+		column{name: "COPIED", right: true}, column{name: "COPIES", right: true}, column{name: "DROPPED", kind: remark})
+	for _, f := range flood {
+		var dropped []string
+		for _, d := range drops(f.Counters) {
+			dropped = append(dropped, fmt.Sprintf("%s=%d", d.reason, d.count))
+		}
+		t.row(f.VNI, elected(f), tasks(f), f.Counters[api.FloodIn], f.Counters[api.FloodCopied], f.Counters[api.FloodCopies], strings.Join(dropped, " "))
+	}
+	return t.write(w, colour)
+}
+
+// tasks says in a word or two for whom the flooding module copies.
+func tasks(f api.Flood) string {
+	words := map[api.FloodTask]string{
+		api.FloodOwn: "this host", api.FloodSegment: "segment", api.FloodDeliver: "elsewhere", api.FloodReplicate: "leaves",
+	}
+	var list []string
+	for _, t := range f.Tasks {
+		list = append(list, words[t])
+	}
+	return strings.Join(list, ", ")
+}
+
+// elected is who copies for a segment; "" where nobody is elected.
+func elected(f api.Flood) cell {
+	switch {
+	case slices.Contains(f.Tasks, api.FloodSegment):
+		return cell{"this host", good}
+	case f.Elected.IsValid():
+		return cell{f.Elected.String(), plain}
+	case f.Mode == evpn.FloodMulticast:
+		return cell{"nobody", plain}
+	default:
+		return cell{}
+	}
+}
+
+type dropCount struct {
+	reason string
+	count  uint64
+}
+
+// drops are the counters of what went no further, by name.
+func drops(counters map[string]uint64) (list []dropCount) {
+	for _, name := range slices.Sorted(maps.Keys(counters)) {
+		if reason, ok := strings.CutPrefix(name, api.FloodDroppedPrefix); ok {
+			list = append(list, dropCount{reason, counters[name]})
+		}
+	}
+	return list
+}
+
+// writeFlood prints all about one VNI.
+func writeFlood(w io.Writer, f api.Flood, colour bool) error {
+	p := &pairs{}
+	p.add("VNI", f.VNI)
+	p.add("Mode", f.Mode)
+	p.add("Engine", f.Engine)
+	if f.EngineReason != "" {
+		p.add("Because", f.EngineReason)
+	}
+	if f.Interface != "" {
+		p.add("Listens on", f.Interface)
+	}
+	if f.Group.IsValid() {
+		p.add("Group", f.Group)
+		p.add("Segment", joinShown(f.Segment, ", "))
+		p.add("Elected", elected(f))
+	}
+	if f.ServiceAddress.IsValid() {
+		p.add("Service address", f.ServiceAddress)
+	}
+	if len(f.Counters) > 0 {
+		p.add("Copies frames of", tasks(f))
+		p.add("Heard", fmt.Sprintf("%d packets", f.Counters[api.FloodIn]))
+		p.add("Copied", fmt.Sprintf("%d packets, as %d copies", f.Counters[api.FloodCopied], f.Counters[api.FloodCopies]))
+		for _, d := range drops(f.Counters) {
+			p.add("Dropped", fmt.Sprintf("%d × %s", d.count, d.reason))
+		}
+	}
+	for _, problem := range f.Problems {
+		p.add("Problem", cell{problem, bad})
+	}
+	if err := p.write(w, colour); err != nil {
+		return err
+	}
+	if len(f.VTEPs) == 0 {
+		_, err := io.WriteString(w, "\nNobody is on the list.\n")
+		return err
+	}
+	if _, err := io.WriteString(w, "\n"); err != nil {
+		return err
+	}
+	t := newTable(column{name: "VTEP"}, column{name: "SOURCE"}, column{name: "ROLE"}, column{name: "KERNEL"}, column{name: "COPIED BY"})
+	for _, v := range f.VTEPs {
+		t.row(v.Address, v.Source, v.Role, kernelRow(v), copiedBy(f, v))
+	}
+	return t.write(w, colour)
+}
+
+// copiedBy says who sends copies to a VTEP.
+func copiedBy(f api.Flood, v api.FloodVTEP) string {
+	var by []string
+	if v.Kernel {
+		by = append(by, "kernel")
+	}
+	if v.Copied && f.Engine != "" {
+		by = append(by, f.Engine)
+	}
+	return strings.Join(by, ", ")
 }

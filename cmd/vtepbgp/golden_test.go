@@ -199,7 +199,12 @@ func TestShowOne(t *testing.T) {
 			"mac show --remote --ip 192.0.2.2",
 			"mac show --duplicate --json",
 			"mac show --vni 4711",
+			"flood show " + daemon.flood[0].VNI.String(),
 			"flood show " + daemon.flood[1].VNI.String(),
+			"flood show " + daemon.flood[2].VNI.String(),
+			"flood show --vni " + daemon.flood[2].VNI.String(),
+			"flood show " + daemon.flood[3].VNI.String(),
+			"flood show " + daemon.flood[4].VNI.String() + " --json",
 			"vtep show --vni 4711 --json",
 			"route show --type imet",
 			"route show --local",
@@ -241,6 +246,11 @@ func TestErrors(t *testing.T) {
 		{"mac clear-duplicate --vni 100", "", 2},
 		{"route show --type 9", "", 2},
 		{"route show --best --ignored", "", 2},
+		{"vtep add 10.0.0.9", "", 2},
+		{"vtep add --vni 100", "", 2},
+		{"vtep add 10.0.0.9 10.0.0.8 --vni 100", "", 2},
+		{"vtep delete 10.0.0.300 --vni 100", "", 2},
+		{"flood show 0", "", 2},
 		{"explain", "", 2},
 		{"explain 02:00:00:00:00:02 extra", "", 2},
 		{"explain 10.0.0.300", "", 2},
@@ -276,6 +286,7 @@ func TestOrders(t *testing.T) {
 	for _, line := range []string{
 		"neighbor reset 10.0.0.254", "neighbor reset --all --soft",
 		"mac clear-duplicate --vni 100 02:00:00:00:00:03", "mac clear-duplicate --vni 100 --all",
+		"vtep add 10.0.0.9 --vni 100", "vtep delete ::ffff:10.0.0.9 --vni 100", "vtep del 2001:db8::9 --vni 100",
 		"reload", "reload --json",
 	} {
 		code, out, errs := run(t, socket, "", strings.Fields(line)...)
@@ -285,7 +296,8 @@ func TestOrders(t *testing.T) {
 	golden(t, "orders", all.String())
 	assert.Equal(t, []string{
 		"reset 10.0.0.254 soft=false", "reset 10.0.0.253 soft=true", "reset 10.0.0.254 soft=true",
-		"clear 100 02:00:00:00:00:03", "clear 100 00:00:00:00:00:00", "reload", "reload",
+		"clear 100 02:00:00:00:00:03", "clear 100 00:00:00:00:00:00",
+		"add 100 10.0.0.9", "delete 100 10.0.0.9", "delete 100 2001:db8::9", "reload", "reload",
 	}, daemon.told)
 
 	daemon.refuse = &api.Error{StatusCode: 422, Message: "configuration not loaded, nothing changed", Problems: []string{"a.toml:1: bgp.asn: missing"}}

@@ -74,14 +74,31 @@ func (b *backend) VTEPs(_ context.Context, f api.VNIFilter) ([]api.VTEP, error) 
 	if f.VNI == 7 {
 		return nil, nil
 	}
-	return []api.VTEP{{Address: netip.MustParseAddr("10.0.0.2"), VNIs: []evpn.VNI{100}, MACs: 2, Reachable: true, Interface: "eth0", MTUBytes: 1500}}, nil
+	return []api.VTEP{{Address: netip.MustParseAddr("10.0.0.2"), VNIs: []evpn.VNI{100}, Sources: []evpn.FloodSource{evpn.SourceBGP}, MACs: 2, Reachable: true, Interface: "eth0", MTUBytes: 1500}}, nil
 }
 
 func (b *backend) Flood(context.Context, api.VNIFilter) ([]api.Flood, error) {
 	return []api.Flood{{
-		VNI: 100, Mode: evpn.FloodIngress, Engine: "kernel", Counters: map[string]uint64{},
-		VTEPs: []api.FloodVTEP{{Address: netip.MustParseAddr("10.0.0.2"), Source: "bgp", Role: "vtep", Installed: true}},
+		VNI: 100, Mode: evpn.FloodMulticast, Engine: "ebpf", EngineReason: "the first choice, and the kernel can", Interface: "eth1",
+		Group: netip.MustParseAddr("239.1.1.100"), Segment: []netip.Prefix{netip.MustParsePrefix("10.0.1.0/24")},
+		Tasks: api.FloodTasks(evpn.Relay{Own: true, Segment: true}), Elected: netip.MustParseAddr("10.0.1.1"), Problems: []string{},
+		Counters: map[string]uint64{api.FloodIn: 3, api.FloodCopied: 2, api.FloodCopies: 2, api.FloodDroppedPrefix + "fragment": 1},
+		VTEPs:    []api.FloodVTEP{{Address: netip.MustParseAddr("10.0.0.2"), Source: "bgp", Role: "vtep", Copied: true}},
+	}, {
+		VNI: 200, Mode: evpn.FloodIngress, Engine: "kernel", Segment: []netip.Prefix{}, Tasks: api.FloodTasks(evpn.Relay{}), Problems: []string{},
+		Counters: map[string]uint64{},
+		VTEPs:    []api.FloodVTEP{{Address: netip.MustParseAddr("10.0.0.2"), Source: "bgp", Role: "vtep", Kernel: true, Installed: true}},
 	}}, nil
+}
+
+func (b *backend) AddVTEP(_ context.Context, vni evpn.VNI, a netip.Addr) error {
+	b.calls = append(b.calls, fmt.Sprintf("add %s to %s", a, vni))
+	return nil
+}
+
+func (b *backend) DeleteVTEP(_ context.Context, vni evpn.VNI, a netip.Addr) error {
+	b.calls = append(b.calls, fmt.Sprintf("delete %s from %s", a, vni))
+	return nil
 }
 
 func (b *backend) MACs(_ context.Context, f api.MACFilter, yield func(api.MAC) error) error {
@@ -305,7 +322,15 @@ func TestClientReadsWhatServerWrites(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, c.ResetNeighbor(ctx, netip.MustParseAddr("2001:db8::1"), true))
 	require.NoError(t, c.ClearDuplicate(ctx, 100, evpn.MAC{2, 0, 0, 0, 0, 1}))
-	assert.Equal(t, []string{"repair 100", "reload", "reset 2001:db8::1 soft=true", "clear 100 02:00:00:00:00:01"}, b.calls)
+	require.NoError(t, c.AddVTEP(ctx, 100, netip.MustParseAddr("2001:db8::9")))
+	require.NoError(t, c.DeleteVTEP(ctx, 100, netip.MustParseAddr("10.0.0.9")))
+	assert.Equal(t, []string{
+		"repair 100", "reload", "reset 2001:db8::1 soft=true", "clear 100 02:00:00:00:00:01", "add 2001:db8::9 to 100", "delete 10.0.0.9 from 100",
+	}, b.calls)
+	flood, err := c.Flood(ctx, api.VNIFilter{})
+	require.NoError(t, err)
+	wantF, _ := b.Flood(ctx, api.VNIFilter{})
+	assert.Equal(t, wantF, flood)
 }
 
 func TestFiltersReachTheServer(t *testing.T) {

@@ -123,6 +123,20 @@ func (c *Client) ClearDuplicate(ctx context.Context, vni evpn.VNI, mac evpn.MAC)
 	return c.do(ctx, http.MethodPost, "/v1/macs/clear-duplicate", q, nil)
 }
 
+// AddVTEP puts a VTEP that speaks no BGP on the flood list of a VNI.
+func (c *Client) AddVTEP(ctx context.Context, vni evpn.VNI, address netip.Addr) error {
+	return c.do(ctx, http.MethodPut, vtepPath(vni, address), nil, nil)
+}
+
+// DeleteVTEP takes one off that [Client.AddVTEP] put there.
+func (c *Client) DeleteVTEP(ctx context.Context, vni evpn.VNI, address netip.Addr) error {
+	return c.do(ctx, http.MethodDelete, vtepPath(vni, address), nil, nil)
+}
+
+func vtepPath(vni evpn.VNI, address netip.Addr) string {
+	return "/v1/vnis/" + vni.String() + "/vteps/" + address.String()
+}
+
 func (c *Client) get(ctx context.Context, path string, q url.Values, into any) error {
 	return c.do(ctx, http.MethodGet, path, q, decodeInto(into))
 }

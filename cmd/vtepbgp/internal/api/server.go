@@ -33,6 +33,9 @@ type Backend interface {
 	Reload(ctx context.Context) (ReloadResult, error)
 	ResetNeighbor(ctx context.Context, address netip.Addr, soft bool) error
 	ClearDuplicate(ctx context.Context, vni evpn.VNI, mac evpn.MAC) error
+	// AddVTEP puts a VTEP that speaks no BGP on a flood list until DeleteVTEP.
+	AddVTEP(ctx context.Context, vni evpn.VNI, address netip.Addr) error
+	DeleteVTEP(ctx context.Context, vni evpn.VNI, address netip.Addr) error
 }
 
 // Server makes HTTP handlers of a [Backend].
@@ -50,6 +53,8 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("POST /v1/drift/repair", streamByVNI(s.backend.RepairDrift))
 	mux.HandleFunc("POST /v1/neighbors/{address}/reset", s.resetNeighbor)
 	mux.HandleFunc("POST /v1/macs/clear-duplicate", s.clearDuplicate)
+	mux.HandleFunc("PUT /v1/vnis/{vni}/vteps/{address}", changeVTEP(s.backend.AddVTEP))
+	mux.HandleFunc("DELETE /v1/vnis/{vni}/vteps/{address}", changeVTEP(s.backend.DeleteVTEP))
 	return mux
 }
 
@@ -129,6 +134,22 @@ func (s *Server) clearDuplicate(w http.ResponseWriter, r *http.Request) {
 		}
 		return struct{}{}, s.backend.ClearDuplicate(r.Context(), vni, mac)
 	})
+}
+
+func changeVTEP(change func(context.Context, evpn.VNI, netip.Addr) error) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		answer(w, func() (struct{}, error) {
+			vni, err := evpn.ParseVNI(r.PathValue("vni"))
+			if err != nil {
+				return struct{}{}, badRequest(err)
+			}
+			address, err := netip.ParseAddr(r.PathValue("address"))
+			if err != nil {
+				return struct{}{}, badRequest(err)
+			}
+			return struct{}{}, change(r.Context(), vni, address)
+		})
+	}
 }
 
 func byVNI[T any](list func(context.Context, VNIFilter) ([]T, error)) http.HandlerFunc {

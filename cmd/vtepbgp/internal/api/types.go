@@ -189,6 +189,8 @@ type VTEP struct {
 	Address netip.Addr `json:"address"`
 	VNIs    []evpn.VNI `json:"vnis"`
 	MACs    int        `json:"macs"`
+	// Sources say how it came onto flood lists; none when it is on none.
+	Sources []evpn.FloodSource `json:"sources"`
 	// Reachable says whether the underlay has a way to it; Reason, why not.
 	Reachable    bool       `json:"reachable"`
 	Reason       string     `json:"reason"`
@@ -196,23 +198,6 @@ type VTEP struct {
 	Interface    string     `json:"interface"`     // that packets to it leave by; "" = no way
 	Gateway      netip.Addr `json:"gateway"`       // "" = on link
 	MTUBytes     int        `json:"mtu"`           // of the way
-}
-
-// Flood is the flood list of one VNI.
-type Flood struct {
-	VNI      evpn.VNI          `json:"vni"`
-	Mode     evpn.FloodMode    `json:"mode"`
-	Engine   string            `json:"engine"` // "kernel" for ingress replication, "" for off
-	VTEPs    []FloodVTEP       `json:"vteps"`
-	Counters map[string]uint64 `json:"counters"`
-}
-
-// FloodVTEP is one member of a flood list.
-type FloodVTEP struct {
-	Address   netip.Addr       `json:"address"`
-	Source    evpn.FloodSource `json:"source"`
-	Role      evpn.FloodRole   `json:"role"`
-	Installed bool             `json:"installed"`
 }
 
 // Route is one EVPN route: received when Neighbor is set, else our own.

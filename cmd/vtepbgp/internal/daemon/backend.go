@@ -232,9 +232,18 @@ func known(f api.VNIFilter, found int) error {
 
 // VTEPs lists the remote VTEPs.
 func (d *daemon) VTEPs(ctx context.Context, f api.VNIFilter) ([]api.VTEP, error) {
-	var infos []evpn.VTEPInfo
-	if err := d.loop.do(ctx, func(c *evpn.Core) { infos = c.VTEPs() }); err != nil {
+	var (
+		infos   []evpn.VTEPInfo
+		entries []evpn.FloodEntry
+	)
+	if err := d.loop.do(ctx, func(c *evpn.Core) { infos, entries = c.VTEPs(), c.Flood(f.VNI) }); err != nil {
 		return nil, err
+	}
+	sources := map[netip.Addr][]evpn.FloodSource{}
+	for _, e := range entries {
+		if l := sources[e.VTEP]; !slices.Contains(l, e.Source) {
+			sources[e.VTEP] = append(l, e.Source)
+		}
 	}
 	ways := map[netip.Addr]kernel.VTEPState{}
 	for _, w := range d.kernel.Underlay() {
@@ -245,7 +254,7 @@ func (d *daemon) VTEPs(ctx context.Context, f api.VNIFilter) ([]api.VTEP, error)
 		if f.VNI != 0 && !slices.Contains(i.VNIs, f.VNI) {
 			continue
 		}
-		v := api.VTEP{Address: i.Address, VNIs: notNil(i.VNIs), MACs: i.MACs, Reachable: i.Reachable, Reason: i.Reason}
+		v := api.VTEP{Address: i.Address, VNIs: notNil(i.VNIs), MACs: i.MACs, Sources: notNil(slices.Sorted(slices.Values(sources[i.Address]))), Reachable: i.Reachable, Reason: i.Reason}
 		if w, known := ways[i.Address]; known {
 			v.Reachable, v.Reason = w.Reachable, w.Reason
 			v.Interface, v.Gateway, v.MTUBytes = w.Device, w.Gateway, w.MTU
@@ -254,42 +263,6 @@ func (d *daemon) VTEPs(ctx context.Context, f api.VNIFilter) ([]api.VTEP, error)
 		out = append(out, v)
 	}
 	return out, nil
-}
-
-// Flood lists the flood lists, of every VNI also when it is empty.
-func (d *daemon) Flood(ctx context.Context, f api.VNIFilter) ([]api.Flood, error) {
-	var (
-		infos   []evpn.VNIInfo
-		entries []evpn.FloodEntry
-	)
-	if err := d.loop.do(ctx, func(c *evpn.Core) {
-		infos, entries = c.VNIs(), c.Flood(f.VNI)
-	}); err != nil {
-		return nil, err
-	}
-	members := map[evpn.VNI][]api.FloodVTEP{}
-	for _, e := range entries {
-		members[e.VNI] = append(members[e.VNI], api.FloodVTEP{
-			Address: e.VTEP, Source: e.Source, Role: e.Role,
-			Installed: d.kernel.Installed(evpn.RowKey{Kind: evpn.FloodRow, VNI: e.VNI, IP: e.VTEP}),
-		})
-	}
-	out, copying := []api.Flood{}, d.flooding.Status()
-	for _, i := range infos {
-		if f.VNI != 0 && i.VNI != f.VNI {
-			continue
-		}
-		fl := api.Flood{VNI: i.VNI, Mode: i.Flooding, VTEPs: notNil(members[i.VNI]), Counters: map[string]uint64{}}
-		switch network := copying.Networks[i.VNI]; i.Flooding {
-		case evpn.FloodIngress, evpn.FloodAssisted:
-			fl.Engine = "kernel"
-		case evpn.FloodMulticast, evpn.FloodReplicator:
-			fl.Engine, fl.Counters = network.Engine, floodCounters(network.Count)
-		case evpn.FloodOff:
-		}
-		out = append(out, fl)
-	}
-	return out, known(f, len(out))
 }
 
 // listChunk is how many elements of a long list are looked up before the loop goes

@@ -37,6 +37,9 @@ func (d *daemon) claim() (c *claimed, err error) {
 	if d.numbers, err = openRDNumbers(c.dir); err != nil {
 		return c, err
 	}
+	if d.added, err = openAddedVTEPs(c.dir); err != nil {
+		return c, err
+	}
 	c.last = readLastRun(c.dir)
 	c.socket, err = api.Listen(d.cfg.API.Socket)
 	return c, err

@@ -39,6 +39,7 @@ type daemon struct {
 	loop     *loop
 	metrics  *metrics
 	numbers  *rdNumbers
+	added    *addedVTEPs
 	notes    *noteLog
 	met      *acquaintances
 	resuming bool // we follow a process whose routes and copies are still there
@@ -87,8 +88,7 @@ func (d *daemon) start(ctx context.Context, files *claimed) (err error) {
 		return errors.Join(err, closeKernel())
 	}
 	d.host = host{vtep: d.cfg.VTEP.Address}
-	core := coreConfig(d.cfg, d.rds, d.host)
-	core.Resume = d.resuming
+	core := d.wantCore(d.cfg, d.rds, d.host)
 	d.speaker.SetImports(core.Imports())
 	d.flooding = flooding.New(flooding.Options{
 		Kinds: d.env.engines, Alive: d.kernel.Alive, Directory: files.dir, Log: d.logger.WithField(fieldPart, "flooding"),

@@ -343,12 +343,12 @@ func TestShowAndOrders(t *testing.T) {
 	fl, err := w.api.Flood(ctx, api.VNIFilter{VNI: 100})
 	require.NoError(t, err)
 	assert.Equal(t, []api.Flood{{
-		VNI: 100, Mode: "ingress", Engine: "kernel", Counters: map[string]uint64{},
-		VTEPs: []api.FloodVTEP{{Address: netip.MustParseAddr("10.0.0.2"), Source: "bgp", Role: "vtep", Installed: true}},
+		VNI: 100, Mode: "ingress", Engine: "kernel", Segment: []netip.Prefix{}, Tasks: []api.FloodTask{}, Problems: []string{}, Counters: map[string]uint64{},
+		VTEPs: []api.FloodVTEP{{Address: netip.MustParseAddr("10.0.0.2"), Source: "bgp", Role: "vtep", Kernel: true, Installed: true}},
 	}}, fl)
 	vteps, err := w.api.VTEPs(ctx, api.VNIFilter{})
 	require.NoError(t, err)
-	assert.Equal(t, []api.VTEP{{Address: netip.MustParseAddr("10.0.0.2"), VNIs: []evpn.VNI{100}, Reachable: true, Interface: "eth0", MTUBytes: 1500}}, vteps)
+	assert.Equal(t, []api.VTEP{{Address: netip.MustParseAddr("10.0.0.2"), VNIs: []evpn.VNI{100}, Sources: []evpn.FloodSource{"bgp"}, Reachable: true, Interface: "eth0", MTUBytes: 1500}}, vteps)
 	var macs []api.MAC
 	require.NoError(t, w.api.MACs(ctx, api.MACFilter{VNI: 100}, func(m api.MAC) error { macs = append(macs, m); return nil }))
 	assert.Equal(t, []api.MAC{{VNI: 100, MAC: evpn.MAC{2, 5: 1}, IPs: []netip.Addr{}, DuplicateIPs: []netip.Addr{}, Origin: "local", Port: "veth1", Installed: true}}, macs)

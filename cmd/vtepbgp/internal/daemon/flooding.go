@@ -9,7 +9,6 @@ import (
 	"github.com/vtepbgp/vtepbgp/cmd/vtepbgp/internal/flooding"
 	"github.com/vtepbgp/vtepbgp/config"
 	"github.com/vtepbgp/vtepbgp/evpn"
-	"github.com/vtepbgp/vtepbgp/flood"
 	"github.com/vtepbgp/vtepbgp/speaker/bfd"
 )
 
@@ -112,13 +111,4 @@ func (d *daemon) leases(ctx context.Context) error {
 		case <-t.C:
 		}
 	}
-}
-
-// floodCounters are the counts of a network by name: what was dropped, by reason.
-func floodCounters(c flood.Count) map[string]uint64 {
-	counters := map[string]uint64{"packets": c.Packets, "relayed": c.Relayed, "copies": c.Copies}
-	for r, n := range c.Dropped {
-		counters["dropped_"+r.String()] = n
-	}
-	return counters
 }

@@ -73,8 +73,7 @@ func (d *daemon) apply(ctx context.Context, next *config.Config, numbers map[evp
 	if next.VTEP.Address.IsValid() {
 		now.vtep = next.VTEP.Address
 	}
-	core := coreConfig(next, numbers, now)
-	core.Resume = d.resuming
+	core := d.wantCore(next, numbers, now)
 	d.flooding.Configure(floodingConfig(next, now))
 	err := d.loop.do(ctx, func(c *evpn.Core) {
 		d.host = now

@@ -57,9 +57,8 @@ func (d *daemon) pruneTimer(ctx context.Context) error {
 func (d *daemon) followHost(ctx context.Context) error {
 	d.mu.Lock()
 	now := d.look(d.cfg)
-	core, flood := coreConfig(d.cfg, d.rds, now), floodingConfig(d.cfg, now)
+	core, flood := d.wantCore(d.cfg, d.rds, now), floodingConfig(d.cfg, now)
 	d.mu.Unlock()
-	core.Resume = d.resuming
 	d.flooding.Configure(flood)
 	return d.loop.do(ctx, func(c *evpn.Core) {
 		if !d.host.equal(now) {

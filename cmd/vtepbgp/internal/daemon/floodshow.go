@@ -1,0 +1,76 @@
+package daemon
+
+import (
+	"context"
+
+	"github.com/vtepbgp/vtepbgp/cmd/vtepbgp/internal/api"
+	"github.com/vtepbgp/vtepbgp/cmd/vtepbgp/internal/flooding"
+	"github.com/vtepbgp/vtepbgp/evpn"
+	"github.com/vtepbgp/vtepbgp/flood"
+)
+
+// engineKernel is who copies where no engine of ours does.
+const engineKernel = "kernel"
+
+// Flood lists the flood lists, of every VNI also when it is empty.
+func (d *daemon) Flood(ctx context.Context, f api.VNIFilter) ([]api.Flood, error) {
+	var (
+		infos   []evpn.VNIInfo
+		entries []evpn.FloodEntry
+	)
+	if err := d.loop.do(ctx, func(c *evpn.Core) {
+		infos, entries = c.VNIs(), c.Flood(f.VNI)
+	}); err != nil {
+		return nil, err
+	}
+	members := map[evpn.VNI][]api.FloodVTEP{}
+	for _, e := range entries {
+		members[e.VNI] = append(members[e.VNI], api.FloodVTEP{
+			Address: e.VTEP, Source: e.Source, Role: e.Role, Kernel: e.Kernel, Copied: e.Copied,
+			Installed: e.Kernel && d.kernel.Installed(evpn.RowKey{Kind: evpn.FloodRow, VNI: e.VNI, IP: e.VTEP}),
+		})
+	}
+	out, copying := []api.Flood{}, d.flooding.Status()
+	reasons := map[string]string{}
+	for _, e := range copying.Engines {
+		reasons[e.Interface] = e.Reason
+	}
+	service := d.config().Flood.ServiceAddress
+	for _, i := range infos {
+		if f.VNI != 0 && i.VNI != f.VNI {
+			continue
+		}
+		fl := api.Flood{
+			VNI: i.VNI, Mode: i.Flooding, VTEPs: notNil(members[i.VNI]), Tasks: api.FloodTasks(i.Relay), Elected: i.Relay.Elected,
+			Segment: notNil(i.Segment.Prefixes), Problems: []string{}, Counters: map[string]uint64{},
+		}
+		switch network := copying.Networks[i.VNI]; i.Flooding {
+		case evpn.FloodIngress, evpn.FloodAssisted:
+			fl.Engine = engineKernel
+		case evpn.FloodMulticast, evpn.FloodReplicator:
+			fl.Engine, fl.Interface, fl.EngineReason = network.Engine, network.Interface, reasons[network.Interface]
+			fl.Problems, fl.Counters = notNil(network.Problems), floodCounters(network)
+			fl.Group = i.Segment.Group
+		case evpn.FloodOff:
+		}
+		if i.Flooding == evpn.FloodReplicator || i.Segment.Delivery == evpn.DeliverMulticast {
+			fl.ServiceAddress = service
+		}
+		out = append(out, fl)
+	}
+	return out, known(f, len(out))
+}
+
+// floodCounters are the counts of a network by name.
+func floodCounters(n flooding.NetworkStatus) map[string]uint64 {
+	counters := map[string]uint64{api.FloodIn: n.Count.Packets, api.FloodCopied: n.Count.Relayed, api.FloodCopies: n.Count.Copies}
+	dropped(n.Count, func(reason string, count uint64) { counters[api.FloodDroppedPrefix+reason] = count })
+	return counters
+}
+
+// dropped gives what was dropped, by reason.
+func dropped(c flood.Count, yield func(reason string, n uint64)) {
+	for r, n := range c.Dropped {
+		yield(r.String(), n)
+	}
+}

@@ -87,7 +87,11 @@ func (d *daemon) start(ctx context.Context, files *claimed) (err error) {
 	if d.speaker, err = d.env.speaker(speakerConfig(d.cfg, d.resuming, files.last.Neighbors), d.logger.WithField(fieldPart, "speaker")); err != nil {
 		return errors.Join(err, closeKernel())
 	}
-	d.host = host{vtep: d.cfg.VTEP.Address}
+	// The core has to know its segments before it resumes its part in them.
+	if err := d.kernel.Configure(kernelConfig(d.cfg)); err != nil {
+		return errors.Join(fmt.Errorf("configure kernel: %w", err), closeKernel())
+	}
+	d.host = d.look(d.cfg)
 	core := d.wantCore(d.cfg, d.rds, d.host)
 	d.speaker.SetImports(core.Imports())
 	d.flooding = flooding.New(flooding.Options{
@@ -151,9 +155,6 @@ func (d *daemon) start(ctx context.Context, files *claimed) (err error) {
 		return err
 	}
 
-	if err := d.kernel.Configure(kernelConfig(d.cfg)); err != nil {
-		return fmt.Errorf("configure kernel: %w", err)
-	}
 	if err := d.followHost(ctx); err != nil {
 		return err
 	}

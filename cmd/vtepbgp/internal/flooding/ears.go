@@ -19,6 +19,9 @@ const (
 	// window is how far back each poll looks: further than the last one, so that a late one
 	// misses nobody.
 	window = 5 * time.Second
+	// blur is how much the ages that engines tell of one packet differ: they are not read at
+	// the moment at which they are told.
+	blur = 100 * time.Millisecond
 	// askers is how many VTEPs are asked at once whether they are there.
 	askers = 256
 )
@@ -72,24 +75,27 @@ func (e *ears) note(all []flood.Heard, wants wanted, now time.Time) (news []evpn
 	return news
 }
 
+// vtep tells of a VTEP whenever it was heard since it was told of last: the core may have
+// had no room for it, or not known the VNI.
 func (e *ears) vtep(k vtepKey, at time.Time) []evpn.Event {
 	last, known := e.vteps[k]
-	if !known || at.After(last) {
-		e.vteps[k] = at
-	}
-	if known {
+	if known && !at.After(last.Add(blur)) {
 		return nil
 	}
-	e.news = true
+	e.vteps[k] = at
+	e.news = e.news || !known
 	return []evpn.Event{evpn.VTEPHeard{VNI: k.vni, VTEP: k.vtep}}
 }
 
 // mac tells of a MAC whenever it was heard since it was told of last: another VTEP may
 // have taken it over in between.
 func (e *ears) mac(k macKey, h heardMAC, now time.Time) []evpn.Event {
-	if before, known := e.macs[k]; known && !h.last.After(before.last) {
+	before, known := e.macs[k]
+	switch {
+	case known && before.vtep == h.vtep && !h.last.After(before.last.Add(blur)),
+		known && !h.last.After(before.last):
 		return nil
-	} else if !known || before.vtep != h.vtep {
+	case !known || before.vtep != h.vtep:
 		e.news = true
 	}
 	e.macs[k] = h

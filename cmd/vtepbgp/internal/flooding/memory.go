@@ -61,7 +61,7 @@ func (mem *memory) write(dir string) error {
 // copies without a process as it is until Release. It comes before Run.
 func (m *Manager) Resume(now time.Time) (events []evpn.Event) {
 	for _, vni := range m.memory.Active {
-		events = append(events, evpn.RelayRestored{VNI: vni, Active: true})
+		events = append(events, evpn.RelayRestored{VNI: vni, Active: true, Own: true, Met: true})
 	}
 	for _, v := range m.memory.VTEPs {
 		events = append(events, m.ears.vtep(vtepKey{v.VNI, v.VTEP}, now)...)

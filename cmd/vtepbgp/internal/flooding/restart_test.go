@@ -45,7 +45,7 @@ func TestRestartKeepsWhatIsCopied(t *testing.T) {
 
 				w.boot()
 				assert.Equal(t, []evpn.Event{
-					evpn.RelayRestored{VNI: 100, Active: true},
+					evpn.RelayRestored{VNI: 100, Active: true, Own: true, Met: true},
 					evpn.VTEPHeard{VNI: 100, VTEP: addr("10.0.1.5")},
 					evpn.MACHeard{VNI: 100, MAC: evpn.MAC{2, 5: 5}, VTEP: addr("10.0.1.5")},
 				}, w.m.Resume(time.Now()))
@@ -175,7 +175,10 @@ func TestMACsThatMove(t *testing.T) {
 		mac := evpn.MAC{2, 5: 5}
 		w.host.Send(100, addr("10.0.1.5"), mac)
 		after(time.Second)
-		assert.Equal(t, []evpn.Event{evpn.MACHeard{VNI: 100, MAC: mac, VTEP: addr("10.0.1.5"), Age: time.Second}}, w.told())
+		assert.Equal(t, []evpn.Event{
+			evpn.VTEPHeard{VNI: 100, VTEP: addr("10.0.1.5")},
+			evpn.MACHeard{VNI: 100, MAC: mac, VTEP: addr("10.0.1.5"), Age: time.Second},
+		}, w.told())
 		w.host.Send(100, addr("10.0.1.5"), mac)
 		after(100 * time.Millisecond)
 		w.host.Send(100, addr("10.0.1.6"), mac)

@@ -83,6 +83,8 @@ type Link struct {
 	Running bool
 	Loop    bool // a loopback
 	IPv6    bool // IPv6 is on (disable_ipv6, and an MTU of 1280 at least)
+	// Multicast says that it carries multicast.
+	Multicast bool
 
 	VXLAN  VXLANAttributes  // when Kind is "vxlan"
 	Bridge BridgeAttributes // when Kind is "bridge"
@@ -94,6 +96,7 @@ type VXLANAttributes struct {
 	VNI      evpn.VNI
 	Local    netip.Addr // zero = none
 	Remote   netip.Addr // default remote or group; zero = none
+	Link     int32      // that packets to Remote leave by; 0 = by route
 	Port     uint16     // UDP destination port
 	Learning bool
 	External bool // collect-metadata mode: the VNI comes with each packet
@@ -154,6 +157,7 @@ type Neighbor struct {
 	Master   int32 // the bridge, for rows of a bridge
 	MAC      evpn.MAC
 	Addr     netip.Addr // VTEP of a VXLAN row, or the address of a neighbour
+	Via      int32      // link that a VXLAN row sends by; 0 = by route
 }
 
 // RouteQuery asks for the ways of packets that a VXLAN device sends.

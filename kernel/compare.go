@@ -70,26 +70,44 @@ func stateOf(expected, found string, marked bool) State {
 }
 
 func (c *comparison) floodRows() {
-	for to, e := range c.wantFloods {
-		if e.wanted && !c.floods[to.Value()] {
-			c.floodRow(to.Value(), e, floodWords(to.Value()), "")
-		}
-	}
-	for ip := range c.floods {
-		e := c.wantFloods[makeVTEP(ip)]
+	extra := map[netip.Addr]floodTo{}
+	for to := range c.floods {
 		// The device's own default remote is no row of ours.
-		if !e.wanted && (c.device == nil || ip != c.device.VXLAN.Remote) {
-			c.floodRow(ip, e, "", floodWords(ip))
+		if !c.wantFloods[to].wanted && (c.device == nil || to != (floodTo{makeVTEP(c.device.VXLAN.Remote), c.device.VXLAN.Link})) {
+			extra[to.ip()] = to
 		}
+	}
+	for to, e := range c.wantFloods {
+		if !e.wanted || c.floods[to] {
+			continue
+		}
+		found := ""
+		if other, there := extra[to.ip()]; there { // by another link
+			found = c.floodWords(other)
+			delete(extra, to.ip())
+		}
+		c.floodRow(to, e, c.floodWords(to), found)
+	}
+	for _, to := range extra {
+		c.floodRow(to, c.wantFloods[to], "", c.floodWords(to))
 	}
 }
 
-func (c *comparison) floodRow(ip netip.Addr, e floodEntry, expected, found string) {
-	c.row(Drift{Table: FloodTable, Link: c.view.cfg.Device, IP: ip, Expected: expected, Found: found, State: stateOf(expected, found, true)},
-		e.flags, evpn.RowKey{Kind: evpn.FloodRow, VNI: c.view.cfg.VNI, IP: ip})
+func (c *comparison) floodRow(to floodTo, e floodEntry, expected, found string) {
+	c.row(Drift{Table: FloodTable, Link: c.view.cfg.Device, IP: to.ip(), Expected: expected, Found: found, State: stateOf(expected, found, true)},
+		e.flags, evpn.RowKey{Kind: evpn.FloodRow, VNI: c.view.cfg.VNI, IP: to.ip()})
 }
 
-func floodWords(to netip.Addr) string { return "dst " + to.String() + " self permanent" }
+func (c *comparison) floodWords(to floodTo) string {
+	via := ""
+	switch {
+	case to.via != 0:
+		via = " via " + c.linkName(to.via)
+	case to.group():
+		via = " via " + c.plan.groupInterface()
+	}
+	return "dst " + to.ip().String() + via + " self permanent"
+}
 
 func (c *comparison) macRows() {
 	for mac, e := range c.wantMACs {

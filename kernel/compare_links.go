@@ -58,7 +58,9 @@ func (c *comparison) deviceSettings(d *Link, ours bool) {
 		c.setting(d.Name, "mtu", strconv.Itoa(c.site.deviceMTU(cfg)), strconv.Itoa(d.MTU), ours)
 	}
 	c.setting(d.Name, "learning", "off", onWord(d.VXLAN.Learning), false)
-	c.setting(d.Name, "remote", "none", addrText(d.VXLAN.Remote), false)
+	if d.VXLAN.Remote != cfg.Group { // a device may have the group itself
+		c.setting(d.Name, "remote", "none", addrText(d.VXLAN.Remote), false)
+	}
 
 	master := ""
 	if l := c.picture.links.index[d.Master]; l != nil {

@@ -119,8 +119,8 @@ func (k *Kernel) abandon(v VNI, now Config) {
 // removals lists the deletes of all rows that bear our marks.
 func (in *instance) removals() (ops []NeighborOp) {
 	for to, e := range in.floods {
-		if e.exists {
-			ops = append(ops, NeighborOp{Delete, Neighbor{Family: unix.AF_BRIDGE, Index: in.device, Flags: unix.NTF_SELF, Addr: to.Value()}})
+		if e.exists && to != in.remote {
+			ops = append(ops, NeighborOp{Delete, Neighbor{Family: unix.AF_BRIDGE, Index: in.device, Flags: unix.NTF_SELF, Addr: to.ip(), Via: to.via}})
 		}
 	}
 	for mac, e := range in.macs {
@@ -269,10 +269,13 @@ func (k *Kernel) commit(s *snapshot, st site, plans []*plan, trouble map[evpn.VN
 // than before.
 func (k *Kernel) place(in *instance, p *plan) (moved bool) {
 	var device, bridge int32
-	in.remote = vtep{}
+	in.remote, in.groupVia = floodTo{}, 0
+	if l := p.groupLink(); l != nil {
+		in.groupVia = l.Index
+	}
 	if p.device != nil {
 		device = p.device.Index
-		in.remote = makeVTEP(p.device.VXLAN.Remote)
+		in.remote = floodTo{makeVTEP(p.device.VXLAN.Remote), p.device.VXLAN.Link}
 		k.byDevice[device] = in
 	}
 	in.sviMAC, in.sviIPs, in.sviGateway = evpn.MAC{}, nil, in.cfg.AnycastGateway
@@ -290,6 +293,7 @@ func (k *Kernel) place(in *instance, p *plan) (moved bool) {
 		k.strip(in, in.device != device, in.bridge != bridge)
 		in.device, in.bridge = device, bridge
 	}
+	k.moveGroup(in)
 	if moved || wasUp != in.state.bridgeUp {
 		k.queueAll(in)
 	}

@@ -38,18 +38,6 @@ func (k *Kernel) instance(vni evpn.VNI) *instance {
 	return in
 }
 
-func (k *Kernel) intendFlood(in *instance, c evpn.RowChange) {
-	to := makeVTEP(c.IP)
-	e := in.floods[to]
-	if n := count(!c.Remove) - count(e.wanted); n != 0 {
-		in.wantedFloods += n
-		in.needs(to, n)
-	}
-	e.wanted = !c.Remove
-	e.flags = setDrop(e.flags, c.Remove)
-	k.storeFlood(in, to, e)
-}
-
 func (k *Kernel) intendMAC(in *instance, c evpn.RowChange) {
 	e := in.macs[c.RowKey.MAC]
 	in.wantedMACs += count(!c.Remove) - count(e.wanted())
@@ -111,10 +99,10 @@ func (k *Kernel) requeue(key evpn.RowKey) bool {
 	var f rowFlags
 	switch key.Kind {
 	case evpn.FloodRow:
-		to := makeVTEP(key.IP)
-		e := in.floods[to]
-		k.storeFlood(in, to, e)
-		f = in.floods[to].flags
+		for to, e := range in.towards(key.IP) {
+			k.storeFlood(in, to, e)
+			f |= in.floods[to].flags
+		}
 	case evpn.MACRow:
 		e := in.macs[key.MAC]
 		k.queueMAC(in, key.MAC, &e)
@@ -168,7 +156,7 @@ func (k *Kernel) Installed(key evpn.RowKey) bool {
 	}
 	switch key.Kind {
 	case evpn.FloodRow:
-		e := in.floods[makeVTEP(key.IP)]
+		_, e := in.wantedFlood(key.IP)
 		return e.wanted && e.exists
 	case evpn.MACRow:
 		e := in.macs[key.MAC]
@@ -190,7 +178,8 @@ func (k *Kernel) Wanted(key evpn.RowKey) (evpn.RowValue, bool) {
 	}
 	switch key.Kind {
 	case evpn.FloodRow:
-		return evpn.RowValue{}, in.floods[makeVTEP(key.IP)].wanted
+		_, e := in.wantedFlood(key.IP)
+		return evpn.RowValue{}, e.wanted
 	case evpn.MACRow:
 		if e := in.macs[key.MAC]; e.wanted() {
 			return evpn.RowValue{VTEP: e.want.Value(), Sticky: e.wantSticky}, true
@@ -213,7 +202,7 @@ func (k *Kernel) WantedKeys(vni evpn.VNI) (keys []evpn.RowKey) {
 		}
 		for to, e := range in.floods {
 			if e.wanted {
-				keys = append(keys, evpn.RowKey{Kind: evpn.FloodRow, VNI: in.vni, IP: to.Value()})
+				keys = append(keys, evpn.RowKey{Kind: evpn.FloodRow, VNI: in.vni, IP: to.ip()})
 			}
 		}
 		for mac, e := range in.macs {

@@ -90,8 +90,12 @@ func (p *plan) findProblems(d *Link) {
 	if p.site.vtep.IsValid() && v.Local != p.site.vtep {
 		p.problem("device %s has local address %s instead of %s", d.Name, addrText(v.Local), p.site.vtep)
 	}
-	if v.Remote.IsValid() {
+	switch l := p.groupLink(); {
+	case !v.Remote.IsValid():
+	case v.Remote != p.cfg.Group:
 		p.problem("device %s also floods to its default remote %s", d.Name, v.Remote)
+	case l != nil && v.Link != l.Index:
+		p.problem("device %s sends to its group %s by another interface than %s", d.Name, v.Remote, l.Name)
 	}
 	if p.cfg.MTU != 0 && d.MTU != p.cfg.MTU {
 		p.problem("device %s has MTU %d instead of %d", d.Name, d.MTU, p.cfg.MTU)

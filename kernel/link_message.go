@@ -17,10 +17,11 @@ func decodeLink(body []byte) (l Link, ok bool) {
 	}
 	flags := native.Uint32(body[8:])
 	l = Link{
-		Index:   int32(native.Uint32(body[4:])),
-		Up:      flags&unix.IFF_UP != 0,
-		Running: flags&unix.IFF_RUNNING != 0,
-		Loop:    flags&unix.IFF_LOOPBACK != 0,
+		Index:     int32(native.Uint32(body[4:])),
+		Up:        flags&unix.IFF_UP != 0,
+		Running:   flags&unix.IFF_RUNNING != 0,
+		Loop:      flags&unix.IFF_LOOPBACK != 0,
+		Multicast: flags&unix.IFF_MULTICAST != 0,
 	}
 	for a, rest, more := nextAttribute(body[unix.SizeofIfInfomsg:]); more; a, rest, more = nextAttribute(rest) {
 		switch a.typ {
@@ -110,6 +111,8 @@ func decodeVXLAN(b []byte, v *VXLANAttributes) {
 			v.Local = a.addr()
 		case unix.IFLA_VXLAN_GROUP, unix.IFLA_VXLAN_GROUP6:
 			v.Remote = a.addr()
+		case unix.IFLA_VXLAN_LINK:
+			v.Link = int32(a.uint32())
 		case unix.IFLA_VXLAN_PORT:
 			v.Port = a.port()
 		case unix.IFLA_VXLAN_LEARNING:
@@ -174,6 +177,9 @@ func appendVXLAN(b []byte, v VXLANAttributes) []byte {
 			typ = unix.IFLA_VXLAN_GROUP6
 		}
 		b = appendAddrAttribute(b, typ, v.Remote)
+	}
+	if v.Link != 0 {
+		b = appendUint32Attribute(b, unix.IFLA_VXLAN_LINK, uint32(v.Link))
 	}
 	b = appendUint8Attribute(b, unix.IFLA_VXLAN_LEARNING, boolByte(v.Learning))
 	return appendAttribute(b, unix.IFLA_VXLAN_PORT, binary.BigEndian.AppendUint16(nil, v.Port))

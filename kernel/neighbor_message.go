@@ -45,6 +45,8 @@ func decodeNeighbor(body []byte) (n Neighbor, ok bool) {
 			copy(n.MAC[:], a.value)
 		case unix.NDA_VLAN:
 			n.VLAN = a.uint16()
+		case unix.NDA_IFINDEX:
+			n.Via = int32(a.uint32())
 		case unix.NDA_MASTER:
 			n.Master = int32(a.uint32())
 		case ndaProtocol:
@@ -82,6 +84,9 @@ func appendNeighborOp(b []byte, op NeighborOp, seq uint32, ack bool) []byte {
 	}
 	if op.Addr.IsValid() {
 		b = appendAddrAttribute(b, unix.NDA_DST, op.Addr)
+	}
+	if op.Via != 0 {
+		b = appendUint32Attribute(b, unix.NDA_IFINDEX, uint32(op.Via))
 	}
 	if op.VLAN != 0 {
 		b = appendAttribute(b, unix.NDA_VLAN, native.AppendUint16(nil, op.VLAN))

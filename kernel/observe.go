@@ -50,24 +50,6 @@ func shapeOf(n Neighbor) rowShape {
 	}
 }
 
-func (k *Kernel) observeFlood(in *instance, n Neighbor, gone bool) {
-	to := makeVTEP(n.Addr)
-	if to == (vtep{}) || (to == in.remote && !in.floods[to].wanted) {
-		return // the device's own default remote
-	}
-	e := in.floods[to]
-	if e.exists == !gone {
-		k.stats.Echoes++
-	}
-	before := e.exists == e.wanted
-	e.exists = !gone
-	e.flags |= flagSeen
-	if before && e.exists != e.wanted {
-		e.flags |= flagDisturbed
-	}
-	k.storeFlood(in, to, e)
-}
-
 // observeSelf takes a row of the VXLAN device's own table.
 func (k *Kernel) observeSelf(in *instance, n Neighbor, gone bool) {
 	e := in.macs[n.MAC]
@@ -192,30 +174,6 @@ func (k *Kernel) queueMAC(in *instance, mac evpn.MAC, e *macEntry) {
 		k.pending.setMACs.push(macKey{in, mac})
 	case k.prune || e.flags&flagDrop != 0:
 		k.pending.deleteMACs.push(macKey{in, mac})
-	default:
-		return
-	}
-	e.flags |= flagQueued
-}
-
-func (k *Kernel) storeFlood(in *instance, to vtep, e floodEntry) {
-	k.queueFlood(in, to, &e)
-	if e.empty() {
-		delete(in.floods, to)
-		return
-	}
-	in.floods[to] = e
-}
-
-func (k *Kernel) queueFlood(in *instance, to vtep, e *floodEntry) {
-	if e.flags&flagQueued != 0 || e.exists == e.wanted || !in.writable(evpn.FloodRow) {
-		return
-	}
-	switch {
-	case e.wanted:
-		k.pending.setFloods.push(floodKey{in, to})
-	case k.prune || e.flags&flagDrop != 0:
-		k.pending.deleteFloods.push(floodKey{in, to})
 	default:
 		return
 	}

@@ -33,13 +33,13 @@ type view struct {
 	device, bridge *Link // nil = not there, or of no use
 
 	// Found.
-	floods    map[netip.Addr]bool
+	floods    map[floodTo]bool
 	vxlan     map[evpn.MAC]fdbRow
 	fdb       map[evpn.MAC]fdbRow
 	neighbors map[netip.Addr]neighborFound
 
 	// Intended, and what is under way.
-	wantFloods    map[vtep]floodEntry
+	wantFloods    map[floodTo]floodEntry
 	wantMACs      map[evpn.MAC]macEntry
 	wantNeighbors map[netip.Addr]neighborEntry
 }
@@ -165,7 +165,7 @@ func (v *view) intend(in *instance, s scope) {
 
 func (p *picture) add(cfg VNI, created map[string]bool) {
 	v := &view{
-		cfg: cfg, floods: map[netip.Addr]bool{}, vxlan: map[evpn.MAC]fdbRow{}, fdb: map[evpn.MAC]fdbRow{},
+		cfg: cfg, floods: map[floodTo]bool{}, vxlan: map[evpn.MAC]fdbRow{}, fdb: map[evpn.MAC]fdbRow{},
 		neighbors: map[netip.Addr]neighborFound{},
 	}
 	v.plan = plan{cfg: cfg, site: p.site, s: p.links, created: created, device: p.links.byName[cfg.Device], bridge: p.links.byName[cfg.Bridge]}
@@ -191,7 +191,7 @@ func (p *picture) see(n Neighbor) {
 	row := fdbRow{n.Addr, n.Index, n.Flags & (unix.NTF_EXT_LEARNED | ntfSticky), n.State & pinned}
 	switch v := p.byDevice[n.Index]; {
 	case v != nil && n.Master == 0 && n.MAC.IsZero():
-		v.floods[n.Addr] = true
+		v.floods[floodTo{makeVTEP(n.Addr), n.Via}] = true
 	case v != nil && n.Master == 0 && p.scope.hasMAC(n.MAC):
 		v.vxlan[n.MAC] = row
 	case n.Master != 0 && n.Index != n.Master && p.scope.hasMAC(n.MAC):

@@ -131,9 +131,8 @@ func (k *Kernel) dump(family uint8, later *backlog) error {
 func (k *Kernel) sweep(in *instance) {
 	for to, e := range in.floods {
 		if e.exists && e.flags&flagSeen == 0 {
-			before := e.wanted
 			e.exists = false
-			if before {
+			if e.wanted {
 				e.flags |= flagDisturbed
 			}
 			k.storeFlood(in, to, e)

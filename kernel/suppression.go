@@ -98,7 +98,7 @@ func (in *instance) remoteOwner(ip netip.Addr) (snoop.Owner, bool) {
 	return snoop.Owner{MAC: e.want, Router: e.wantRouter}, e.wanted()
 }
 
-func (in *instance) floodsToSomebody() bool { return in.wantedFloods > 0 || in.remote != vtep{} }
+func (in *instance) floodsToSomebody() bool { return in.wantedFloods > 0 || in.remote != floodTo{} }
 
 // announce tells hosts elsewhere that an address has another MAC than before, here or
 // behind another VTEP. mu is held.

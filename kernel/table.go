@@ -88,14 +88,6 @@ func (e *macEntry) empty() bool {
 // ours says that a row on our device bears the marks that we write.
 func ours(s rowShape) bool { return s == shapeLearned || s == shapeSticky }
 
-// floodEntry is one zero-MAC row.
-type floodEntry struct {
-	wanted, exists bool
-	flags          rowFlags
-}
-
-func (e *floodEntry) empty() bool { return !e.wanted && !e.exists && e.flags&flagQueued == 0 }
-
 // neighborEntry is one IP address on the bridge of a VNI.
 type neighborEntry struct {
 	want evpn.MAC // zero = not wanted
@@ -137,8 +129,9 @@ type instance struct {
 	cfg        VNI
 	configured bool // else only rows wait here for the configuration to come
 
-	device, bridge int32 // link indexes; 0 = not there (or of no use)
-	remote         vtep  // default remote of the device, whose zero-MAC row is not ours
+	device, bridge int32   // link indexes; 0 = not there (or of no use)
+	remote         floodTo // default remote of the device, whose zero-MAC row is not ours
+	groupVia       int32   // where flood rows towards cfg.Group leave; 0 = nowhere at present
 	sviMAC         evpn.MAC
 	sviGateway     bool
 	sviIPs         []netip.Addr
@@ -148,8 +141,10 @@ type instance struct {
 	stateQueued bool
 
 	macs      map[evpn.MAC]macEntry
-	floods    map[vtep]floodEntry
+	floods    map[floodTo]floodEntry
 	neighbors map[netip.Addr]neighborEntry
+
+	floodQueue []floodTo // to be written, see writeFloods
 
 	wantedMACs, wantedFloods, wantedNeighbors int
 
@@ -161,7 +156,7 @@ func newInstance(vni evpn.VNI) *instance {
 	return &instance{
 		vni:       vni,
 		macs:      map[evpn.MAC]macEntry{},
-		floods:    map[vtep]floodEntry{},
+		floods:    map[floodTo]floodEntry{},
 		neighbors: map[netip.Addr]neighborEntry{},
 		ways:      map[vtep]int{},
 	}
@@ -212,10 +207,6 @@ type (
 		in  *instance
 		mac evpn.MAC
 	}
-	floodKey struct {
-		in *instance
-		to vtep
-	}
 	neighborKey struct {
 		in *instance
 		ip netip.Addr
@@ -225,14 +216,16 @@ type (
 // pending is what the writer has to look at. Sets go before deletes, so that an
 // entry that replaces another is there before the other is gone; among sets the
 // MAC comes before the neighbour that resolves to it (suppression answers only
-// for a MAC that the bridge knows), and among deletes after it.
+// for a MAC that the bridge knows), and among deletes after it. Flood rows go list by
+// list.
 type pending struct {
-	setFloods, deleteFloods       queue[floodKey]
+	floods                        queue[*instance]
+	floodRows                     int // in the queues of those instances
 	setMACs, deleteMACs           queue[macKey]
 	setNeighbors, deleteNeighbors queue[neighborKey]
 }
 
 func (p *pending) len() int {
-	return p.setFloods.len() + p.deleteFloods.len() + p.setMACs.len() + p.deleteMACs.len() +
+	return p.floodRows + p.setMACs.len() + p.deleteMACs.len() +
 		p.setNeighbors.len() + p.deleteNeighbors.len()
 }

@@ -29,6 +29,7 @@ const (
 	deleteBridge
 	setFlood
 	deleteFlood
+	deleteFloodList
 	setNeighbor
 	deleteNeighbor
 )
@@ -41,12 +42,13 @@ type write struct {
 	router bool     // written by setNeighbor
 	mac    evpn.MAC
 	to     vtep
+	via    int32 // of a flood row
 	ip     netip.Addr
 }
 
 func (w write) key() evpn.RowKey {
 	switch w.effect {
-	case setFlood, deleteFlood:
+	case setFlood, deleteFlood, deleteFloodList:
 		return evpn.RowKey{Kind: evpn.FloodRow, VNI: w.in.vni, IP: w.to.Value()}
 	case setNeighbor, deleteNeighbor:
 		return evpn.RowKey{Kind: evpn.NeighborRow, VNI: w.in.vni, IP: w.ip}
@@ -145,8 +147,8 @@ func (k *Kernel) collectEchoes(sub Subscription[Notification], ops int) func() *
 func (k *Kernel) nextBatch(now time.Time) *batch {
 	b := &batch{}
 	p := &k.pending
-	for p.setFloods.len() > 0 && len(b.ops) < batchOps {
-		k.writeFlood(b, p.setFloods.pop(), now)
+	for p.floods.len() > 0 && len(b.ops) < batchOps {
+		k.writeFloods(b, p.floods.pop(), now)
 	}
 	for p.setMACs.len() > 0 && len(b.ops) < batchOps {
 		k.writeMAC(b, p.setMACs.pop(), now)
@@ -159,9 +161,6 @@ func (k *Kernel) nextBatch(now time.Time) *batch {
 	}
 	for p.deleteMACs.len() > 0 && len(b.ops) < batchOps {
 		k.writeMAC(b, p.deleteMACs.pop(), now)
-	}
-	for p.deleteFloods.len() > 0 && len(b.ops) < batchOps {
-		k.writeFlood(b, p.deleteFloods.pop(), now)
 	}
 	return b
 }
@@ -241,29 +240,6 @@ func (k *Kernel) deleteRow(b *batch, in *instance, mac evpn.MAC, eff effect, fla
 	b.add(write{in: in, effect: eff, mac: mac, to: to}, NeighborOp{Delete, row})
 }
 
-func (k *Kernel) writeFlood(b *batch, key floodKey, now time.Time) {
-	in, to := key.in, key.to
-	e := in.floods[to]
-	e.flags &^= flagQueued
-	row := Neighbor{Family: unix.AF_BRIDGE, Index: in.device, Flags: unix.NTF_SELF, Addr: to.Value()}
-	switch {
-	case e.exists == e.wanted || !in.writable(evpn.FloodRow):
-		e.flags &^= flagDisturbed
-	case !e.wanted:
-		if k.prune || e.flags&flagDrop != 0 {
-			b.add(write{in: in, effect: deleteFlood, to: to}, NeighborOp{Delete, row})
-		}
-	case k.repair(&e.flags, func() evpn.RowKey { return evpn.RowKey{Kind: evpn.FloodRow, VNI: in.vni, IP: to.Value()} }, now):
-		row.State = unix.NUD_NOARP | unix.NUD_PERMANENT
-		b.add(write{in: in, effect: setFlood, to: to}, NeighborOp{Append, row})
-	}
-	if e.empty() {
-		delete(in.floods, to)
-		return
-	}
-	in.floods[to] = e
-}
-
 func (k *Kernel) writeNeighbor(b *batch, key neighborKey, now time.Time) {
 	in, ip := key.in, key.ip
 	e := in.neighbors[ip]
@@ -303,6 +279,9 @@ func (k *Kernel) wrote(w write, err error, now time.Time) {
 		k.stats.Writes[name].OK++
 	case absent, w.effect == setFlood && errors.Is(err, unix.EEXIST):
 		k.stats.Writes[name].Already++
+	case w.effect == deleteFlood && w.via != 0 && errors.Is(err, unix.EADDRNOTAVAIL):
+		k.lostFlood(w)
+		return
 	default:
 		k.stats.Writes[name].Failed++
 		k.failed(w.key(), err, now)
@@ -316,10 +295,8 @@ func (k *Kernel) wrote(w write, err error, now time.Time) {
 		k.wantLinks(linkDebounce) // not all that stood in the way has events of its own
 	}
 	switch w.effect {
-	case setFlood, deleteFlood:
-		e := w.in.floods[w.to]
-		e.exists = w.effect == setFlood
-		k.storeFlood(w.in, w.to, e)
+	case setFlood, deleteFlood, deleteFloodList:
+		k.wroteFlood(w)
 	case setNeighbor, deleteNeighbor:
 		k.wroteNeighbor(w)
 	default:

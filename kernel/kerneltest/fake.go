@@ -49,7 +49,13 @@ type bridgeRow struct {
 type tunnelRow struct {
 	state uint16
 	flags uint8
-	to    []netip.Addr
+	to    []destination
+}
+
+// destination is one struct vxlan_rdst.
+type destination struct {
+	ip  netip.Addr
+	via int32
 }
 
 // NewFake gives a kernel with lo, which is up.
@@ -68,6 +74,7 @@ func (f *Fake) add(l kernel.Link) *kernel.Link {
 	f.next++
 	l.Index = f.next
 	l.IPv6 = l.MTU >= 1280
+	l.Multicast = !l.Loop
 	if !l.Loop {
 		l.MAC = evpn.MAC{0x0e, 0, 0, 0, byte(f.next >> 8), byte(f.next)}
 	}
@@ -194,7 +201,7 @@ func (f *Fake) AddLink(s kernel.LinkSpec) error {
 	}
 	f.tunnels[added.Index] = map[evpn.MAC]*tunnelRow{}
 	if s.VXLAN.Remote.IsValid() {
-		f.tunnels[added.Index][evpn.MAC{}] = &tunnelRow{state: unix.NUD_NOARP | unix.NUD_PERMANENT, flags: unix.NTF_SELF, to: []netip.Addr{s.VXLAN.Remote}}
+		f.tunnels[added.Index][evpn.MAC{}] = &tunnelRow{state: unix.NUD_NOARP | unix.NUD_PERMANENT, flags: unix.NTF_SELF, to: []destination{{s.VXLAN.Remote, s.VXLAN.Link}}}
 	}
 	return nil
 }

@@ -51,6 +51,7 @@ func fdbLine(n kernel.Neighbor, names map[int32]string) string {
 		}
 	}
 	add(n.Addr.IsValid(), "dst", n.Addr.String())
+	add(n.Via != 0, "via", names[n.Via])
 	add(n.Flags&unix.NTF_SELF != 0, "self")
 	add(n.Flags&unix.NTF_EXT_LEARNED != 0, "extern_learn")
 	add(n.Flags&ntfSticky != 0, "sticky")

@@ -106,13 +106,17 @@ func (f *Fake) writeBridge(l *kernel.Link, op kernel.NeighborOp) error {
 func (f *Fake) writeTunnel(l *kernel.Link, op kernel.NeighborOp) error {
 	rows := f.tunnels[l.Index]
 	r := rows[op.MAC]
+	to := destination{op.Addr, op.Via}
+	if op.Via != 0 && f.links[op.Via] == nil { // vxlan_fdb_parse, for deletes too
+		return unix.EADDRNOTAVAIL
+	}
 	if op.Verb == kernel.Delete {
-		if r == nil || (op.Addr.IsValid() && !slices.Contains(r.to, op.Addr)) {
+		if r == nil || (op.Addr.IsValid() && !slices.Contains(r.to, to)) {
 			return unix.ENOENT
 		}
 		if op.Addr.IsValid() && len(r.to) > 1 {
-			f.tunnelEvent(l.Index, op.MAC, r, op.Addr, true)
-			r.to = slices.DeleteFunc(r.to, func(a netip.Addr) bool { return a == op.Addr })
+			f.tunnelEvent(l.Index, op.MAC, r, to, true)
+			r.to = slices.DeleteFunc(r.to, func(o destination) bool { return o == to })
 			return nil
 		}
 		f.removeTunnelRow(l.Index, op.MAC, r)
@@ -128,14 +132,14 @@ func (f *Fake) writeTunnel(l *kernel.Link, op kernel.NeighborOp) error {
 	flags := op.Flags &^ unix.NTF_MASTER
 	switch {
 	case r == nil:
-		r = &tunnelRow{state: op.State, flags: flags, to: []netip.Addr{op.Addr}}
+		r = &tunnelRow{state: op.State, flags: flags, to: []destination{to}}
 		rows[op.MAC] = r
 	case many && op.Verb == kernel.Replace:
 		return unix.EOPNOTSUPP
-	case many && slices.Contains(r.to, op.Addr):
+	case many && slices.Contains(r.to, to):
 		return nil
 	case many:
-		r.to = append(r.to, op.Addr)
+		r.to = append(r.to, to)
 	default: // vxlan_fdb_update_existing
 		before := r.neighbor(l.Index, op.MAC, r.to[0])
 		// An extern_learn row does not take over one that user space added.
@@ -143,13 +147,13 @@ func (f *Fake) writeTunnel(l *kernel.Link, op kernel.NeighborOp) error {
 			r.state, r.flags = op.State, flags
 		}
 		if op.Verb == kernel.Replace {
-			r.to[0] = op.Addr
+			r.to[0] = to
 		}
 		if r.neighbor(l.Index, op.MAC, r.to[0]) == before {
 			return nil
 		}
 	}
-	f.tunnelEvent(l.Index, op.MAC, r, op.Addr, false)
+	f.tunnelEvent(l.Index, op.MAC, r, to, false)
 	return nil
 }
 
@@ -200,7 +204,7 @@ func (f *Fake) bridgeEvent(bridge int32, mac evpn.MAC, gone bool) {
 	f.publish(kernel.Notification{Neighbor: f.fdb[bridge][mac].neighbor(bridge, mac), Deleted: gone})
 }
 
-func (f *Fake) tunnelEvent(index int32, mac evpn.MAC, r *tunnelRow, to netip.Addr, gone bool) {
+func (f *Fake) tunnelEvent(index int32, mac evpn.MAC, r *tunnelRow, to destination, gone bool) {
 	f.publish(kernel.Notification{Neighbor: r.neighbor(index, mac, to), Deleted: gone})
 }
 
@@ -225,8 +229,8 @@ func (r *bridgeRow) neighbor(bridge int32, mac evpn.MAC) kernel.Neighbor {
 }
 
 // neighbor is the row as vxlan_fdb_info tells it.
-func (r *tunnelRow) neighbor(index int32, mac evpn.MAC, to netip.Addr) kernel.Neighbor {
-	return kernel.Neighbor{Family: unix.AF_BRIDGE, Index: index, MAC: mac, Addr: to, State: r.state, Flags: r.flags}
+func (r *tunnelRow) neighbor(index int32, mac evpn.MAC, to destination) kernel.Neighbor {
+	return kernel.Neighbor{Family: unix.AF_BRIDGE, Index: index, MAC: mac, Addr: to.ip, Via: to.via, State: r.state, Flags: r.flags}
 }
 
 // Find gives the rows that are there, as rtnl_fdb_get and neigh_get do.

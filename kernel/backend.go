@@ -14,6 +14,15 @@ import (
 type Backend interface {
 	Links() ([]Link, error)
 	Addresses() ([]Address, error)
+	// AddAddress gives an address of ours to a link, with our mark, or has the host join
+	// a multicast group by it, in a way that lasts beyond this process. EEXIST: it has it
+	// already. EADDRINUSE: the host is a member, but no address says so.
+	AddAddress(index int32, ip netip.Addr) error
+	// DeleteAddress takes an address of ours away; EADDRNOTAVAIL when it is not there.
+	DeleteAddress(index int32, ip netip.Addr) error
+	// RemoveLocalRoute removes the route by which packets to an address of a link stay on
+	// this host.
+	RemoveLocalRoute(index int32, ip netip.Addr) error
 	AddLink(LinkSpec) error
 	SetLink(index int32, set LinkSettings) error
 	DeleteLink(index int32) error
@@ -85,6 +94,9 @@ type Link struct {
 	IPv6    bool // IPv6 is on (disable_ipv6, and an MTU of 1280 at least)
 	// Multicast says that it carries multicast.
 	Multicast bool
+	// SourceCheck is rp_filter, the larger one of the link's and that of all: with 1, IPv4
+	// packets are dropped whose source is routed by another link.
+	SourceCheck uint8
 
 	VXLAN  VXLANAttributes  // when Kind is "vxlan"
 	Bridge BridgeAttributes // when Kind is "bridge"
@@ -163,6 +175,7 @@ type Neighbor struct {
 // RouteQuery asks for the ways of packets that a VXLAN device sends.
 type RouteQuery struct {
 	Source netip.Addr // zero = whatever the kernel chooses
+	Device int32      // link that they have to leave by; 0 = any
 	Port   uint16     // UDP destination port, for policy routing
 	To     []netip.Addr
 }

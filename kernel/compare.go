@@ -25,6 +25,9 @@ func (p *picture) compare() []Drift {
 		c.neighborRows()
 		out = append(out, c.out...)
 	}
+	if !p.scope.only {
+		out = append(out, p.addressDrift()...)
+	}
 	slices.SortFunc(out, Drift.compare)
 	return out
 }

@@ -43,6 +43,9 @@ type VNI struct {
 	// leave by that interface.
 	Group          netip.Addr
 	GroupInterface string
+	// Service says that frames of the VNI arrive at a service address, so that what is
+	// wrong with those is wrong with it.
+	Service bool
 }
 
 // DefaultUDPPort is the VXLAN port of RFC 7348 §8.

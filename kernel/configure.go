@@ -174,7 +174,7 @@ func (k *Kernel) refreshLocked() error {
 	const rounds = 6
 	began := time.Now()
 	k.mu.Lock()
-	cfg := k.cfg
+	cfg, ready := k.cfg, k.ready
 	k.mu.Unlock()
 	trouble := map[evpn.VNI]error{}
 	for round := 1; ; round++ {
@@ -194,12 +194,16 @@ func (k *Kernel) refreshLocked() error {
 				trouble[v.VNI] = k.perform(v.VNI, p.actions)
 			}
 		}
+		t := newTenure(cfg, s, plans)
+		if ready && round < rounds {
+			acted += k.tendAddresses(t)
+		}
 		if acted > 0 {
 			k.log.WithField("changes", acted).Info("changed links")
 			continue
 		}
 		k.mu.Lock()
-		k.commit(s, st, plans, trouble)
+		k.commit(s, st, plans, trouble, t)
 		k.due.lastLinks, k.due.linksCost = time.Now(), time.Since(began)
 		k.mu.Unlock()
 		k.followPorts()
@@ -224,14 +228,14 @@ func (k *Kernel) retryLinks() {
 	k.wantLinks(k.due.linksBackoff)
 }
 
-// commit takes the links as they are now into the table. mu is held.
-func (k *Kernel) commit(s *snapshot, st site, plans []*plan, trouble map[evpn.VNI]error) {
+// commit takes the links as they are now into the table. deviceMu and mu are held.
+func (k *Kernel) commit(s *snapshot, st site, plans []*plan, trouble map[evpn.VNI]error, t tenure) {
 	k.site, k.segments = st, s.segments()
 	clear(k.byDevice)
 	clear(k.byBridge)
 	oldPorts := maps.Clone(k.ports)
 	clear(k.ports)
-	failed, moved := false, false
+	failed, moved := t.settle(k, plans), false
 	for _, p := range plans {
 		in := k.instance(p.cfg.VNI)
 		in.cfg, in.configured = p.cfg, true
@@ -269,6 +273,7 @@ func (k *Kernel) commit(s *snapshot, st site, plans []*plan, trouble map[evpn.VN
 // than before.
 func (k *Kernel) place(in *instance, p *plan) (moved bool) {
 	var device, bridge int32
+	remote := in.remote
 	in.remote, in.groupVia = floodTo{}, 0
 	if l := p.groupLink(); l != nil {
 		in.groupVia = l.Index
@@ -294,7 +299,7 @@ func (k *Kernel) place(in *instance, p *plan) (moved bool) {
 		in.device, in.bridge = device, bridge
 	}
 	k.moveGroup(in)
-	if moved || wasUp != in.state.bridgeUp {
+	if moved || wasUp != in.state.bridgeUp || remote != in.remote {
 		k.queueAll(in)
 	}
 	return moved
@@ -302,7 +307,7 @@ func (k *Kernel) place(in *instance, p *plan) (moved bool) {
 
 func (s *snapshot) addressesOf(index int32) (ips []netip.Addr) {
 	for _, a := range s.addrs {
-		if a.Index == index && !a.Unusable && !a.IP.IsLinkLocalUnicast() {
+		if a.Index == index && !a.Unusable && a.hosts() && !a.IP.IsLinkLocalUnicast() {
 			ips = append(ips, a.IP)
 		}
 	}

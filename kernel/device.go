@@ -73,7 +73,7 @@ func newSite(c Config, s *snapshot) site {
 		}
 	}
 	for _, a := range s.addrs {
-		if a.IP == st.vtep && !a.Unusable {
+		if a.IP == st.vtep && !a.Unusable && !a.Ours {
 			st.present = true
 			if l := s.index[a.Index]; l != nil && !l.Loop && l.Kind != "dummy" {
 				st.where, st.mtu = l.Name, l.MTU
@@ -94,7 +94,7 @@ func interfaceAddress(name string, s *snapshot) (best netip.Addr) {
 		return netip.Addr{}
 	}
 	for _, a := range s.addrs {
-		if a.Index != l.Index || a.Unusable || a.IP.IsLoopback() || a.IP.IsLinkLocalUnicast() {
+		if a.Index != l.Index || a.Unusable || !a.hosts() || a.IP.IsLoopback() || a.IP.IsLinkLocalUnicast() {
 			continue
 		}
 		if !best.IsValid() || (a.IP.Is4() && !best.Is4()) {
@@ -111,7 +111,7 @@ func uplinkMTU(s *snapshot, own map[string]bool) int {
 	smallest := 0
 	for _, a := range s.addrs {
 		l := s.index[a.Index]
-		if l == nil || l.Loop || !l.Up || l.Port.Bridge || l.Kind == "dummy" || l.Kind == "vxlan" || own[l.Name] {
+		if l == nil || !a.hosts() || l.Loop || !l.Up || l.Port.Bridge || l.Kind == "dummy" || l.Kind == "vxlan" || own[l.Name] {
 			continue
 		}
 		if smallest == 0 || l.MTU < smallest {

@@ -21,6 +21,7 @@ const (
 	NeighborTable Table = "neighbor" // IP addresses on the bridge
 	LocalTable    Table = "local"    // MACs on access ports, against what the core was told
 	LinkTable     Table = "link"     // the links and their settings
+	AddressTable  Table = "address"  // service addresses and memberships of groups
 )
 
 // State is how a row or a setting of the kernel compares with intent.
@@ -42,10 +43,10 @@ const (
 // Drift is one row or setting of the kernel beside what was intended.
 type Drift struct {
 	Table Table
-	VNI   evpn.VNI
-	Link  string // that has the row
+	VNI   evpn.VNI // 0 for an address that no VNI alone has
+	Link  string   // that has the row
 	MAC   evpn.MAC
-	IP    netip.Addr // VTEP of a flood row, host of a neighbour
+	IP    netip.Addr // VTEP or group of a flood row, host of a neighbour, address of ours
 	// Setting names what of a link is compared.
 	Setting string
 	State   State
@@ -74,7 +75,7 @@ func (d Drift) compare(o Drift) int {
 	)
 }
 
-var tableOrder = map[Table]int{LinkTable: 1, FloodTable: 2, VXLANTable: 3, BridgeTable: 4, NeighborTable: 5, LocalTable: 6}
+var tableOrder = map[Table]int{LinkTable: 1, FloodTable: 2, VXLANTable: 3, BridgeTable: 4, NeighborTable: 5, LocalTable: 6, AddressTable: 7}
 
 // same reports that two looks saw the same difference.
 func (d Drift) same(o Drift) bool {

@@ -90,8 +90,8 @@ func (k *Kernel) moveGroup(in *instance) {
 
 func (k *Kernel) observeFlood(in *instance, n Neighbor, gone bool) {
 	to := floodTo{makeVTEP(n.Addr), n.Via}
-	if to.to == (vtep{}) || (to == in.remote && !in.floods[to].wanted) {
-		return // the device's own default remote
+	if to.to == (vtep{}) {
+		return
 	}
 	e := in.floods[to]
 	if e.exists == !gone {
@@ -107,9 +107,6 @@ func (k *Kernel) observeFlood(in *instance, n Neighbor, gone bool) {
 }
 
 func (k *Kernel) storeFlood(in *instance, to floodTo, e floodEntry) {
-	if !e.wanted && to == in.remote {
-		e.exists = false // that one stays, and is nothing to us
-	}
 	e.lost = e.lost && e.exists
 	k.queueFlood(in, to, &e)
 	k.putFlood(in, to, e)
@@ -143,6 +140,8 @@ func (k *Kernel) floodDue(in *instance, to floodTo, e *floodEntry) bool {
 	case e.wanted:
 		// Without a link Linux would send by some route, or by none.
 		return !to.group() || to.via != 0
+	case to == in.remote:
+		return false // the device's own default remote
 	case e.lost && in.remote != (floodTo{}):
 		// The list would have to be deleted as a whole, and part of it is not ours. The
 		// row does nothing: no packet leaves by a link that is gone.

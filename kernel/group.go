@@ -1,5 +1,10 @@
 package kernel
 
+import (
+	"fmt"
+	"net/netip"
+)
+
 // groupInterface names the interface of the VNI's group.
 func (p *plan) groupInterface() string {
 	if p.cfg.GroupInterface != "" {
@@ -19,4 +24,49 @@ func (p *plan) groupLink() *Link {
 		return nil
 	}
 	return l
+}
+
+// judgeGroup finds what keeps the VNI from its group.
+func (p *plan) judgeGroup() {
+	group, name := p.cfg.Group, p.groupInterface()
+	if !group.IsValid() || name == "" {
+		return // without a VTEP address nothing works, and that is told
+	}
+	switch l := p.s.byName[name]; {
+	case p.site.vtep.IsValid() && p.site.vtep.Is4() != group.Is4():
+		p.problem("group %s is of another address family than the VTEP address %s", group, p.site.vtep)
+	case l == nil:
+		p.problem("interface %s of group %s does not exist", name, group)
+	case l.Loop && p.cfg.GroupInterface == "":
+		p.problem("group %s has no interface: the VTEP address is on %s, so give the one of the segment (multicast.interface)", group, name)
+	case l.Loop || !l.Multicast:
+		p.problem("interface %s of group %s does not carry multicast: ip link set %s multicast on", name, group, name)
+	case !l.Up:
+		p.problem("interface %s of group %s is down", name, group)
+	}
+}
+
+// sourceProblem says when frames are lost that are sent in somebody's name: a relay
+// keeps the source of what it copies or brings to the segment, and a host with strict
+// source checks drops that unless it would answer by the same interface. mu is held.
+func (k *Kernel) sourceProblem(in *instance) string {
+	if !in.cfg.Group.Is4() || in.groupVia == 0 {
+		return ""
+	}
+	name, strict := k.underlay.link(in.groupVia)
+	if !strict {
+		return ""
+	}
+	var worst VTEPState
+	for to := range in.ways {
+		st, known := k.underlay.wayState(to.Value())
+		if known && st.Reachable && st.Device != name && (!worst.VTEP.IsValid() || st.VTEP.Less(worst.VTEP)) {
+			worst = st
+		}
+	}
+	if worst.VTEP == (netip.Addr{}) {
+		return ""
+	}
+	return fmt.Sprintf("%s drops what a relay brings it from %s, which is reached by %s (rp_filter is strict): sysctl -w net.ipv4.conf.%s.rp_filter=2",
+		name, worst.VTEP, worst.Device, name)
 }

@@ -53,6 +53,7 @@ func (p *plan) judge() {
 	if br == nil || br.Kind != "bridge" || (d != nil && d.Master != br.Index) {
 		p.bridge = nil
 	}
+	p.judgeGroup()
 	st.swallows = st.up && d.Port.NeighSuppress
 	p.judgeSuppression(d, br)
 }

@@ -27,6 +27,8 @@ type Kernel struct {
 	deviceMu sync.Mutex
 	created  map[string]bool // links made but not marked yet
 
+	addresses addresses // deviceMu
+
 	prober  *prober
 	driftMu sync.Mutex // held while a whole comparison is under way; taken before all others
 
@@ -56,6 +58,8 @@ type Kernel struct {
 	prune     bool
 	stats     Stats
 
+	addressStats addressStats
+
 	reports reports
 	due     due
 
@@ -78,6 +82,7 @@ func New(b Backend, log *logrus.Entry, opts ...Option) *Kernel {
 	k := &Kernel{
 		b: b, log: log, resyncEvery: 5 * time.Minute,
 		created:   map[string]bool{},
+		addresses: newAddresses(),
 		instances: map[evpn.VNI]*instance{},
 		byDevice:  map[int32]*instance{},
 		byBridge:  map[int32]*instance{},

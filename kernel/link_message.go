@@ -3,7 +3,6 @@ package kernel
 import (
 	"bytes"
 	"encoding/binary"
-	"net/netip"
 
 	"golang.org/x/sys/unix"
 
@@ -40,7 +39,7 @@ func decodeLink(body []byte) (l Link, ok bool) {
 		case unix.IFLA_LINKINFO:
 			decodeLinkInfo(a.value, &l)
 		case unix.IFLA_AF_SPEC:
-			l.IPv6 = decodeIPv6(a.value)
+			l.IPv6, l.SourceCheck = decodeIPv6(a.value), decodeSourceCheck(a.value)
 		}
 	}
 	return l, true
@@ -64,6 +63,25 @@ func decodeIPv6(b []byte) bool {
 		}
 	}
 	return false
+}
+
+// decodeSourceCheck gives the link's own rp_filter.
+func decodeSourceCheck(b []byte) uint8 {
+	const (
+		inetConf = 1 // IFLA_INET_CONF, the settings below net.ipv4.conf, each 32 bits
+		rpFilter = 8 // IPV4_DEVCONF_RP_FILTER; the first one is 1
+	)
+	for family, rest, more := nextAttribute(b); more; family, rest, more = nextAttribute(rest) {
+		if family.typ != unix.AF_INET {
+			continue
+		}
+		for a, rest, more := nextAttribute(family.value); more; a, rest, more = nextAttribute(rest) {
+			if a.typ == inetConf && len(a.value) >= 4*rpFilter {
+				return uint8(native.Uint32(a.value[4*(rpFilter-1):]))
+			}
+		}
+	}
+	return 0
 }
 
 func decodeLinkInfo(b []byte, l *Link) {
@@ -121,28 +139,6 @@ func decodeVXLAN(b []byte, v *VXLANAttributes) {
 			v.External = a.uint8() != 0
 		}
 	}
-}
-
-// decodeAddress reads the body of RTM_NEWADDR.
-func decodeAddress(body []byte) (ad Address, ok bool) {
-	if len(body) < unix.SizeofIfAddrmsg {
-		return Address{}, false
-	}
-	ad.Index = int32(native.Uint32(body[4:]))
-	ad.Unusable = body[2]&(unix.IFA_F_TENTATIVE|unix.IFA_F_DADFAILED) != 0
-	var onLink netip.Addr
-	for a, rest, more := nextAttribute(body[unix.SizeofIfAddrmsg:]); more; a, rest, more = nextAttribute(rest) {
-		switch a.typ {
-		case unix.IFA_LOCAL: // our side of a point-to-point address; wins over IFA_ADDRESS
-			ad.IP = a.addr()
-		case unix.IFA_ADDRESS:
-			if onLink = a.addr(); !ad.IP.IsValid() {
-				ad.IP = onLink
-			}
-		}
-	}
-	ad.Prefix, _ = onLink.Prefix(int(body[1]))
-	return ad, ad.IP.IsValid()
 }
 
 // appendAddLink appends RTM_NEWLINK that creates s.

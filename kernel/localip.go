@@ -196,7 +196,7 @@ func (s *snapshot) linkLocal(l *Link) netip.Addr {
 // somebody else's is not.
 func (s *snapshot) owned(l *Link) (ips []netip.Addr) {
 	for _, a := range s.addrs {
-		if a.Index == l.Index && !a.Unusable {
+		if a.Index == l.Index && !a.Unusable && a.hosts() {
 			ips = append(ips, a.IP.WithZone(""))
 		}
 	}

@@ -3,6 +3,9 @@ package kernel
 import (
 	"errors"
 	"fmt"
+	"os"
+	"strconv"
+	"strings"
 
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
@@ -92,7 +95,23 @@ func (n *Netlink) Links() (links []Link, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("list links: %w", err)
 	}
+	all := n.sourceCheck()
+	for i := range links {
+		links[i].SourceCheck = max(links[i].SourceCheck, all)
+	}
 	return links, nil
+}
+
+// sourceCheck reads rp_filter of all links; 0 where there is no IPv4 or no /proc.
+func (n *Netlink) sourceCheck() (value uint8) {
+	_ = inNamespace(n.opts.Namespace, func() error {
+		text, err := os.ReadFile("/proc/sys/net/ipv4/conf/all/rp_filter")
+		if v, bad := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 8); err == nil && bad == nil {
+			value = uint8(v)
+		}
+		return nil
+	})
+	return value
 }
 
 // Addresses lists the IP addresses of all interfaces.

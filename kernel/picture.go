@@ -24,6 +24,7 @@ type picture struct {
 	ports    map[int32]accessPort // access ports as the mirror has them
 	prune    bool
 	failures map[evpn.RowKey]error
+	held     map[ownAddress]bool // see addresses
 }
 
 // view is one VNI of a picture.
@@ -76,13 +77,13 @@ func (k *Kernel) take(s scope) (*picture, error) {
 		return nil, err
 	}
 	k.deviceMu.Lock()
-	created := maps.Clone(k.created)
+	created, held := maps.Clone(k.created), maps.Clone(k.addresses.held)
 	k.deviceMu.Unlock()
 	k.mu.Lock()
 	cfg := k.cfg
 	k.mu.Unlock()
 	p := &picture{
-		scope: s, cfg: cfg, links: links, site: newSite(cfg, links),
+		scope: s, cfg: cfg, held: held, links: links, site: newSite(cfg, links),
 		byDevice: map[int32]*view{}, byBridge: map[int32]*view{}, failures: map[evpn.RowKey]error{},
 	}
 	for _, v := range cfg.VNIs {

@@ -30,7 +30,7 @@ func (s *snapshot) segments() map[string][]netip.Prefix {
 	out := map[string][]netip.Prefix{}
 	for _, a := range s.addrs {
 		l := s.index[a.Index]
-		if l == nil || l.Loop || a.Ours || !a.Prefix.IsValid() || a.Prefix.IsSingleIP() || a.IP.IsLinkLocalUnicast() || a.Prefix.Addr().IsMulticast() {
+		if l == nil || l.Loop || !a.hosts() || !a.Prefix.IsValid() || a.Prefix.IsSingleIP() || a.IP.IsLinkLocalUnicast() {
 			continue
 		}
 		if p := a.Prefix.Masked(); !slices.Contains(out[l.Name], p) {

@@ -67,6 +67,9 @@ func (k *Kernel) Status() []VNIStatus {
 		if text := k.mtuProblem(in); st.Up && text != "" {
 			st.Problems = append(st.Problems, text)
 		}
+		if text := k.sourceProblem(in); st.Up && text != "" {
+			st.Problems = append(st.Problems, text)
+		}
 		if st.Failing > 0 {
 			st.Problems = append(st.Problems, fmt.Sprintf("the kernel refuses %d rows: %s", st.Failing, example[vni]))
 		}
@@ -114,6 +117,11 @@ type Stats struct {
 	// became of it.
 	Suppression snoop.ProxyStats
 
+	// Addresses are the service addresses and memberships that we want and the host has.
+	Addresses int
+	// AddressRepairs are those put back after somebody removed them.
+	AddressRepairs uint64
+
 	Underlay UnderlayStats
 }
 
@@ -151,6 +159,7 @@ func (k *Kernel) Stats() Stats {
 	s.Suppression = k.proxy.Stats()
 	s.Pending = k.pending.len()
 	s.Failing = len(k.failures)
+	s.Addresses, s.AddressRepairs = k.addressStats.there, k.addressStats.repairs
 	s.Underlay = k.underlay.counters()
 	return s
 }

@@ -99,6 +99,7 @@ type wayLink struct {
 	up, running bool
 	mtu         int
 	overlay     bool // a VXLAN device or bridge of ours
+	strict      bool // drops what it would not answer by the same link
 }
 
 func newUnderlay() *underlay {
@@ -229,6 +230,14 @@ func (u *underlay) wayState(to netip.Addr) (VTEPState, bool) {
 		return VTEPState{}, false
 	}
 	return w.state, true
+}
+
+// link names a link, and says whether it checks sources strictly.
+func (u *underlay) link(index int32) (name string, strict bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	l := u.site.links[index]
+	return l.name, l.strict
 }
 
 // untilDue is how long the follower may sleep.

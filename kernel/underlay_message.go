@@ -127,6 +127,9 @@ func appendGetRoute(b []byte, q RouteQuery, to netip.Addr, seq uint32) []byte {
 	if source {
 		b = appendAddrAttribute(b, unix.RTA_SRC, q.Source)
 	}
+	if q.Device != 0 {
+		b = appendUint32Attribute(b, unix.RTA_OIF, uint32(q.Device))
+	}
 	if q.Port != 0 {
 		b = appendUint8Attribute(b, unix.RTA_IP_PROTO, unix.IPPROTO_UDP)
 		b = appendAttribute(b, unix.RTA_DPORT, binary.BigEndian.AppendUint16(nil, q.Port))

@@ -339,7 +339,7 @@ func (k *Kernel) wroteNeighbor(w write) {
 	k.storeNeighbor(w.in, w.ip, e)
 }
 
-// Flush removes all rows that are ours, on all devices, and forgets all intent.
+// Flush removes all rows and addresses that are ours and forgets all intent.
 // It works whether or not Run does.
 func (k *Kernel) Flush(ctx context.Context) error {
 	k.mu.Lock()
@@ -351,9 +351,12 @@ func (k *Kernel) Flush(ctx context.Context) error {
 	k.mu.Unlock()
 	for ctx.Err() == nil && k.writeBatch(nil) {
 	}
+	k.deviceMu.Lock()
+	dropped := k.dropAddresses()
+	k.deviceMu.Unlock()
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	var errs []error
+	errs := []error{dropped}
 	for key, f := range k.failures {
 		if len(errs) < 10 {
 			errs = append(errs, rowError(key, f.err))

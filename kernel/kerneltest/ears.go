@@ -2,6 +2,7 @@ package kerneltest
 
 import (
 	"net"
+	"net/netip"
 	"slices"
 	"sync"
 	"testing"
@@ -9,6 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/vtepbgp/vtepbgp/evpn"
 	"github.com/vtepbgp/vtepbgp/kernel/snoop"
 )
 
@@ -20,12 +22,13 @@ type ears struct {
 	mu    sync.Mutex
 	links map[string]int32 // far ends by port
 	heard map[int32][][]byte
+	hosts map[destination]evpn.MAC // that answer, by far end
 }
 
 func newEars(t testing.TB, ns *Namespace) *ears {
 	taps, err := snoop.NewTaps(ns.Do)
 	require.NoError(t, err)
-	e := &ears{ns: ns, taps: taps, links: map[string]int32{}, heard: map[int32][][]byte{}}
+	e := &ears{ns: ns, taps: taps, links: map[string]int32{}, heard: map[int32][][]byte{}, hosts: map[destination]evpn.MAC{}}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -41,8 +44,29 @@ func newEars(t testing.TB, ns *Namespace) *ears {
 
 func (e *ears) hear(link int32, frame []byte) {
 	e.mu.Lock()
-	defer e.mu.Unlock()
 	e.heard[link] = append(e.heard[link], slices.Clone(frame))
+	p, _ := snoop.Parse(frame)
+	mac, there := e.hosts[destination{p.Target, link}]
+	e.mu.Unlock()
+	if !there {
+		return
+	}
+	host, asker := snoop.Station{MAC: mac, IP: p.Target}, snoop.Station{MAC: p.Source, IP: p.Sender}
+	switch p.Kind {
+	case snoop.ARPRequest:
+		_ = e.taps.Send(link, snoop.ARPReplyFrame(host, asker)) // as on a wire, nobody hears of a loss
+	case snoop.NS:
+		_ = e.taps.Send(link, snoop.NAFrame(host, asker, p.Target, snoop.Flags{Solicited: true, Override: true}))
+	}
+}
+
+func (e *ears) setHost(t testing.TB, port string, ip netip.Addr, mac evpn.MAC, on bool) {
+	at := destination{ip, e.link(t, port)}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if delete(e.hosts, at); on {
+		e.hosts[at] = mac
+	}
 }
 
 // add follows the far end of a new port.

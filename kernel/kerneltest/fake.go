@@ -2,6 +2,7 @@ package kerneltest
 
 import (
 	"errors"
+	"maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -34,6 +35,11 @@ type Fake struct {
 	failWith error
 	refused  map[evpn.MAC]error // FDB rows that fail
 
+	addressFail error
+	localRoutes map[destination]bool     // of IPv6 groups: what is sent to them stays on this host
+	held        map[destination]bool     // IPv6 groups whose address went with its link
+	hosts       map[destination]evpn.MAC // who answers ARP and ND, by link
+
 	lookups    int
 	routesFail error
 }
@@ -64,6 +70,7 @@ func NewFake() *Fake {
 		links: map[int32]*kernel.Link{}, fdb: map[int32]map[evpn.MAC]*bridgeRow{},
 		tunnels: map[int32]map[evpn.MAC]*tunnelRow{}, neighbors: map[int32]map[netip.Addr]*kernel.Neighbor{},
 		sent: map[string][][]byte{}, noCarrier: map[int32]bool{},
+		localRoutes: map[destination]bool{}, held: map[destination]bool{}, hosts: map[destination]evpn.MAC{},
 		buffer: 1 << 20,
 	}
 	f.add(kernel.Link{Name: "lo", MTU: 65536, Up: true, Loop: true})
@@ -94,8 +101,19 @@ func (f *Fake) AddDevice(name string, mtu int) {
 func (f *Fake) SetAddress(device string, ip netip.Addr, on bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	a := kernel.Address{Index: f.byName(device).Index, IP: ip}
-	f.addrs = slices.DeleteFunc(f.addrs, func(o kernel.Address) bool { return o == a })
+	f.setPrefix(device, netip.PrefixFrom(ip, ip.BitLen()), on)
+}
+
+// SetPrefix is SetAddress with the prefix of the link.
+func (f *Fake) SetPrefix(device string, p netip.Prefix, on bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.setPrefix(device, p, on)
+}
+
+func (f *Fake) setPrefix(device string, p netip.Prefix, on bool) {
+	a := kernel.Address{Index: f.byName(device).Index, IP: p.Addr(), Prefix: p.Masked()}
+	f.addrs = slices.DeleteFunc(f.addrs, func(o kernel.Address) bool { return o.Index == a.Index && o.IP == a.IP })
 	if on {
 		f.addrs = append(f.addrs, a)
 	}
@@ -272,6 +290,7 @@ func (f *Fake) down(l *kernel.Link) {
 			f.removeTunnelRow(l.Index, mac, r)
 		}
 	}
+	f.forgetIPv6(l)
 	for ip, n := range f.neighbors[l.Index] {
 		if n.State&unix.NUD_PERMANENT == 0 {
 			f.removeNeighbor(l.Index, ip)
@@ -313,6 +332,8 @@ func (f *Fake) DeleteLink(index int32) error {
 	delete(f.fdb, index)
 	delete(f.tunnels, index)
 	delete(f.neighbors, index)
+	maps.DeleteFunc(f.held, func(d destination, _ bool) bool { return d.via == index })
+	maps.DeleteFunc(f.localRoutes, func(d destination, _ bool) bool { return d.via == index })
 	f.addrs = slices.DeleteFunc(f.addrs, func(a kernel.Address) bool { return a.Index == index })
 	f.dropRoutes(l)
 	f.changed()

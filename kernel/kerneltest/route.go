@@ -91,6 +91,10 @@ func (f *Fake) Routes(q kernel.RouteQuery) ([]kernel.Route, error) {
 	f.lookups += len(q.To)
 	out := make([]kernel.Route, 0, len(q.To))
 	for _, to := range q.To {
+		if to.IsMulticast() && q.Device != 0 {
+			out = append(out, f.groupRoute(destination{to, q.Device}))
+			continue
+		}
 		out = append(out, f.route(to))
 	}
 	return out, nil

@@ -162,6 +162,9 @@ func (f *Fake) writeNeighbor(op kernel.NeighborOp) error {
 		return unix.EINVAL // "IPv6 is disabled on this device"
 	}
 	rows := f.neighbors[op.Index]
+	if op.Flags&unix.NTF_USE != 0 || op.State == unix.NUD_PROBE {
+		return f.probe(op)
+	}
 	if op.Verb == kernel.Delete {
 		if rows[op.Addr] == nil {
 			return unix.ENOENT

@@ -23,7 +23,16 @@ type World interface {
 	// AddPort makes an Ethernet link whose other end is a host; it is up.
 	AddPort(t testing.TB, name string, mtu int)
 	SetAddress(t testing.TB, device string, ip netip.Addr, on bool)
+	// SetPrefix is SetAddress for an address with others on its link.
+	SetPrefix(t testing.TB, device string, p netip.Prefix, on bool)
 	SetIPv6(t testing.TB, device string, on bool)
+	// SetSourceCheck sets rp_filter of a link.
+	SetSourceCheck(t testing.TB, device string, value uint8)
+	// RestoreLocalRoute leads what is sent to an IPv6 group back to this host, as Linux
+	// does for an address that stayed while its link was down (keep_addr_on_down).
+	RestoreLocalRoute(t testing.TB, device string, group netip.Addr)
+	// SetHost lets a host behind a port answer ARP and ND for an address, or no longer.
+	SetHost(t testing.TB, port string, ip netip.Addr, mac evpn.MAC, on bool)
 	SetRoute(t testing.TB, r Route)
 	SetRoutes(t testing.TB, routes []Route)
 	RemoveBlackholes(t testing.TB) // the IPv4 routes of this type, many at once
@@ -126,12 +135,17 @@ func (w RealWorld) AddPort(t testing.TB, name string, mtu int) {
 
 // SetAddress adds or removes an address.
 func (w RealWorld) SetAddress(t testing.TB, device string, ip netip.Addr, on bool) {
+	w.SetPrefix(t, device, netip.PrefixFrom(ip, ip.BitLen()), on)
+}
+
+// SetPrefix adds or removes an address with the prefix of its link.
+func (w RealWorld) SetPrefix(t testing.TB, device string, p netip.Prefix, on bool) {
 	verb := "add"
 	if !on {
 		verb = "del"
 	}
-	args := []string{"addr", verb, netip.PrefixFrom(ip, ip.BitLen()).String(), "dev", device}
-	if on && ip.Is6() {
+	args := []string{"addr", verb, p.String(), "dev", device}
+	if on && p.Addr().Is6() {
 		args = append(args, "nodad")
 	}
 	w.IP(t, args...)
@@ -143,9 +157,30 @@ func (w RealWorld) SetIPv6(t testing.TB, device string, on bool) {
 	if on {
 		value = "0"
 	}
-	require.NoError(t, w.Do(func() error {
-		return os.WriteFile("/proc/sys/net/ipv6/conf/"+device+"/disable_ipv6", []byte(value), 0)
-	}))
+	w.sysctl(t, "ipv6/conf/"+device+"/disable_ipv6", value)
+}
+
+// SetSourceCheck writes the sysctl rp_filter of a link.
+func (w RealWorld) SetSourceCheck(t testing.TB, device string, value uint8) {
+	w.sysctl(t, "ipv4/conf/"+device+"/rp_filter", strconv.Itoa(int(value)))
+}
+
+func (w RealWorld) sysctl(t testing.TB, name, value string) {
+	require.NoError(t, w.Do(func() error { return os.WriteFile("/proc/sys/net/"+name, []byte(value), 0) }))
+}
+
+// RestoreLocalRoute adds the route. Of routes to this host alone nobody is told; an
+// address that comes and goes stands for what is told of the link.
+func (w RealWorld) RestoreLocalRoute(t testing.TB, device string, group netip.Addr) {
+	w.IP(t, "-6", "route", "add", "local", group.String(), "dev", device, "table", "local", "metric", "1")
+	other := netip.MustParseAddr("2001:db8:ffff::1")
+	w.SetAddress(t, device, other, true)
+	w.SetAddress(t, device, other, false)
+}
+
+// SetHost lets the far end of a pair answer.
+func (w RealWorld) SetHost(t testing.TB, port string, ip netip.Addr, mac evpn.MAC, on bool) {
+	w.ears.setHost(t, port, ip, mac, on)
 }
 
 // Frame sends a broadcast of an experimental EtherType from the far end of the pair.

@@ -181,7 +181,7 @@ const (
 	OwnService         Reason = "own service address"
 	NotReplicator      Reason = "assisted replication, but not a replicator's route"
 	NotAssisted        Reason = "VNI has no use for replicators"
-	ReplicatorWaits    Reason = "replicator was not there for 3 s yet"
+	ReplicatorWaits    Reason = "replicator is too new to be used"
 	ReplicatorStandby  Reason = "another replicator is chosen"
 	ReplicatorListens  Reason = "a replicator listens at its address"
 )

@@ -75,7 +75,7 @@ func (c *Core) judgeFlood(f, chosen *floodEntry) floodState {
 			s.role, s.use = RoleSegment, 0
 		}
 	case FloodAssisted:
-		if s.row = chosen == nil; !s.row {
+		if s.row = chosen == nil && c.synced; !s.row {
 			s.role = RoleStandby
 		}
 	case FloodReplicator:

@@ -163,7 +163,7 @@ func (c *Core) checkSynced() {
 func (c *Core) sync() {
 	if !c.synced {
 		c.synced, c.recheck = true, true
-		c.activateReplicators()
+		c.startLeaves()
 	}
 }
 

@@ -16,6 +16,10 @@ import (
 //	             <-------------------------------------------   the highest weight
 //	                 none of that is left
 //
+// Until the first full picture is there a leaf asks for neither. An earlier process may have
+// left either of them in the kernel, where they stay until then: the other one besides
+// would double every frame.
+//
 // The kernel has one list for BUM, so that unknown unicast takes the same way as broadcast
 // and multicast. RFC 9574 §5.2 has a leaf send it to all VTEPs itself.
 //
@@ -98,11 +102,17 @@ func (f *floodEntry) ring(c *Core) {
 	c.touchFlood(f)
 }
 
-// activateReplicators has all that are known be used at once: the first full picture is there.
-func (c *Core) activateReplicators() {
+// startLeaves has all replicators that are known be used at once, and all VTEPs where there is
+// none: the first full picture is there.
+func (c *Core) startLeaves() {
 	for _, v := range c.vnis {
 		for _, f := range v.replicators {
-			f.ring(c)
+			f.activeAt = time.Time{}
+		}
+		if v.cfg.Flooding == FloodAssisted {
+			for _, f := range v.floods {
+				c.touchFlood(f)
+			}
 		}
 	}
 }
@@ -117,7 +127,7 @@ func (f *floodEntry) alive() bool {
 // highest weight of those that are alive, so that leaves spread over them, and one that
 // comes or goes moves no leaf but its own (Thaler and Ravishankar, 1998: highest random weight).
 func (c *Core) choose(v *instance) (best *floodEntry) {
-	if !v.up || v.cfg.Flooding != FloodAssisted {
+	if !c.synced || !v.up || v.cfg.Flooding != FloodAssisted {
 		return nil
 	}
 	var most uint64
@@ -186,10 +196,10 @@ func (p *path) replicatorReason() Reason {
 		// No copy goes there.
 	case v.cfg.Flooding != FloodAssisted:
 		return NotAssisted
-	case !f.activeAt.IsZero():
-		return ReplicatorWaits
 	case f.via.unreachable:
 		return NextHopUnreachable
+	case !f.activeAt.IsZero() || v.chosen == nil:
+		return ReplicatorWaits
 	case f != v.chosen:
 		return ReplicatorStandby
 	}

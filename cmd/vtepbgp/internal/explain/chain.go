@@ -270,7 +270,9 @@ func (c *chain) nobody() {
 		return // told already
 	}
 	list := c.Subject.Candidates
-	foreign := slices.IndexFunc(list, func(r evpn.Candidate) bool { return r.Verdict.Reason != evpn.OwnNextHop })
+	foreign := slices.IndexFunc(list, func(r evpn.Candidate) bool {
+		return r.Verdict.Reason != evpn.OwnNextHop && r.Verdict.Reason != evpn.OwnService
+	})
 	if foreign < 0 {
 		text := "no host here or elsewhere has it"
 		if len(list) > 0 {

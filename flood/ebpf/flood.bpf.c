@@ -93,18 +93,42 @@ static long sum_some(__u32 i, struct context *c)
 	return !s->checksum.length;
 }
 
-// checksum_ok checks the UDP checksum, unless a device is to complete it: then the field
-// holds the sum of the pseudo header. A damaged packet of which the same can be said
-// (1 of 65536) is copied with its damage, as checksums are only adjusted.
-static __always_inline bool checksum_ok(struct __sk_buff *skb, struct scratch *s, __u32 offset, __u32 length, __u32 pseudo, __u16 field)
+// partial says that a device is to complete a checksum of the packet (CHECKSUM_PARTIAL): it
+// has not been on a wire. The kernel does not tell, but then leaves a checksum alone that
+// is to follow a change of what it covers (inet_proto_csum_replace4).
+static __always_inline bool partial(struct __sk_buff *skb, const struct packet *p)
+{
+	__u32 udp = p->six ? ETH_HLEN + IPV6_SIZE : ETH_HLEN + IPV4_SIZE;
+	void *data, *end;
+	__u16 *field;
+	bool same;
+
+	if (bpf_l4_csum_replace(skb, udp + 6, 0, bpf_htonl(1), sizeof(__u32)))
+		return false;
+	data = (void *)(long)skb->data;
+	end = (void *)(long)skb->data_end;
+	if (data + HEAD > end)
+		return false;
+	field = data + udp + 6;
+	same = *field == p->check;
+	*field = p->check;
+	return same;
+}
+
+// checksum_ok checks the UDP checksum, unless the packet has not been on a wire.
+static __always_inline bool checksum_ok(struct __sk_buff *skb, struct scratch *s, __u32 offset, __u32 length, __u32 pseudo, struct packet *p)
 {
 	struct context c = {.skb = skb, .s = s};
 
-	if (fold(pseudo) == field)
-		return true;
 	// CHECKSUM_UNNECESSARY: the card has checked it.
 	if (bpf_csum_level(skb, BPF_CSUM_LEVEL_QUERY) >= 0)
 		return true;
+	if (partial(skb, p)) {
+		// Either this checksum is to be completed, or it is one within, and this one will
+		// be right when that has been (lco_csum).
+		p->whole = fold(pseudo) != p->check;
+		return true;
+	}
 	s->checksum.offset = offset;
 	s->checksum.length = length;
 	s->checksum.sum = pseudo;
@@ -186,7 +210,7 @@ static __always_inline enum reason read_udp(struct __sk_buff *skb, struct scratc
 		bpf_htonl(length), bpf_htonl(IPPROTO_UDP),
 	};
 	sum = bpf_csum_diff(0, 0, pseudo, sizeof(pseudo), 0);
-	return checksum_ok(skb, s, at, length, sum, p->check) ? REASON_KEPT : REASON_BAD_UDP_CHECKSUM;
+	return checksum_ok(skb, s, at, length, sum, p) ? REASON_KEPT : REASON_BAD_UDP_CHECKSUM;
 }
 
 static __always_inline bool usable(const struct packet *p)
@@ -297,6 +321,19 @@ static __always_inline void hear(struct __sk_buff *skb, const struct packet *p, 
 		hear_one(&key, now);
 }
 
+// follow is a checksum after the destination has become another one. Zero would mean that
+// there is none.
+static __always_inline __u16 follow(__u16 check, const struct address *from, const struct address *to)
+{
+	__u64 sum = (__u16)~check;
+
+#pragma unroll
+	for (int i = 0; i < 4; i++)
+		sum += (__u64)to->word[i] + (__u32)~from->word[i];
+	check = ~fold(sum);
+	return check ? check : 0xffff;
+}
+
 // copy makes one copy: it turns the packet into it, and sends a clone.
 static long copy(__u32 i, struct context *c)
 {
@@ -321,20 +358,26 @@ static long copy(__u32 i, struct context *c)
 		s->work.big++;
 		return 0;
 	}
-	if (s->work.checked && s->work.six)
+	if (s->work.whole)
+		s->work.check = follow(s->work.check, &s->work.previous, &t->to);
+	else if (s->work.checked && s->work.six)
 		bpf_l4_csum_replace(skb, s->work.udp + 6, 0, bpf_csum_diff(s->work.previous.word, sizeof(struct address), t->to.word, sizeof(struct address), 0), flags);
 	else if (s->work.checked)
 		bpf_l4_csum_replace(skb, s->work.udp + 6, s->work.previous.word[3], t->to.word[3], flags | sizeof(__u32));
 	s->work.previous = t->to;
 	data = (void *)(long)skb->data;
 	end = (void *)(long)skb->data_end;
-	if (data + ETH_HLEN + IPV6_SIZE > end)
+	if (data + HEAD > end)
 		goto stop;
 	__builtin_memcpy(data, t->dmac, sizeof(t->dmac));
 	__builtin_memcpy(data + 6, t->smac, sizeof(t->smac));
 	if (s->work.six) {
 		__builtin_memcpy(data + ETH_HLEN + 24, &t->to, sizeof(t->to));
+		if (s->work.whole)
+			*(__u16 *)(data + ETH_HLEN + IPV6_SIZE + 6) = s->work.check;
 	} else {
+		if (s->work.whole)
+			*(__u16 *)(data + ETH_HLEN + IPV4_SIZE + 6) = s->work.check;
 		*(__u32 *)(data + ETH_HLEN + 16) = t->to.word[3];
 		*(__u16 *)(data + ETH_HLEN + 10) = ~fold((__u64)s->work.sum + (t->to.word[3] >> 16) + (t->to.word[3] & 0xffff));
 	}
@@ -356,10 +399,13 @@ stop:
 }
 
 // hand gives a packet to user space.
-static __always_inline bool hand(struct __sk_buff *skb, struct handover *h)
+static __always_inline bool hand(struct __sk_buff *skb, struct handover *h, const struct packet *p)
 {
 	__u64 length = skb->len;
 
+	// What is not parsed as far as that is given as it is.
+	if (p->payload && partial(skb, p))
+		h->flags |= HANDOVER_PARTIAL;
 	h->length = length;
 	h->segment = skb->gso_size;
 	return length <= MAX_SAMPLE && !bpf_perf_event_output(skb, &handovers, BPF_F_CURRENT_CPU | length << 32, h, sizeof(*h));
@@ -458,9 +504,10 @@ static __always_inline void restore(struct __sk_buff *skb, const struct packet *
 	void *data, *end;
 	__u8 *ip;
 
-	if (s->work.checked && p->six)
+	// The checksum itself is put back below; this is for what else the kernel keeps.
+	if (s->work.checked && !p->whole && p->six)
 		bpf_l4_csum_replace(skb, s->work.udp + 6, 0, bpf_csum_diff(s->work.previous.word, sizeof(struct address), (__be32 *)p->destination.word, sizeof(struct address), 0), flags);
-	else if (s->work.checked)
+	else if (s->work.checked && !p->whole)
 		bpf_l4_csum_replace(skb, s->work.udp + 6, s->work.previous.word[3], p->destination.word[3], flags | sizeof(__u32));
 	data = (void *)(long)skb->data;
 	end = (void *)(long)skb->data_end;
@@ -493,7 +540,7 @@ static __always_inline void replicate(struct __sk_buff *skb, struct scratch *s, 
 
 	// Nobody there who waits: what the queue takes is better than nothing. A program that
 	// was left behind goes on so.
-	if (congested && hand(skb, &h))
+	if (congested && hand(skb, &h, p))
 		return;
 	congested = 0;
 	headers = (p->six ? IPV6_SIZE : IPV4_SIZE) + UDP_SIZE;
@@ -504,6 +551,8 @@ static __always_inline void replicate(struct __sk_buff *skb, struct scratch *s, 
 	s->work.size = headers + (skb->gso_size ? skb->gso_size : p->payload);
 	s->work.six = p->six;
 	s->work.checked = p->check != 0;
+	s->work.whole = p->whole;
+	s->work.check = p->check;
 	s->work.stopped = false;
 	if (!begin(skb, p, s, &o))
 		return;
@@ -515,7 +564,7 @@ static __always_inline void replicate(struct __sk_buff *skb, struct scratch *s, 
 	h.from = s->work.stopped ? s->work.next : count;
 	if (h.from >= count && !s->work.slow)
 		return;
-	if (!hand(skb, &h)) {
+	if (!hand(skb, &h, p)) {
 		congested = 0;
 		add(&state->dropped[REASON_EGRESS_FULL], (__u64)(count - h.from + s->work.slow) * packets);
 	}
@@ -546,11 +595,11 @@ static __always_inline int consumed(struct __sk_buff *skb, const struct packet *
 }
 
 // undecided hands over what is not parsed here.
-static __always_inline void undecided(struct __sk_buff *skb, bool sent)
+static __always_inline void undecided(struct __sk_buff *skb, const struct packet *p)
 {
-	struct handover h = {.flags = HANDOVER_UNDECIDED | (sent ? HANDOVER_SENT : 0)};
+	struct handover h = {.flags = HANDOVER_UNDECIDED | (p->sent ? HANDOVER_SENT : 0)};
 
-	if (!hand(skb, &h))
+	if (!hand(skb, &h, p))
 		drop_rest(REASON_OVERRUN, 1);
 }
 
@@ -616,7 +665,7 @@ static __always_inline int relay(struct __sk_buff *skb, bool sent)
 		return TC_ACT_UNSPEC;
 	}
 	if (!p.six && (ip[0] & 0x0f) > 5) {
-		undecided(skb, sent);
+		undecided(skb, &p);
 		return TC_ACT_UNSPEC;
 	}
 	r = p.six ? read_ipv6(skb, ip, &p, &total) : read_ipv4(skb, ip, &p, &total);
@@ -632,7 +681,7 @@ static __always_inline int relay(struct __sk_buff *skb, bool sent)
 	}
 	if (skb->gso_size) {
 		if (!uniform(skb, scratch, &p)) {
-			undecided(skb, sent);
+			undecided(skb, &p);
 			return TC_ACT_UNSPEC;
 		}
 		packets = skb->gso_segs;

@@ -146,6 +146,7 @@ struct heard_key {
 enum handover_flags {
 	HANDOVER_SENT = 1,
 	HANDOVER_UNDECIDED = 2, // judge it anew
+	HANDOVER_PARTIAL = 4,	// a checksum of it is to be completed
 };
 
 // What goes to user space before a packet that we do not finish.
@@ -180,6 +181,7 @@ struct scratch {
 		__u32 copies, slow, big;
 		__u32 next; // target to go on with
 		__u32 six, checked, stopped;
+		__u32 whole, check; // as in struct packet
 	} work;
 	__u8 bytes[SCRATCH + 4];
 };
@@ -285,4 +287,5 @@ struct packet {
 	__u8 dscp;
 	bool six;
 	bool sent;
+	bool whole; // the UDP checksum is right, though another one is to be completed
 };

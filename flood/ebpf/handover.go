@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	handoverSent, handoverUndecided = 1, 2
+	handoverSent, handoverUndecided, handoverPartial = 1, 2, 4
 
 	sizeHandover             = int(unsafe.Sizeof(programHandover{}))
 	sizeEthernet             = 14
@@ -65,7 +65,7 @@ func (e *Engine) take(sample []byte) {
 	e.mu.Lock()
 	l := e.lists.generations[h.Generation]
 	e.mu.Unlock()
-	packets, r := parse(frame, int(h.Segment))
+	packets, r := parse(frame, &h)
 	switch {
 	case l == nil:
 		e.decider.Load().Rest().Drop(flood.Overrun, 1) // it has waited for longer than we remember
@@ -103,7 +103,7 @@ func (l *list) rest(from int, source netip.Addr) flood.Verdict {
 // judge decides about a packet that the program could not parse.
 func (e *Engine) judge(frame []byte, h *programHandover) {
 	d := e.decider.Load()
-	packets, r := parse(frame, int(h.Segment))
+	packets, r := parse(frame, h)
 	if r != flood.Kept {
 		d.Rest().Packets.Add(1)
 		d.Rest().Drop(r, 1)
@@ -123,23 +123,26 @@ func (e *Engine) judge(frame []byte, h *programHandover) {
 	}
 }
 
-// parse takes a frame apart; segment is the size of each packet in one that offloads
-// have merged.
-func parse(frame []byte, segment int) ([]flood.Packet, flood.Reason) {
-	p, r := flood.ParseEthernet(frame, flood.Trust{Partial: segment > 0 && checksummed(frame)})
-	if r == flood.BadUDPChecksum {
-		// The program tells such a packet from one that a device is to complete by its sum.
-		partial, ok := flood.ParseEthernet(frame, flood.Trust{Partial: true})
-		if ok == flood.Kept && partialSum(frame) {
-			p, r = partial, flood.Kept
+// parse takes a frame apart.
+func parse(frame []byte, h *programHandover) ([]flood.Packet, flood.Reason) {
+	size := int(h.Segment)
+	trust := flood.Trust{Checked: size > 0}
+	if size == 0 && h.Flags&handoverPartial != 0 {
+		if trust.Partial = partialSum(frame); !trust.Partial {
+			// It is within the frame, and the outer one is right for when it is there.
+			flood.CompleteInner(frame[min(checksumAt(frame)+2, len(frame)):])
 		}
 	}
-	if r != flood.Kept || segment == 0 {
+	p, r := flood.ParseEthernet(frame, trust)
+	switch {
+	case r != flood.Kept || size == 0:
 		return []flood.Packet{p}, r
+	case p.Whole():
+		return p.SplitTCP(size)
 	}
 	var all []flood.Packet
-	for at := 0; at < len(p.Payload); at += segment {
-		part, r := p.Segment(at, min(at+segment, len(p.Payload)))
+	for at := 0; at < len(p.Payload); at += size {
+		part, r := p.Segment(at, min(at+size, len(p.Payload)))
 		if r != flood.Kept {
 			return nil, flood.SuperFrame
 		}
@@ -148,21 +151,23 @@ func parse(frame []byte, segment int) ([]flood.Packet, flood.Reason) {
 	return all, flood.Kept
 }
 
+// checksumAt is where the UDP checksum of a frame is, or behind its end.
 func checksumAt(frame []byte) int {
-	if binary.BigEndian.Uint16(frame[12:]) == etherIPv6 {
+	switch {
+	case len(frame) <= sizeEthernet:
+		return len(frame)
+	case binary.BigEndian.Uint16(frame[12:]) == etherIPv6:
 		return checksumIPv6
 	}
 	return sizeEthernet + int(frame[sizeEthernet]&0x0f)*4 + 6
 }
 
-func checksummed(frame []byte) bool {
-	at := checksumAt(frame)
-	return len(frame) >= at+2 && binary.BigEndian.Uint16(frame[at:]) != 0
-}
-
 // partialSum says that the UDP checksum field holds the sum of the pseudo header.
 func partialSum(frame []byte) bool {
 	at := checksumAt(frame)
+	if len(frame) < max(at+2, sizeEthernet+20) {
+		return false
+	}
 	addresses := frame[sizeEthernet+12 : sizeEthernet+20]
 	if at == checksumIPv6 {
 		addresses = frame[sizeEthernet+8 : sizeEthernet+40]

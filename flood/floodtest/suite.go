@@ -26,6 +26,7 @@ func Run(t *testing.T, open Factory) {
 		{"runs", testRuns},
 		{"merged", testMerged},
 		{"own frames", testOwn},
+		{"offloads within", testInner},
 		{"many groups", testManyGroups},
 		{"reasons", testReasons},
 		{"rate", testRate},

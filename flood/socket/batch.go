@@ -45,12 +45,38 @@ func (b *batcher) add(f frame) {
 	switch {
 	case f.merged == vnetUDP && f.segment > 0:
 		b.addMerged(f)
+	case (f.merged == vnetTCPv4 || f.merged == vnetTCPv6) && f.segment > 0:
+		b.addTCP(f)
 	case f.merged != 0:
 		b.drop(b.decider.Rest(), flood.SuperFrame)
 	default:
-		b.judge(f, func() (flood.Packet, flood.Reason) {
-			return flood.ParseEthernet(f.bytes, flood.Trust{Partial: f.partial})
-		})
+		trust := flood.Trust{Partial: f.partial}
+		if f.partial && f.start > lastOuter {
+			// It is within the frame. The outer one is right for when it is there (lco_csum).
+			trust.Partial = false
+			flood.Complete(f.bytes, f.start, f.offset)
+		}
+		b.judge(f, func() (flood.Packet, flood.Reason) { return flood.ParseEthernet(f.bytes, trust) })
+	}
+}
+
+// lastOuter is where the UDP header begins at the latest. What is within a frame begins
+// behind it.
+const lastOuter = 14 + 60
+
+// addTCP takes apart what the VXLAN device, or the card, had merged of a TCP stream.
+func (b *batcher) addTCP(f frame) {
+	whole, r := flood.ParseEthernet(f.bytes, flood.Trust{Checked: true})
+	var parts []flood.Packet
+	if r == flood.Kept {
+		parts, r = whole.SplitTCP(f.segment)
+	}
+	if r != flood.Kept {
+		b.drop(b.decider.Rest(), r)
+		return
+	}
+	for _, p := range parts {
+		b.judge(f, func() (flood.Packet, flood.Reason) { return p, flood.Kept })
 	}
 }
 

@@ -214,7 +214,9 @@ func (c *capture) read() (n int, err error) {
 type frame struct {
 	bytes   []byte // with its Ethernet header
 	sent    bool   // by this host
-	partial bool   // the UDP checksum is not complete
+	partial bool   // a checksum is not complete: that which
+	start   int    // covers what begins here, and
+	offset  int    // is so far behind
 	merged  uint8  // VIRTIO_NET_HDR_GSO_*
 	segment int    // with merged: the size of the payload of each
 }
@@ -226,15 +228,18 @@ func (c *capture) frame(i int) frame {
 	}
 	return frame{
 		bytes: b[sizeVnet:], sent: c.names[i].Pkttype == unix.PACKET_OUTGOING,
-		partial: b[0]&vnetNeedsChecksum != 0, merged: b[1] &^ vnetECN, segment: int(binary.NativeEndian.Uint16(b[4:])),
+		partial: b[0]&vnetNeedsChecksum != 0, start: int(binary.NativeEndian.Uint16(b[6:])), offset: int(binary.NativeEndian.Uint16(b[8:])), merged: b[1] &^ vnetECN, segment: int(binary.NativeEndian.Uint16(b[4:])),
 	}
 }
 
 // Of struct virtio_net_hdr, linux/virtio_net.h.
 const (
 	vnetNeedsChecksum = 1
-	vnetUDP           = 5 // GSO type: UDP datagrams (USO)
-	vnetECN           = 0x80
+	// GSO types: TCP, here within the frame, and UDP datagrams (USO).
+	vnetTCPv4 = 1
+	vnetTCPv6 = 4
+	vnetUDP   = 5
+	vnetECN   = 0x80
 )
 
 // overruns is how many frames the socket had no room for, ever.

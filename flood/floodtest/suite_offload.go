@@ -1,0 +1,95 @@
+package floodtest
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/vtepbgp/vtepbgp/flood"
+	"github.com/vtepbgp/vtepbgp/kernel/kerneltest"
+)
+
+// testInner: frames whose checksums and segments their host left to a device are copied
+// as they would have left it, whether this host's VXLAN device sent them or one that shares
+// memory with us.
+func testInner(t *testing.T, open Factory, f family) {
+	for _, slow := range []bool{false, true} {
+		for _, checksum := range []string{"udpcsum", "noudpcsum"} {
+			if f.six && checksum == "noudpcsum" {
+				continue // not what udp6zerocsumtx is for
+			}
+			name := checksum
+			if slow {
+				name += ", slow wire"
+			}
+			t.Run(name, func(t *testing.T) { sendInner(t, open, f, checksum, slow) })
+		}
+	}
+}
+
+// sendInner has, when slow, an egress queue that takes a few copies only, so that the eBPF
+// engine leaves the rest to its sender.
+func sendInner(t *testing.T, open Factory, f family, checksum string, slow bool) {
+	s := newStage(t, f)
+	setOffloads(t, s.segment, "s0", 1)
+	setOffloads(t, s.relay, "u0", 1)
+	s.address(s.segment, "s0", f.host(f.leaf))
+	out := newTap(t, s.relay, "u1")
+	to := f.list(16)
+	if slow {
+		tc(t, s.relay, "qdisc", "replace", "dev", "u1", "root", "tbf", "rate", "100mbit", "burst", "4k", "limit", "6k")
+	}
+	e := s.start(open, f.table(f.onGroup(to...)))
+	sizes := map[string]int{"one": 0, "segments": 700}
+	for name, ns := range map[string]*kerneltest.Namespace{"own": s.relay, "of the segment": s.segment} {
+		local, dev := f.relay, "u0"
+		if ns == s.segment {
+			local, dev = f.leaf, "s0"
+		}
+		ns.IP(t, "link", "add", "vx", "type", "vxlan", "id", fmt.Sprint(vni), "group", f.group.String(), "dev", dev,
+			"local", local.String(), "dstport", fmt.Sprint(flood.Port), checksum)
+		ns.IP(t, "link", "set", "vx", "addrgenmode", "none", "up")
+		device := newHose(t, ns, "vx")
+		for kind, size := range sizes {
+			for _, inner := range []Inner{{}, {Six: true}, {UDP: true}, {UDP: true, Six: true}} {
+				if inner.UDP && size > 0 {
+					continue
+				}
+				inner.ID, inner.Sequence, inner.Flags = 100, 7000, tcpACK|tcpPSH|tcpFIN|tcpCWR
+				inner.Data = InnerFrame(uint32(size), 1000+3*size)
+				want := [][]byte{inner.Bytes(false)}
+				if size > 0 {
+					want = nil
+					for _, part := range inner.Segments(size) {
+						want = append(want, part.Bytes(false))
+					}
+				}
+				what := fmt.Sprintf("%s, %s: %+v", name, kind, inner)[:60]
+				device.write(t, append(inner.vnet(size), inner.Bytes(true)...))
+				var copies []leaving
+				eventually(t, func() (string, bool) {
+					for _, c := range out.take(t) {
+						if bytes.HasPrefix(c.payload[vxlanLength:], want[0][:ethernetLength]) { // no multicast listener report
+							copies = append(copies, c)
+						}
+					}
+					return fmt.Sprintf("%s: %d copies; %+v", what, len(copies), e.Counters().Total), len(copies) >= len(to)*len(want)
+				})
+				for _, a := range to {
+					var got [][]byte
+					for _, c := range copies {
+						// A zero one may be right: the kernel, where it segments, can make no other.
+						assert.True(t, c.checksummed || checksum == "noudpcsum", what)
+						if c.to == a {
+							got = append(got, c.payload[vxlanLength:])
+						}
+					}
+					assert.True(t, slices.EqualFunc(got, want, slices.Equal), "%s: %d copies, not %d, or they differ", what, len(got), len(want))
+				}
+			}
+		}
+	}
+}

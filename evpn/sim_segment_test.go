@@ -1,0 +1,468 @@
+package evpn_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/vtepbgp/vtepbgp/evpn"
+)
+
+// TestSimulationSegments plays fabrics with multicast segments: VTEPs without EVPN that only know a
+// group, members of their segment with one, two or three relays among them, and VTEPs elsewhere
+// that copy for themselves, have a replicator do it, or are one. Daemons restart and are
+// upgraded, hosts die, sessions break with and without grace, VTEPs begin and end to speak
+// EVPN. Whenever the world is at rest, a frame of each VTEP reaches each other one exactly
+// once, by way of the rows, lists and relays that the cores asked for.
+func TestSimulationSegments(t *testing.T) {
+	play := func(seed uint64) error {
+		w := newSegmentWorld(seed)
+		for range 2 + w.rng.IntN(4) {
+			for range 1 + w.rng.IntN(12) {
+				w.disturb()
+				w.pass(time.Duration(w.rng.IntN(3000)) * time.Millisecond)
+			}
+			if err := w.rest(); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if *simSeed != 0 {
+		require.NoError(t, play(*simSeed))
+		return
+	}
+	for seed := uint64(1); seed <= uint64(*simSeeds); seed++ {
+		if err := play(seed); err != nil {
+			t.Fatalf("seed %d (go test ./evpn -run TestSimulationSegments -seed %d): %v", seed, seed, err)
+		}
+	}
+}
+
+const segmentVNI evpn.VNI = 100
+
+// segmentWorld is a world in which BUM frames are of interest, and hosts are not.
+type segmentWorld struct {
+	*world
+	segments []*simSegment
+	nodes    []*node
+}
+
+// simSegment is an underlay segment on which a group is heard.
+type simSegment struct {
+	group    addr
+	prefix   netip.Prefix
+	delivery evpn.SegmentDelivery
+	nodes    []*node
+}
+
+// node is a VTEP: a kernel, and a daemon or none.
+type node struct {
+	w       *segmentWorld
+	addr    addr
+	segment *simSegment
+	site    *site // nil for one that will never have a daemon
+	daemon  bool  // it runs
+	off     bool  // the host is off
+	heard   map[addr]time.Time
+}
+
+func newSegmentWorld(seed uint64) *segmentWorld {
+	w := &segmentWorld{world: &world{rng: rand.New(rand.NewPCG(seed, 7348)), now: start}}
+	for i := range 1 + w.rng.IntN(2) {
+		w.rrs = append(w.rrs, &reflector{w: w.world, addr: addrAt(mustAddr("10.0.0.253"), i), table: map[evpn.RouteKey]simRoute{}})
+	}
+	group := mustAddr("239.1.1.1")
+	for i := range 1 + w.rng.IntN(2) {
+		g := &simSegment{group: group, prefix: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 1, byte(i), 0}), 24)}
+		if w.chance(50) {
+			group = group.Next()
+		}
+		if w.chance(50) {
+			g.delivery = evpn.DeliverMulticast
+		}
+		w.segments = append(w.segments, g)
+		next := g.prefix.Addr()
+		add := func() *node {
+			next = next.Next()
+			n := w.addNode(next)
+			n.segment = g
+			g.nodes = append(g.nodes, n)
+			return n
+		}
+		for range 1 + w.rng.IntN(3) { // hosts that run nothing, yet
+			n := add()
+			if w.chance(50) {
+				n.speak(n.segmentConfig(false))
+				n.daemon = false
+			}
+		}
+		for range 1 + w.rng.IntN(3) { // relays
+			n := add()
+			n.speak(n.segmentConfig(true))
+		}
+		for range w.rng.IntN(3) { // members
+			n := add()
+			n.speak(n.segmentConfig(false))
+		}
+	}
+	next := mustAddr("10.2.0.0")
+	service := mustAddr("10.255.0.100")
+	modes := []evpn.FloodMode{evpn.FloodIngress, evpn.FloodIngress, evpn.FloodAssisted, evpn.FloodReplicator}
+	for range 2 + w.rng.IntN(4) {
+		next = next.Next()
+		n := w.addNode(next)
+		cfg := evpn.Config{VTEP: n.addr, VNIs: []evpn.VNIConfig{vniConfig(segmentVNI, n.addr)}}
+		if cfg.VNIs[0].Flooding = modes[w.rng.IntN(len(modes))]; cfg.VNIs[0].Flooding == evpn.FloodReplicator {
+			if cfg.Service = service; w.chance(50) { // else shared with the next
+				service = service.Next()
+			}
+		}
+		n.speak(cfg)
+	}
+	for _, n := range w.nodes {
+		if n.daemon {
+			n.site.boot()
+			n.site.connectAll()
+		}
+	}
+	return w
+}
+
+func (w *segmentWorld) addNode(a addr) *node {
+	n := &node{w: w, addr: a, heard: map[addr]time.Time{}}
+	w.nodes = append(w.nodes, n)
+	return n
+}
+
+// speak gives n a daemon.
+func (n *node) speak(cfg evpn.Config) {
+	n.site, n.daemon = newSite(n.w.world, cfg), true
+	n.w.sites = append(n.w.sites, n.site)
+	n.site.boot()
+}
+
+func (n *node) segmentConfig(relay bool) evpn.Config {
+	v := vniConfig(segmentVNI, n.addr)
+	v.Flooding = evpn.FloodMulticast
+	v.Segment = evpn.SegmentConfig{
+		Group: n.segment.group, Prefixes: []netip.Prefix{n.segment.prefix}, ProxyVTEPs: relay, ProxyMACs: relay,
+		Delivery: n.segment.delivery,
+	}
+	cfg := evpn.Config{VTEP: n.addr, VNIs: []evpn.VNIConfig{v}}
+	if n.w.chance(15) { // not all are configured alike
+		cfg.VNIs[0].Segment.Delivery = evpn.DeliverUnicast
+	}
+	if relay && cfg.VNIs[0].Segment.Delivery == evpn.DeliverMulticast {
+		b := n.addr.As4()
+		cfg.Service = netip.AddrFrom4([4]byte{10, 255, b[2] + 1, b[3]})
+	}
+	return cfg
+}
+
+func (n *node) relays() bool {
+	return n.site != nil && n.site.cfg.VNIs[0].Segment.ProxyVTEPs
+}
+
+// begin starts the daemon of n; resume: it follows one that ran until a moment ago.
+func (n *node) begin(resume bool) {
+	part := n.site.sum.relays[segmentVNI]
+	n.daemon = true
+	n.site.cfg.Resume = resume
+	n.site.core, n.site.sum = evpn.New(n.site.cfg), newLedger()
+	if resume && part.Own {
+		n.site.core.Handle(evpn.RelayRestored{VNI: segmentVNI, Own: true, Active: part.Segment, Met: true}, n.w.now)
+	}
+	n.heard = map[addr]time.Time{}
+	n.site.kernel.gen++
+	n.site.kernel.report()
+	n.w.after(time.Duration(n.w.rng.IntN(1000))*time.Millisecond, func() {
+		if n.daemon {
+			n.site.connectAll()
+		}
+	})
+}
+
+// end stops the daemon.
+func (n *node) end(grace bool) {
+	n.daemon = false
+	n.site.disconnectAll(grace)
+}
+
+// pass lets time pass, in which those who listen tell whom they heard.
+func (w *segmentWorld) pass(d time.Duration) {
+	for end := w.now.Add(d); w.now.Before(end); {
+		w.run(min(500*time.Millisecond, end.Sub(w.now)))
+		for _, n := range w.nodes {
+			n.listen()
+		}
+		w.checkRelays()
+	}
+}
+
+// listen has a relay tell of the VTEPs that it heard on its group.
+func (n *node) listen() {
+	if !n.daemon || n.off || !n.relays() {
+		return
+	}
+	for _, o := range n.segment.nodes {
+		if o != n && !o.off {
+			n.heard[o.addr] = n.w.now
+			n.site.handle(evpn.VTEPHeard{VNI: segmentVNI, VTEP: o.addr})
+		} else if at, ok := n.heard[o.addr]; ok && n.w.now.Sub(at) > 5*time.Second {
+			delete(n.heard, o.addr)
+			n.site.handle(evpn.VTEPSilent{VNI: segmentVNI, VTEP: o.addr})
+		}
+	}
+}
+
+// checkRelays: nobody copies for a segment who knows of a better one that does.
+func (w *segmentWorld) checkRelays() {
+	for _, n := range w.nodes {
+		if !n.daemon || !n.relays() || !n.site.sum.relays[segmentVNI].Segment {
+			continue
+		}
+		n.site.core.Routes(func(i evpn.RouteInfo) bool {
+			c := i.Attrs.Claim
+			if i.Neighbor.IsValid() && i.Best && c.State == evpn.RelayActive && c.Segment == n.site.cfg.VNIs[0].Segment.ID() &&
+				!i.LongLivedStale && i.Attrs.NextHop.Less(n.addr) && !n.dirty() {
+				panic(fmt.Sprintf("%s copies and knows that %s does", n.addr, i.Attrs.NextHop))
+			}
+			return true
+		})
+	}
+}
+
+// dirty reports that changes wait to be drained.
+func (n *node) dirty() bool {
+	d := n.site.core.Desired()
+	return fmt.Sprint(d.Relays) != fmt.Sprint(n.site.sum.desired().Relays)
+}
+
+func (w *segmentWorld) pick(want func(*node) bool) *node {
+	var fit []*node
+	for _, n := range w.nodes {
+		if want(n) {
+			fit = append(fit, n)
+		}
+	}
+	if len(fit) == 0 {
+		return nil
+	}
+	return fit[w.rng.IntN(len(fit))]
+}
+
+// disturb does one thing to the world.
+func (w *segmentWorld) disturb() {
+	running := w.pick(func(n *node) bool { return n.daemon && !n.off })
+	if running == nil {
+		return
+	}
+	soon := func(most int, do func()) { w.after(time.Duration(w.rng.IntN(most))*time.Millisecond, do) }
+	switch n := running; w.rng.IntN(11) {
+	case 0, 1: // a session breaks
+		l := n.site.links[w.rng.IntN(len(n.site.links))]
+		l.disconnect(w.chance(50))
+		soon(8000, func() {
+			if n.daemon {
+				l.connect()
+			}
+		})
+	case 2: // a node is cut off
+		n.site.disconnectAll(w.chance(30))
+		soon(15000, func() {
+			if n.daemon {
+				n.site.connectAll()
+			}
+		})
+	case 3: // a daemon is upgraded
+		n.end(true)
+		n.begin(true)
+	case 4: // a daemon restarts for good
+		n.end(w.chance(30))
+		n.begin(false)
+	case 5, 6: // a host dies, and comes back
+		n.off = true
+		n.end(w.chance(30))
+		soon(20000, func() {
+			n.off = false
+			n.begin(false)
+		})
+	case 7: // a VNI flaps
+		n.site.kernel.setVNI(segmentVNI, false)
+		soon(5000, func() { n.site.kernel.setVNI(segmentVNI, true) })
+	case 8: // a VTEP begins to speak EVPN, or ends
+		if o := w.pick(func(n *node) bool { return n.site != nil && n.segment != nil && !n.relays() && !n.off }); o == nil {
+			return
+		} else if o.daemon {
+			o.end(w.chance(30))
+		} else {
+			o.begin(false)
+		}
+	case 9: // one without daemon falls silent, or is back
+		if o := w.pick(func(n *node) bool { return !n.daemon && n.site == nil }); o != nil {
+			o.off = !o.off
+		}
+	case 10: // the core is what its snapshot makes
+		n.site.replaceCore()
+	}
+}
+
+// rest ends all disturbance and has every VTEP send a frame.
+func (w *segmentWorld) rest() error {
+	w.pass(90 * time.Second)
+	var err error
+	for range 6 {
+		for _, n := range w.nodes {
+			if n.daemon {
+				n.site.connectAll()
+				n.site.kernel.resync()
+			}
+		}
+		w.pass(10 * time.Second)
+		if err = w.compare(); err == nil {
+			break
+		}
+	}
+	if err != nil {
+		return err
+	}
+	w.pass(time.Minute)
+	return w.compare()
+}
+
+func (w *segmentWorld) compare() error {
+	for _, g := range w.segments {
+		var active []addr
+		for _, n := range g.nodes {
+			if n.daemon && n.site.sum.relays[segmentVNI].Segment {
+				active = append(active, n.addr)
+			}
+		}
+		if len(active) != 1 {
+			return fmt.Errorf("segment %s: active relays %v", g.prefix, active)
+		}
+	}
+	for _, from := range w.nodes {
+		if from.off {
+			continue
+		}
+		f := &frame{w: w, got: map[*node]int{}}
+		f.send(from)
+		for _, to := range w.nodes {
+			want := 1
+			if to == from || to.off {
+				want = 0
+			}
+			if f.got[to] != want {
+				return fmt.Errorf("a frame from %s came %d times to %s, by %v", from.name(), f.got[to], to.name(), f.way)
+			}
+		}
+	}
+	for _, n := range w.nodes {
+		if n.daemon {
+			d, sum := n.site.core.Desired(), n.site.sum.desired()
+			if fmt.Sprint(d.Lists, d.Relays, d.Rows) != fmt.Sprint(sum.Lists, sum.Relays, sum.Rows) || len(d.Routes) != len(sum.Routes) {
+				return fmt.Errorf("%s: sum of changes %v is not the desired state %v", n.addr, sum, d)
+			}
+		}
+	}
+	return nil
+}
+
+func (n *node) name() string {
+	switch {
+	case !n.daemon:
+		return n.addr.String() + " (no daemon)"
+	case n.relays():
+		return n.addr.String() + " (relay)"
+	}
+	return n.addr.String() + " (" + string(n.site.cfg.VNIs[0].Flooding) + ")"
+}
+
+// frame is a BUM frame and where it came.
+type frame struct {
+	w   *segmentWorld
+	got map[*node]int
+	way []string
+}
+
+func (f *frame) step(format string, args ...any) { f.way = append(f.way, fmt.Sprintf(format, args...)) }
+
+// send is the kernel of the VTEP at which the frame comes in.
+func (f *frame) send(from *node) {
+	if !from.daemon { // its device has the group, and nobody took that away
+		f.toGroup(from.addr, from, from.segment)
+		return
+	}
+	for k := range from.site.kernel.rows {
+		switch {
+		case k.Kind != evpn.FloodRow || k.VNI != segmentVNI:
+		case k.IP.IsMulticast():
+			f.toGroup(from.addr, from, from.segment)
+			if from.site.sum.relays[segmentVNI].Own {
+				f.copy(from, from.addr)
+			}
+		default:
+			f.unicast(from.addr, k.IP, false)
+		}
+	}
+}
+
+// toGroup is a packet of by on the group: all who hear it take it, and a relay copies it.
+func (f *frame) toGroup(source addr, by *node, g *simSegment) {
+	f.step("%s to the group by %s", source, by.addr)
+	for _, n := range g.nodes {
+		if n == by || n.off {
+			continue
+		}
+		f.got[n]++
+		if !n.daemon || !n.site.sum.relays[segmentVNI].Segment || !g.prefix.Contains(source) {
+			continue // what comes from outside has been carried there
+		}
+		if n.site.sum.lists[evpn.ListKey{VNI: segmentVNI, VTEP: source}].Use == evpn.UseItself {
+			continue
+		}
+		f.copy(n, source)
+	}
+}
+
+// copy is the flooding module of n.
+func (f *frame) copy(n *node, source addr) {
+	for k, e := range n.site.sum.lists {
+		if e.Use == evpn.UseCopy && k.VTEP != source {
+			f.unicast(source, k.VTEP, true)
+		}
+	}
+}
+
+// unicast is a packet to one address; marked: it is a copy.
+func (f *frame) unicast(source, to addr, marked bool) {
+	f.step("%s to %s", source, to)
+	for _, n := range f.w.nodes {
+		switch {
+		case n.off:
+		case n.addr == to:
+			f.got[n]++
+			return
+		case !n.daemon || n.site.cfg.Service != to:
+		default:
+			task := n.site.sum.relays[segmentVNI]
+			if !task.Replicate && !task.Deliver {
+				continue // it has the address only while it does something there
+			}
+			f.got[n]++
+			switch {
+			case task.Replicate && !marked:
+				f.copy(n, source)
+			case task.Deliver && !n.segment.prefix.Contains(source):
+				f.toGroup(source, n, n.segment)
+			}
+			return
+		}
+	}
+}

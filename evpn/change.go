@@ -178,6 +178,8 @@ const (
 	NextHopUnreachable Reason = "next hop is unreachable"
 	GatewayIsLocal     Reason = "MAC is our own anycast gateway"
 	AddressFamilyDiffs Reason = "next hop is of another address family than our VTEP"
+	OwnRoute           Reason = "route is our own"
+	WantsNoCopies      Reason = "its VTEP hears a group instead"
 	OwnService         Reason = "own service address"
 	NotReplicator      Reason = "assisted replication, but not a replicator's route"
 	NotAssisted        Reason = "VNI has no use for replicators"

@@ -151,6 +151,10 @@ func (p *path) floodReason() Reason {
 		return FloodingOff
 	case p.set.tunnel == PMSIAssistedReplication:
 		return p.replicatorReason()
+	case p.set.tunnel == PMSINoTunnel && p.vni.hears() && p.claims(p.vni.segment):
+		return p.losesTo(best(f.silent)) // it has a say in the election
+	case p.set.tunnel == PMSINoTunnel:
+		return WantsNoCopies
 	case f.services != nil:
 		return ReplicatorListens
 	}

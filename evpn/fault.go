@@ -21,6 +21,7 @@ const (
 	faultAddressFamily
 	faultOwnService
 	faultNotReplicator
+	faultOwnRoute
 )
 
 var faultReasons = [...]Reason{
@@ -40,6 +41,7 @@ var faultReasons = [...]Reason{
 	faultAddressFamily:     AddressFamilyDiffs,
 	faultOwnService:        OwnService,
 	faultNotReplicator:     NotReplicator,
+	faultOwnRoute:          OwnRoute,
 }
 
 func (f fault) reason() Reason { return faultReasons[f] }
@@ -50,7 +52,7 @@ func (f fault) reason() Reason { return faultReasons[f] }
 // for us.
 func (f fault) notable() bool {
 	switch f {
-	case fit, faultOwnNextHop, faultOwnService, faultNoImport, faultTypeNotUsed:
+	case fit, faultOwnNextHop, faultOwnService, faultOwnRoute, faultNoImport, faultTypeNotUsed:
 		return false
 	default:
 		return true

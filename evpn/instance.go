@@ -76,7 +76,7 @@ func (c *Core) configure(cfg Config) {
 			c.vnis[vc.VNI] = v
 			reindex = true
 		}
-		reindex = reindex || v.removed || !slices.Equal(v.cfg.Import, vc.Import)
+		reindex = reindex || v.removed || v.cfg.RD != vc.RD || !slices.Equal(v.cfg.Import, vc.Import)
 		v.removed = false
 		c.configureVNI(v, vc, ownChanged || old.LearnFromData != cfg.LearnFromData)
 	}

@@ -270,7 +270,13 @@ func (p *path) judge() (*instance, fault) {
 	// route the one it names is the one that can use it.
 	label := p.VNI()
 	for _, v := range s.imports {
-		if v.vni == label {
+		switch {
+		case v.vni != label:
+		case p.Key.RD == v.cfg.RD:
+			// RFC 7432 §7.9: the RD is of one MAC-VRF alone. What we say for VTEPs
+			// without EVPN comes back like this, with their address as next hop.
+			return nil, faultOwnRoute
+		default:
 			return v, fit
 		}
 	}

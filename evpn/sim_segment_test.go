@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/vtepbgp/vtepbgp/evpn"
+	"github.com/vtepbgp/vtepbgp/evpn/journal"
 )
 
 // TestSimulationSegments plays fabrics with multicast segments: VTEPs without EVPN that only know a
@@ -321,6 +322,7 @@ func (w *segmentWorld) rest() error {
 			if n.daemon {
 				n.site.connectAll()
 				n.site.kernel.resync()
+				n.site.prune()
 			}
 		}
 		w.pass(10 * time.Second)
@@ -359,7 +361,7 @@ func (w *segmentWorld) compare() error {
 				want = 0
 			}
 			if f.got[to] != want {
-				return fmt.Errorf("a frame from %s came %d times to %s, by %v", from.name(), f.got[to], to.name(), f.way)
+				return fmt.Errorf("a frame from %s came %d times to %s, by %q; %s", from.name(), f.got[to], to.name(), f.way, w.state())
 			}
 		}
 	}
@@ -372,6 +374,28 @@ func (w *segmentWorld) compare() error {
 		}
 	}
 	return nil
+}
+
+// state is what the daemons do, for who has to find out why.
+func (w *segmentWorld) state() string {
+	out := ""
+	for _, n := range w.nodes {
+		out += "\n" + n.name()
+		if !n.daemon {
+			continue
+		}
+		d := n.site.core.Desired()
+		for _, r := range d.Relays {
+			out += "\n\t" + journal.RelayText(r)
+		}
+		for _, r := range d.Routes {
+			out += "\n\t" + journal.RouteText(r)
+		}
+		for _, e := range d.Lists {
+			out += "\n\t" + journal.ListText(e)
+		}
+	}
+	return out
 }
 
 func (n *node) name() string {

@@ -67,14 +67,14 @@ func (b *bench) change(ctx context.Context, name string) (c changed, err error) 
 		return c, err
 	}
 	for range b.rounds {
-		if err := b.changeOnce(m, p, full/2/changeLength, &c); err != nil {
+		if err := b.changeOnce(ctx, m, p, full/2/changeLength, &c); err != nil {
 			return c, err
 		}
 	}
-	return c, ctx.Err()
+	return c, nil
 }
 
-func (b *bench) changeOnce(m *method, p *process, rate float64, c *changed) error {
+func (b *bench) changeOnce(ctx context.Context, m *method, p *process, rate float64, c *changed) error {
 	if err := m.counter.forget(); err != nil {
 		return err
 	}
@@ -86,7 +86,7 @@ func (b *bench) changeOnce(m *method, p *process, rate float64, c *changed) erro
 	go func() { done <- p.flip(stop, &c.Changes) }()
 	frames := max(2*slots, int(rate*b.steady.Seconds()))
 	every, marked := frames/slots, 0
-	sent, err := m.source.send(pace{rate: rate, frames: frames, marked: func(i int) int {
+	sent, err := m.source.send(ctx, pace{rate: rate, frames: frames, marked: func(i int) int {
 		if i%every != 0 || marked == slots-1 {
 			return 0
 		}

@@ -91,19 +91,19 @@ func (b *bench) latency(ctx context.Context, name string, l *latencies) (err err
 		if err != nil {
 			return err
 		}
-		idle, err := c.measure(m, 200, b.steady)
+		idle, err := c.measure(ctx, m, 200, b.steady)
 		if err != nil {
 			return err
 		}
 		l.Offered = full / 2
-		half, err := c.measure(m, l.Offered/latencyLength, b.steady)
+		half, err := c.measure(ctx, m, l.Offered/latencyLength, b.steady)
 		if err != nil {
 			return err
 		}
 		l.Idle.add(idle)
 		l.Half.add(half)
 	}
-	return ctx.Err()
+	return nil
 }
 
 // clock notes when marked frames arrive at r0.
@@ -117,9 +117,9 @@ func newClock(s *stand) (*clock, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make map of the clock: %w", err)
 	}
+	mark := s.source.before() + 14 + 4
 	code := join(
-		asm.Instructions{asm.Mov.Reg(asm.R6, asm.R1)},
-		load(int32(s.source.before()+14+4), 2), number(asm.R8, -2),
+		look(int32(mark+2)), number(asm.R8, int16(mark)),
 		asm.Instructions{asm.JEq.Imm(asm.R8, 0, "pass")},
 		lookup(arrived, asm.R8, "pass"),
 		asm.Instructions{
@@ -141,14 +141,14 @@ func (c *clock) close() {
 
 // measure sends frames at a rate, marks up to stamps of them, and gives how long each
 // was under way, in microseconds.
-func (c *clock) measure(m *method, rate float64, length time.Duration) ([]float64, error) {
+func (c *clock) measure(ctx context.Context, m *method, rate float64, length time.Duration) ([]float64, error) {
 	if err := errors.Join(m.counter.forget(), clearArray[uint64](c.arrived)); err != nil {
 		return nil, err
 	}
 	frames := max(20, int(rate*length.Seconds()))
 	every := (frames + stamps - 2) / (stamps - 1)
 	marked := 0
-	if _, err := m.source.send(pace{rate: rate, frames: frames, marked: func(i int) int {
+	if _, err := m.source.send(ctx, pace{rate: rate, frames: frames, marked: func(i int) int {
 		if i%every != 0 {
 			return 0
 		}

@@ -44,6 +44,7 @@ type bench struct {
 	lengths  []int
 	sizes    []int
 	rounds   int
+	methods  []string // of the rate measurement
 	profiles string
 	small    bool
 	progress func(format string, args ...any)
@@ -80,6 +81,7 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	quick := f.Bool("quick", false, "small numbers, one round: does it all still work?")
 	file := f.String("json", "", "write the figures to this file as JSON (- is standard output)")
 	document := f.String("write", "", "replace the sections of these measurements in this file (Markdown)")
+	which := f.String("methods", strings.Join(methods, ","), "methods whose rate to measure")
 	f.IntVar(&b.rounds, "n", 3, "rounds of each measurement")
 	f.StringVar(&b.profiles, "profiles", "", "write processor profiles of the methods that run in user space into this directory")
 	f.Func("lengths", "list lengths, comma-separated (default 2,16,64,256,1000)", numbers(&b.lengths))
@@ -90,6 +92,12 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	if *quick {
 		b.small, b.rounds, b.lengths, b.sizes = true, 1, []int{2, 64}, []int{64}
 		b.settings = settings{probe: 30 * time.Millisecond, saturated: 60 * time.Millisecond, steady: 100 * time.Millisecond}
+	}
+	for name := range strings.SplitSeq(*which, ",") {
+		if !slices.Contains(methods, name) {
+			return fmt.Errorf("choose method %q: want some of %s", name, strings.Join(methods, ", "))
+		}
+		b.methods = append(b.methods, name)
 	}
 	chosen, err := choose(*only)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 
 	"github.com/vtepbgp/vtepbgp/flood/ebpf"
@@ -50,7 +51,7 @@ func measureRates(ctx context.Context, b *bench) (r result, err error) {
 			err = errors.Join(err, m.close())
 		}
 	}()
-	for _, name := range methods {
+	for _, name := range b.methods {
 		m, err := newMethod(name, b.profiles)
 		if err != nil {
 			return r, err
@@ -161,5 +162,8 @@ func rateResult(rows []rateRow) (r result) {
 }
 
 func rateCell(saturated, perCPU float64) string {
+	if math.IsNaN(saturated) {
+		return "–"
+	}
 	return fmt.Sprintf("%s [%s]", figures.Thousands(int(saturated/1000+0.5)), figures.Thousands(int(perCPU/1000+0.5)))
 }

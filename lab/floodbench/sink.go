@@ -16,12 +16,12 @@ const (
 	slots  = 64   // marked frames that are counted by destination; 0 is no mark
 	stamps = 4096 // marked frames whose times are kept
 
-	// Of a copy, behind its Ethernet header.
-	atProtocol, atDestination, atPort, atMark = 9, 16, 22, 54
-	headLength                                = 56
+	// Of a copy.
+	atType, atProtocol, atDestination, atPort, atMark = 12, 23, 30, 36, 68
+	headLength                                        = 70
 
 	// Of struct __sk_buff (linux/bpf.h).
-	skbProtocol, skbSegments = 16, 164
+	skbData, skbEnd, skbSegments = 76, 80, 164
 
 	shot = 2  // TC_ACT_SHOT
 	next = -1 // TCX_NEXT
@@ -29,7 +29,7 @@ const (
 
 // sink counts what arrives.
 type sink struct {
-	counts *ebpf.Map // copies by destination
+	counts *ebpf.Map // copies by destination, all in one value: no lookup
 	cells  *ebpf.Map // marked copies by mark and destination
 	first  *ebpf.Map // when the first copy of a marked frame came
 	link   link.Link
@@ -46,7 +46,7 @@ func newSink(s *stand) (k *sink, err error) {
 		to    **ebpf.Map
 		value uint32
 		count uint32
-	}{{&k.counts, 8, places}, {&k.cells, 4, slots * places}, {&k.first, 8, stamps}} {
+	}{{&k.counts, 8 * places, 1}, {&k.cells, 4, slots * places}, {&k.first, 8, stamps}} {
 		if *m.to, err = ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.Array, KeySize: 4, ValueSize: m.value, MaxEntries: m.count}); err != nil {
 			return nil, fmt.Errorf("make map of the sink: %w", err)
 		}
@@ -55,22 +55,30 @@ func newSink(s *stand) (k *sink, err error) {
 	return k, err
 }
 
-// load brings bytes of the frame to the stack, just below its frame pointer.
-func load(from int32, length int16) asm.Instructions {
-	return asm.Instructions{
-		asm.Mov.Reg(asm.R1, asm.R6), asm.Mov.Imm(asm.R2, from), asm.Mov.Reg(asm.R3, asm.RFP), asm.Add.Imm(asm.R3, -int32(length)),
-		asm.Mov.Imm(asm.R4, int32(length)), asm.FnSkbLoadBytes.Call(), asm.JNE.Imm(asm.R0, 0, "pass"),
+// look makes the first bytes of the frame readable at R7. Behind what a device has put
+// into pages they have to be pulled first.
+func look(length int32) asm.Instructions {
+	bounds := func(short string) asm.Instructions {
+		return asm.Instructions{
+			asm.LoadMem(asm.R7, asm.R6, skbData, asm.Word), asm.LoadMem(asm.R3, asm.R6, skbEnd, asm.Word),
+			asm.Mov.Reg(asm.R2, asm.R7), asm.Add.Imm(asm.R2, length), asm.JGT.Reg(asm.R2, asm.R3, short),
+		}
 	}
+	return join(
+		asm.Instructions{asm.Mov.Reg(asm.R6, asm.R1)},
+		bounds("pull"), asm.Instructions{asm.Ja.Label("read")},
+		asm.Instructions{asm.Mov.Reg(asm.R1, asm.R6).WithSymbol("pull"), asm.Mov.Imm(asm.R2, length), asm.FnSkbPullData.Call()},
+		bounds("pass"),
+		asm.Instructions{asm.Mov.Imm(asm.R0, 0).WithSymbol("read")},
+	)
 }
 
-// number reads two bytes of the stack as a number in network order.
+// number reads two bytes in network order.
 func number(to asm.Register, at int16) asm.Instructions {
-	return asm.Instructions{
-		asm.LoadMem(to, asm.RFP, at, asm.Byte), asm.LSh.Imm(to, 8), asm.LoadMem(asm.R2, asm.RFP, at+1, asm.Byte), asm.Or.Reg(to, asm.R2),
-	}
+	return asm.Instructions{asm.LoadMem(to, asm.R7, at, asm.Half), asm.HostTo(asm.BE, to, asm.Half)}
 }
 
-const keyAt = -64 // where the stack has the key of a lookup
+const keyAt = -8 // where the stack has the key of a lookup
 
 // lookup finds the entry of an array whose number a register has.
 func lookup(m *ebpf.Map, index asm.Register, none string) asm.Instructions {
@@ -87,28 +95,26 @@ func join(parts ...asm.Instructions) (all asm.Instructions) {
 	return all
 }
 
+// program costs as little as can be: what it costs looks like a slower replicator.
 func (k *sink) program() asm.Instructions {
-	in := func(at int16) int16 { return at - headLength }
 	return join(
+		look(headLength),
+		number(asm.R2, atType), asm.Instructions{asm.JNE.Imm(asm.R2, 0x0800, "pass")},
+		asm.Instructions{asm.LoadMem(asm.R2, asm.R7, atProtocol, asm.Byte), asm.JNE.Imm(asm.R2, 17, "pass")},
+		number(asm.R2, atPort), asm.Instructions{asm.JNE.Imm(asm.R2, vxlanPort, "pass")},
+		number(asm.R8, atMark), number(asm.R9, atDestination+2),
 		asm.Instructions{
-			asm.Mov.Reg(asm.R6, asm.R1),
-			asm.LoadMem(asm.R2, asm.R6, skbProtocol, asm.Word), asm.JNE.Imm(asm.R2, int32(bigEndian(0x0800)), "pass"),
-		},
-		load(14, headLength),
-		asm.Instructions{asm.LoadMem(asm.R2, asm.RFP, in(atProtocol), asm.Byte), asm.JNE.Imm(asm.R2, 17, "pass")},
-		number(asm.R7, in(atPort)), asm.Instructions{asm.JNE.Imm(asm.R7, vxlanPort, "pass")},
-		number(asm.R7, in(atDestination+2)), asm.Instructions{asm.And.Imm(asm.R7, places-1)},
-		// Merged ones would count as many.
-		lookup(k.counts, asm.R7, "pass"),
-		asm.Instructions{
+			asm.And.Imm(asm.R9, places-1), asm.Mov.Reg(asm.R3, asm.R9), asm.LSh.Imm(asm.R3, 3),
+			asm.LoadMapValue(asm.R1, k.counts.FD(), 0), asm.Add.Reg(asm.R1, asm.R3),
+			// Merged ones would count as many.
 			asm.LoadMem(asm.R2, asm.R6, skbSegments, asm.Word), asm.JNE.Imm(asm.R2, 0, "merged"), asm.Mov.Imm(asm.R2, 1),
-			asm.StoreXAdd(asm.R0, asm.R2, asm.DWord).WithSymbol("merged"),
+			asm.StoreXAdd(asm.R1, asm.R2, asm.DWord).WithSymbol("merged"),
+			asm.JEq.Imm(asm.R8, 0, "drop"), asm.FnKtimeGetNs.Call(), asm.Mov.Reg(asm.R7, asm.R0),
 		},
-		number(asm.R8, in(atMark)), asm.Instructions{asm.JEq.Imm(asm.R8, 0, "drop"), asm.FnKtimeGetNs.Call(), asm.Mov.Reg(asm.R9, asm.R0)},
 		lookup(k.first, asm.R8, "drop"),
 		asm.Instructions{
-			asm.LoadMem(asm.R1, asm.R0, 0, asm.DWord), asm.JNE.Imm(asm.R1, 0, "later"), asm.StoreMem(asm.R0, 0, asm.R9, asm.DWord),
-			asm.JGE.Imm(asm.R8, slots, "drop").WithSymbol("later"), asm.LSh.Imm(asm.R8, 11), asm.Or.Reg(asm.R8, asm.R7),
+			asm.LoadMem(asm.R1, asm.R0, 0, asm.DWord), asm.JNE.Imm(asm.R1, 0, "later"), asm.StoreMem(asm.R0, 0, asm.R7, asm.DWord),
+			asm.JGE.Imm(asm.R8, slots, "drop").WithSymbol("later"), asm.LSh.Imm(asm.R8, 11), asm.Or.Reg(asm.R8, asm.R9),
 		},
 		lookup(k.cells, asm.R8, "drop"),
 		asm.Instructions{
@@ -152,7 +158,13 @@ func (k *sink) close() {
 }
 
 // read gives the copies by destination, ever.
-func (k *sink) read() ([]uint64, error) { return readArray[uint64](k.counts) }
+func (k *sink) read() ([]uint64, error) {
+	all := make([]uint64, places)
+	if err := k.counts.Lookup(uint32(0), all); err != nil {
+		return nil, fmt.Errorf("read what the sink counts: %w", err)
+	}
+	return all, nil
+}
 
 // total is all copies, ever.
 func (k *sink) total() (n uint64, err error) {

@@ -40,7 +40,7 @@ func measureSlow(ctx context.Context, b *bench) (r result, err error) {
 	g := grid{header: []string{"method", "copies due", "lost", "", "missed, of marked", "doubled"}}
 	var data []slow
 	for _, name := range []string{flood.Auto, socket.Name, headEndReplication, plainLoop} {
-		s, err := b.slow(name)
+		s, err := b.slow(ctx, name)
 		if err != nil {
 			return r, fmt.Errorf("%s: %w", name, err)
 		}
@@ -54,15 +54,12 @@ func measureSlow(ctx context.Context, b *bench) (r result, err error) {
 		}
 		g.add(label, figures.Thousands(int(s.Due)), figures.Thousands(int(s.Lost)), share, strconv.Itoa(int(s.Missed)), strconv.Itoa(int(s.Double)))
 		b.progress("  %s: %d of %d lost (%s), %d doubled; dropped %v", label, s.Lost, s.Due, share, s.Double, s.Dropped)
-		if err := ctx.Err(); err != nil {
-			return r, err
-		}
 	}
 	r.tables, r.data = []grid{g}, data
 	return r, nil
 }
 
-func (b *bench) slow(name string) (s slow, err error) {
+func (b *bench) slow(ctx context.Context, name string) (s slow, err error) {
 	m, err := newMethod(name, "")
 	if err != nil {
 		return s, err
@@ -89,7 +86,7 @@ func (b *bench) slow(name string) (s slow, err error) {
 		if err := m.counter.forget(); err != nil {
 			return s, err
 		}
-		sent, err := m.source.send(pace{rate: slowRate, frames: slowFrames, marked: func(i int) int { return i + 1 }})
+		sent, err := m.source.send(ctx, pace{rate: slowRate, frames: slowFrames, marked: func(i int) int { return i + 1 }})
 		if err != nil {
 			return s, err
 		}

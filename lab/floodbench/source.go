@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -117,7 +118,7 @@ type moment struct {
 
 // send sends at a pace and gives how many frames were sent. When the machine takes the
 // processor away it catches up, but never sends more than 5 ms worth at once.
-func (s *source) send(p pace) (sent int, err error) {
+func (s *source) send(ctx context.Context, p pace) (sent int, err error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	began := time.Now()
@@ -125,6 +126,9 @@ func (s *source) send(p pace) (sent int, err error) {
 	credit, last := 0.0, time.Duration(0)
 	for {
 		now := time.Since(began)
+		if err := ctx.Err(); err != nil {
+			return sent, err
+		}
 		if len(moments) > 0 && now >= moments[0].when {
 			if err := moments[0].do(now); err != nil {
 				return sent, err

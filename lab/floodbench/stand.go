@@ -250,5 +250,3 @@ func setFeatures(device string, on bool, names ...string) error {
 	}
 	return nil
 }
-
-func bigEndian(v uint16) uint16 { return v<<8 | v>>8 }

@@ -46,7 +46,6 @@ type daemon struct {
 
 	// Of the loop's goroutine.
 	prune *prunePolicy // nil until BGP starts
-	host  host         // as the core knows it
 
 	ready        atomic.Pointer[string] // why not ready; nil = ready
 	pruneAllowed atomic.Bool
@@ -61,9 +60,10 @@ type daemon struct {
 	reloads    atomic.Uint64
 	lastReload atomic.Pointer[reloadOutcome]
 
-	mu  sync.Mutex
-	cfg *config.Config      // in effect
-	rds map[evpn.VNI]uint16 // in effect
+	mu   sync.Mutex
+	cfg  *config.Config      // in effect
+	rds  map[evpn.VNI]uint16 // in effect
+	host host                // as core and flooding module know it
 }
 
 type reloadOutcome struct {
@@ -97,6 +97,7 @@ func (d *daemon) start(ctx context.Context, files *claimed) (err error) {
 	d.flooding = flooding.New(flooding.Options{
 		Kinds: d.env.engines, Alive: d.kernel.Alive, Directory: files.dir, Log: d.logger.WithField(fieldPart, "flooding"),
 	})
+	d.flooding.Configure(floodingConfig(d.cfg, d.host))
 	d.metrics = newMetrics(d)
 	d.loop = newLoop(evpn.New(core), d.speaker, d.kernel, d.flooding, d)
 	d.loop.afterTurn = d.afterTurn

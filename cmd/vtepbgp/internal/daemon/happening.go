@@ -129,7 +129,7 @@ func appendChanges(events []api.Event, h happening) []api.Event {
 			events = append(events, e)
 		}
 	}
-	return appendFloods(events, h)
+	return events
 }
 
 // noteEvent is a note of the core; row is what a move did to the kernel's row.

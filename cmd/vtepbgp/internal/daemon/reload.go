@@ -73,23 +73,14 @@ func (d *daemon) apply(ctx context.Context, next *config.Config, numbers map[evp
 	if next.VTEP.Address.IsValid() {
 		now.vtep = next.VTEP.Address
 	}
-	core := d.wantCore(next, numbers, now)
-	d.flooding.Configure(floodingConfig(next, now))
-	err := d.loop.do(ctx, func(c *evpn.Core) {
-		d.host = now
-		d.loop.tell(evpn.ConfigReplaced{Config: core}, time.Now())
-	})
-	if err != nil {
+	if err := d.change(ctx, next, numbers, now); err != nil {
 		return err
 	}
-	d.mu.Lock()
-	d.cfg, d.rds = next, numbers
-	d.mu.Unlock()
 	kernelErr := d.kernel.Configure(kernelConfig(next))
 	if kernelErr != nil {
 		kernelErr = fmt.Errorf("configure kernel: %w", kernelErr)
 	}
-	d.speaker.SetImports(core.Imports())
+	d.speaker.SetImports(d.wantCore(next, numbers, now).Imports())
 	speakerErr := d.speaker.Reconfigure(speakerConfig(next, false, nil))
 	return errors.Join(d.followHost(ctx), kernelErr, speakerErr)
 }

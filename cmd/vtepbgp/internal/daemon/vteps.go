@@ -12,7 +12,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"time"
 
 	"github.com/vtepbgp/vtepbgp/cmd/vtepbgp/internal/api"
 	"github.com/vtepbgp/vtepbgp/config"
@@ -150,11 +149,9 @@ func (d *daemon) changeVTEP(ctx context.Context, vni evpn.VNI, vtep netip.Addr, 
 		return err
 	}
 	d.mu.Lock()
-	cfg, rds := d.cfg, d.rds
+	cfg, rds, h := d.cfg, d.rds, d.host
 	d.mu.Unlock()
-	return d.loop.do(ctx, func(*evpn.Core) {
-		d.loop.tell(evpn.ConfigReplaced{Config: d.wantCore(cfg, rds, d.host)}, time.Now())
-	})
+	return d.change(ctx, cfg, rds, h)
 }
 
 // wantCore is what the core needs to know of all that we know. It is for who changes the

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/vtepbgp/vtepbgp/config"
 	"github.com/vtepbgp/vtepbgp/evpn"
 )
 
@@ -53,19 +54,31 @@ func (d *daemon) pruneTimer(ctx context.Context) error {
 	return nil
 }
 
-// followHost tells core and flooding module what the host says when it is another.
+// followHost tells core and flooding module what the host says when it is another. It is
+// for who changes the configuration, one at a time: see [daemon.exclusive].
 func (d *daemon) followHost(ctx context.Context) error {
 	d.mu.Lock()
-	now := d.look(d.cfg)
-	core, flood := d.wantCore(d.cfg, d.rds, now), floodingConfig(d.cfg, now)
+	cfg, rds, before := d.cfg, d.rds, d.host
 	d.mu.Unlock()
-	d.flooding.Configure(flood)
-	return d.loop.do(ctx, func(c *evpn.Core) {
-		if !d.host.equal(now) {
-			d.host = now
-			d.loop.tell(evpn.ConfigReplaced{Config: core}, time.Now())
-		}
-	})
+	now := d.look(cfg)
+	if now.equal(before) {
+		return nil
+	}
+	d.log.WithField(fieldAddress, now.vtep).WithField(fieldInterface, now.device).Info("vtep address, its interface or a segment changed")
+	return d.change(ctx, cfg, rds, now)
+}
+
+// change hands core and flooding module a configuration, and notes it as that in effect.
+func (d *daemon) change(ctx context.Context, cfg *config.Config, rds map[evpn.VNI]uint16, h host) error {
+	d.flooding.Configure(floodingConfig(cfg, h))
+	core := d.wantCore(cfg, rds, h)
+	if err := d.loop.do(ctx, func(*evpn.Core) { d.loop.tell(evpn.ConfigReplaced{Config: core}, time.Now()) }); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	d.cfg, d.rds, d.host = cfg, rds, h
+	d.mu.Unlock()
+	return nil
 }
 
 // watchHost follows the address of vtep.interface and the prefixes of segments. It runs
@@ -73,28 +86,18 @@ func (d *daemon) followHost(ctx context.Context) error {
 func (d *daemon) watchHost(ctx context.Context) error {
 	t := time.NewTicker(hostPoll)
 	defer t.Stop()
-	last := d.look(d.config())
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-t.C:
 		}
-		now := d.look(d.config())
-		if now.equal(last) {
-			continue
-		}
-		d.log.WithField(fieldAddress, now.vtep).Info("vtep address or segment changed")
 		unlock, err := d.exclusive(ctx)
 		if err != nil {
 			return nil
 		}
-		err = d.followHost(ctx)
+		_ = d.followHost(ctx) // an error is the end of the loop
 		unlock()
-		if err != nil {
-			continue // the end is near
-		}
-		last = now
 	}
 }
 

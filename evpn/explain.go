@@ -20,6 +20,7 @@ type Explanation struct {
 	VTEP   netip.Addr // where, when remote or static
 
 	Local      *LocalFact // what the kernel reports here
+	Heard      netip.Addr // the VTEP of the segment that sends its frames; zero = none does
 	Static     *StaticMAC // what the configuration says
 	Freeze     *Freeze    // duplicate detection holds it
 	Moves      []time.Time
@@ -117,6 +118,9 @@ func (v *instance) explanation() Explanation {
 func (c *Core) explainMAC(x *Explanation, m *macEntry) {
 	v := m.vni
 	x.Local = m.localFact()
+	if m.heard != nil {
+		x.Heard = m.heard.at.addr
+	}
 	if m.static != nil {
 		x.Static = m.static.StaticMAC
 	}
@@ -240,6 +244,8 @@ func (o owner) origin() Origin {
 		return OriginRemote
 	case ownStatic:
 		return OriginStatic
+	case ownProxy:
+		return OriginProxy
 	default:
 		return ""
 	}

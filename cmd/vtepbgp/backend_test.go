@@ -314,6 +314,7 @@ func ipv4Daemon() *fakeDaemon {
 		{VNI: 100, MAC: mac("02:00:00:00:00:04"), IPs: []netip.Addr{}, Origin: evpn.OriginRemote, VTEP: ip("10.0.0.2"), Stale: true, Installed: true},
 		{VNI: 100, MAC: mac("02:00:00:00:00:05"), IPs: []netip.Addr{}, Origin: evpn.OriginRemote, VTEP: ip("10.0.0.2"), Stale: true, LongLivedStale: true, Installed: true},
 		{VNI: 100, MAC: mac("02:00:00:00:00:06"), IPs: []netip.Addr{ip("192.0.2.6")}, DuplicateIPs: []netip.Addr{ip("192.0.2.6")}, Origin: evpn.OriginRemote, VTEP: ip("10.0.0.3"), Unreachable: true},
+		{VNI: 100, MAC: mac("02:00:00:00:00:07"), IPs: []netip.Addr{}, Origin: evpn.OriginProxy, VTEP: ip("10.0.1.77"), Sequence: 1, Installed: true},
 		{VNI: 100, MAC: mac("02:00:5e:00:01:01"), IPs: []netip.Addr{ip("192.0.2.254")}, Origin: evpn.OriginLocal, Port: "br100", Gateway: true, Installed: true},
 	}
 	for i := range f.macs {

@@ -197,6 +197,7 @@ func TestShowOne(t *testing.T) {
 			"vni show " + daemon.vnis[0].VNI.String(),
 			"vni show --vni " + daemon.vnis[1].VNI.String(),
 			"mac show --remote --ip 192.0.2.2",
+			"mac show --proxy",
 			"mac show --duplicate --json",
 			"mac show --vni 4711",
 			"flood show " + daemon.flood[0].VNI.String(),

@@ -23,11 +23,12 @@ func newMACShowCommand(d dependencies) *cobra.Command {
 	s := newShowing(d)
 	var f api.MACFilter
 	var ip netip.Addr
-	var local, remote, static bool
+	var local, remote, static, proxy bool
 	cmd := &cobra.Command{
 		Use:   "show",
 		Short: "Show the MACs of the VNIs, local and remote",
-		Long: `Show the MACs of the VNIs, local and remote: where each lives and its addresses.
+		Long: `Show the MACs of the VNIs, local and remote: where each lives and its addresses. One of
+origin "proxy" is behind a VTEP of a multicast segment that runs no EVPN: we announce it.
 
 FLAGS: sticky = never moves (RFC 7432 section 15.2); gateway = default gateway of its
 hosts; duplicate = frozen, it moved too often; duplicate-ip = an IP of it is frozen,
@@ -38,7 +39,7 @@ in the kernel yet.`,
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			for origin, wanted := range map[evpn.Origin]bool{
-				evpn.OriginLocal: local, evpn.OriginRemote: remote, evpn.OriginStatic: static,
+				evpn.OriginLocal: local, evpn.OriginRemote: remote, evpn.OriginStatic: static, evpn.OriginProxy: proxy,
 			} {
 				if wanted {
 					f.Origin = origin
@@ -63,8 +64,9 @@ in the kernel yet.`,
 	cmd.Flags().BoolVar(&local, "local", false, "only local ones")
 	cmd.Flags().BoolVar(&remote, "remote", false, "only those learned by BGP")
 	cmd.Flags().BoolVar(&static, "static", false, "only those from the configuration")
+	cmd.Flags().BoolVar(&proxy, "proxy", false, "only those behind VTEPs of a segment that we speak for")
 	cmd.Flags().BoolVar(&f.Duplicate, "duplicate", false, "only those frozen as duplicate")
-	exclusive(cmd, "local", "remote", "static")
+	exclusive(cmd, "local", "remote", "static", "proxy")
 	return cmd
 }
 

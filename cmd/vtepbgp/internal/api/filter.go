@@ -45,7 +45,7 @@ func parseMACFilter(q url.Values) (f MACFilter, err error) {
 	f = MACFilter{
 		VNI:       p.vni(),
 		MAC:       p.mac(),
-		Origin:    evpn.Origin(p.oneOf("origin", string(evpn.OriginLocal), string(evpn.OriginRemote), string(evpn.OriginStatic))),
+		Origin:    evpn.Origin(p.oneOf("origin", string(evpn.OriginLocal), string(evpn.OriginRemote), string(evpn.OriginStatic), string(evpn.OriginProxy))),
 		VTEP:      p.addr("vtep"),
 		Duplicate: p.bool("duplicate"),
 	}

@@ -38,10 +38,18 @@ func (d *daemon) Explain(ctx context.Context, f api.ExplainFilter) ([]api.Explan
 	}
 	if len(out) == 0 {
 		_, isVTEP := d.ways()[f.IP]
-		out = append(out, explain.Missing(explain.Absent{
+		absent := explain.Absent{
 			MAC: f.MAC, IP: f.IP, VNI: f.VNI, Elsewhere: elsewhere, KnownIn: vnis, Neighbors: neighbors,
 			IsVTEP: isVTEP || f.IP.IsValid() && f.IP == d.kernel.VTEPAddress(),
-		}))
+		}
+		if f.VNI != 0 {
+			flood, err := d.floodingFacts(ctx, f.VNI)
+			if err != nil {
+				return nil, err
+			}
+			absent.Flood = &flood
+		}
+		out = append(out, explain.Missing(absent))
 	}
 	return out, nil
 }
@@ -116,10 +124,30 @@ func (d *daemon) explainIn(ctx context.Context, vni evpn.VNI, f api.ExplainFilte
 		}
 	}
 	var err error
+	if facts.Host.Origin == "" {
+		if facts.Flood, err = d.floodingFacts(ctx, vni); err != nil {
+			return api.Explanation{}, false, err
+		}
+	}
 	if facts.Rows, err = d.kernel.Inspect(ctx, vni, macsOf(facts), ipsOf(facts)); err != nil {
 		return api.Explanation{}, false, err
 	}
 	return withTables(explain.Chain(facts), facts), true, nil
+}
+
+// floodingFacts is what becomes of frames of a VNI that are flooded.
+func (d *daemon) floodingFacts(ctx context.Context, vni evpn.VNI) (explain.Flooding, error) {
+	var f explain.Flooding
+	err := d.loop.do(ctx, func(c *evpn.Core) {
+		f.VTEPs = c.Flood(vni)
+		for _, i := range c.VNIs() {
+			if i.VNI == vni {
+				f.Mode, f.Group, f.Relay = i.Flooding, i.Segment.Group, i.Relay
+			}
+		}
+	})
+	f.Engine = d.flooding.Status().Networks[vni].Engine
+	return f, err
 }
 
 func macsOf(f explain.Facts) []evpn.MAC {

@@ -29,6 +29,9 @@ func Missing(a Absent) api.Explanation {
 	if a.IsVTEP {
 		c.problem("vtep", what+" is the address of a VTEP, not of a host behind one", "vtepbgp vtep show")
 	}
+	if a.Flood != nil {
+		c.flooded(*a.Flood)
+	}
 	c.sessions(a)
 	c.x.Verdict = fmt.Sprintf("nobody has announced %s, and no port here has seen it", what)
 	for _, s := range c.x.Steps {

@@ -39,6 +39,9 @@ func Chain(f Facts) api.Explanation {
 	c.routes()
 	c.limit()
 	c.owner()
+	if c.Host.Origin == "" && c.Subject.Up {
+		c.flooded(c.Flood)
+	}
 	c.announced()
 	c.kernel()
 	c.way()
@@ -104,6 +107,9 @@ func (c *chain) seen() {
 	if l == nil {
 		l = c.Subject.Local
 	}
+	if h := c.heard(); h.IsValid() {
+		c.step("heard", api.StatusInfo, fmt.Sprintf("VTEP %s of the segment sends its frames to the group", h))
+	}
 	if l == nil {
 		c.step("seen", api.StatusInfo, "not seen on a port of this host")
 		return
@@ -126,6 +132,14 @@ func (c *chain) seen() {
 		text += ", pinned there (sticky)"
 	}
 	c.step("seen", api.StatusInfo, text, details...)
+}
+
+// heard is the VTEP of the segment that sends frames of it.
+func (c *chain) heard() netip.Addr {
+	if c.Host.Heard.IsValid() {
+		return c.Host.Heard
+	}
+	return c.Subject.Heard
 }
 
 func (c *chain) static() {
@@ -233,6 +247,8 @@ func (c *chain) owner() {
 		c.step("owner", api.StatusOK, fmt.Sprintf("%s is behind VTEP %s", what, c.Host.VTEP))
 	case evpn.OriginStatic:
 		c.step("owner", api.StatusOK, fmt.Sprintf("%s is behind VTEP %s by configuration", what, c.Host.VTEP))
+	case evpn.OriginProxy:
+		c.step("owner", api.StatusOK, fmt.Sprintf("%s is behind VTEP %s, which runs no EVPN: we speak for it", what, c.Host.VTEP))
 	default:
 		c.nobody()
 		return
@@ -324,14 +340,14 @@ func underlayAdvice(vtep string) string {
 // announced tells what the others hear of a local host.
 func (c *chain) announced() {
 	l := c.Subject.Local
-	if l == nil {
+	if l == nil && c.Host.Origin != evpn.OriginProxy {
 		return
 	}
 	if len(c.Subject.Own) == 0 {
 		switch {
 		case !c.Subject.Up, c.Host.Freeze != nil, c.Subject.Freeze != nil, c.Host.Static != nil: // told already
 			c.step("announced", api.StatusInfo, "not announced")
-		case l.Port == "":
+		case l != nil && l.Port == "":
 			c.step("announced", api.StatusInfo, "not announced: the MAC is not known on a port")
 		default:
 			c.step("announced", api.StatusInfo, "not announced: "+c.holder()+" has it")

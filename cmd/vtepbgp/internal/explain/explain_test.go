@@ -59,6 +59,7 @@ func newStory(edit func(*evpn.VNIConfig)) *story {
 		Duplicate: evpn.DefaultDuplicate, Now: now,
 		Link:      kernel.VNIStatus{VNI: 100, Device: "vxlan100", Bridge: "br100", MTU: 1450, Up: true, SuppressionState: "ready"},
 		Neighbors: []explain.Neighbor{{Address: rr, Established: true}, {Address: rr2, Established: true}},
+		Flood:     explain.Flooding{Engine: "ebpf"},
 		Ways: map[netip.Addr]explain.Way{
 			vtep2: {Reachable: true, Device: "eth1", MTU: 1500}, vtep3: {Reachable: true, Device: "eth1", Gateway: ip("10.0.0.250"), MTU: 1500},
 		},
@@ -117,6 +118,7 @@ func (s *story) explainMAC(t *testing.T, rows ...kernel.Drift) api.Explanation {
 	f.Subject, ok = s.core.Explain(100, host)
 	require.True(t, ok)
 	f.Host = f.Subject
+	s.flooding(&f)
 	return explain.Chain(f)
 }
 
@@ -127,7 +129,55 @@ func (s *story) explainIP(t *testing.T, rows ...kernel.Drift) api.Explanation {
 	f.Subject, ok = s.core.ExplainIP(100, addr)
 	require.True(t, ok)
 	f.Host, _ = s.core.Explain(100, explain.HostOf(f.Subject))
+	s.flooding(&f)
 	return explain.Chain(f)
+}
+
+// old is a VTEP of the segment that runs no EVPN.
+var old = ip("10.0.1.77")
+
+func onSegment(v *evpn.VNIConfig) {
+	v.Flooding = evpn.FloodMulticast
+	v.Segment = evpn.SegmentConfig{
+		Group: ip("239.1.1.100"), Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.1.0/24")}, ProxyVTEPs: true, ProxyMACs: true,
+	}
+}
+
+func assisted(v *evpn.VNIConfig) { v.Flooding = evpn.FloodAssisted }
+
+// forOthers is a route that nobody imports.
+func forOthers(_ *evpn.Route, a *evpn.Attrs) {
+	rt, _ := evpn.AutoRouteTarget(65000, 200)
+	a.RouteTargets = []evpn.RouteTarget{rt}
+}
+
+// list is a type-3 route, with flags that of a replicator.
+func list(vtep netip.Addr, flags uint8) evpn.Event {
+	rt, _ := evpn.AutoRouteTarget(65000, 100)
+	pmsi := &evpn.PMSITunnel{Type: evpn.PMSIIngressReplication, Flags: flags, Label: 100, Endpoint: vtep}
+	if flags == evpn.PMSIFlagsReplicatorAR {
+		pmsi.Type = evpn.PMSIAssistedReplication
+	}
+	return evpn.RoutesReceived{Neighbor: rr, Announced: []evpn.Route{{
+		Key:   evpn.RouteKey{Type: evpn.IMETRoute, RD: evpn.RDFromRouterID(vtep, 1), IP: vtep},
+		Attrs: &evpn.Attrs{NextHop: vtep, RouteTargets: []evpn.RouteTarget{rt}, Encaps: []uint16{evpn.EncapVXLAN}, LocalPref: 100, PMSI: pmsi},
+	}}}
+}
+
+// settled lets the neighbours end their tables, and the core's timers pass.
+func (s *story) settled() *story {
+	s.tell(evpn.EndOfRIB{Neighbor: rr}, evpn.EndOfRIB{Neighbor: rr2})
+	for range 5 {
+		s.at = s.at.Add(time.Second)
+		s.tell(evpn.Tick{})
+	}
+	return s
+}
+
+// flooding adds what the core says of flooding; the engine is the story's.
+func (s *story) flooding(f *explain.Facts) {
+	i := s.core.VNIs()[0]
+	f.Flood.Mode, f.Flood.Group, f.Flood.Relay, f.Flood.VTEPs = i.Flooding, i.Segment.Group, i.Relay, s.core.Flood(100)
 }
 
 // text is the explanation as one reads it.
@@ -197,7 +247,11 @@ func TestStories(t *testing.T) {
 			})).explainMAC(t)
 		}, "problem", "no route for it can be used: no VNI imports its route targets 65000:200", "add 65000:200 to import_rt of VNI 100, or change what 10.0.0.2 exports"},
 		{"wrong label", func(t *testing.T) api.Explanation {
-			return newStory(nil).tell(route(rr, vtep2, func(r *evpn.Route, _ *evpn.Attrs) { r.Label = 300 })).explainMAC(t)
+			s := newStory(nil).tell(route(rr, vtep2, func(r *evpn.Route, _ *evpn.Attrs) { r.Label = 300 }))
+			for i := range byte(15) {
+				s.tell(list(netip.AddrFrom4([4]byte{10, 0, 2, i}), 0))
+			}
+			return s.explainMAC(t)
 		}, "problem", "no route for it can be used: it names VNI 300", "let 10.0.0.2 and this host use the same VNI, or take its route target out of import_rt of VNI 100"},
 		{"faulty", func(t *testing.T) api.Explanation {
 			return newStory(nil).tell(route(rr, vtep2, func(_ *evpn.Route, a *evpn.Attrs) { a.Encaps = []uint16{10} })).explainMAC(t)
@@ -222,6 +276,31 @@ func TestStories(t *testing.T) {
 			}))
 			return s.explainMAC(t, installed(vtep2)...)
 		}, "ok", "02:00:00:00:00:0b is behind VTEP 10.0.0.2, and packets to it can go there", ""},
+		{"proxy", func(t *testing.T) api.Explanation {
+			s := newStory(onSegment).tell(evpn.VTEPHeard{VNI: 100, VTEP: old}, evpn.MACHeard{VNI: 100, MAC: host, VTEP: old}).settled()
+			s.facts.Ways[old] = explain.Way{Reachable: true, Device: "eth1", MTU: 1500}
+			return s.explainMAC(t, installed(old)...)
+		}, "ok", "02:00:00:00:00:0b is behind VTEP 10.0.1.77, and packets to it can go there", ""},
+		{"flooded to a group", func(t *testing.T) api.Explanation {
+			return newStory(onSegment).tell(list(vtep2, 0), list(vtep3, 0), route(rr, vtep2, forOthers)).settled().explainMAC(t)
+		}, "problem", "no route for it can be used: no VNI imports its route targets 65000:200", "add 65000:200 to import_rt of VNI 100, or change what 10.0.0.2 exports"},
+		{"flooded to a group only", func(t *testing.T) api.Explanation {
+			return newStory(onSegment).tell(list(vtep2, 0), route(rr, vtep2, forOthers)).explainMAC(t)
+		}, "problem", "no route for it can be used: no VNI imports its route targets 65000:200", "add 65000:200 to import_rt of VNI 100, or change what 10.0.0.2 exports"},
+		{"flooded without an engine", func(t *testing.T) api.Explanation {
+			s := newStory(onSegment).tell(list(vtep2, 0), route(rr, vtep2, forOthers)).settled()
+			s.facts.Flood.Engine = ""
+			return s.explainMAC(t)
+		}, "problem", "no route for it can be used: no VNI imports its route targets 65000:200", "add 65000:200 to import_rt of VNI 100, or change what 10.0.0.2 exports"},
+		{"flooded to a replicator", func(t *testing.T) api.Explanation {
+			return newStory(assisted).tell(list(vtep2, 0), list(ip("10.255.0.1"), evpn.PMSIFlagsReplicatorAR), route(rr, vtep2, forOthers)).settled().explainMAC(t)
+		}, "problem", "no route for it can be used: no VNI imports its route targets 65000:200", "add 65000:200 to import_rt of VNI 100, or change what 10.0.0.2 exports"},
+		{"flooded without a replicator", func(t *testing.T) api.Explanation {
+			return newStory(assisted).tell(list(vtep2, 0), list(vtep3, 0), route(rr, vtep2, forOthers)).settled().explainMAC(t)
+		}, "problem", "no route for it can be used: no VNI imports its route targets 65000:200", "add 65000:200 to import_rt of VNI 100, or change what 10.0.0.2 exports"},
+		{"flooded to nobody", func(t *testing.T) api.Explanation {
+			return newStory(func(v *evpn.VNIConfig) { v.Flooding = evpn.FloodOff }).tell(list(vtep2, 0), route(rr, vtep2, forOthers)).explainMAC(t)
+		}, "problem", "no route for it can be used: no VNI imports its route targets 65000:200", "add 65000:200 to import_rt of VNI 100, or change what 10.0.0.2 exports"},
 		{"unreachable kept", func(t *testing.T) api.Explanation {
 			s := newStory(nil).tell(route(rr, vtep2, nil), evpn.NextHopState{VTEP: vtep2, Reason: "no route"})
 			s.facts.Ways[vtep2] = explain.Way{Reason: "no route"}

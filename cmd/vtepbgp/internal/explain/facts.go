@@ -19,11 +19,21 @@ type Facts struct {
 	Host    evpn.Explanation
 
 	Link      kernel.VNIStatus
+	Flood     Flooding
 	Duplicate evpn.DuplicateConfig
 	Rows      []kernel.Drift // of the subject, read anew
 	Ways      map[netip.Addr]Way
 	Neighbors []Neighbor
 	Now       time.Time
+}
+
+// Flooding is what becomes of frames of the VNI that go to everybody, or to nobody known.
+type Flooding struct {
+	Mode   evpn.FloodMode
+	Group  netip.Addr // that the kernel sends to
+	Relay  evpn.Relay // what the flooding module does
+	Engine string     // of the flooding module; "" = none copies
+	VTEPs  []evpn.FloodEntry
 }
 
 // Way is the way to a remote VTEP, as far as the underlay is followed.
@@ -50,6 +60,7 @@ type Absent struct {
 	Elsewhere []evpn.RouteInfo // routes that name it all the same
 	KnownIn   []evpn.VNI       // other VNIs that know it
 	IsVTEP    bool             // the IP is the address of a VTEP
+	Flood     *Flooding        // of the VNI, when one was asked for
 	Neighbors []Neighbor
 }
 

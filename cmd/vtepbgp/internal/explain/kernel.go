@@ -137,7 +137,7 @@ func (c *chain) mtu() {
 
 // suppression tells whether ARP and ND for a remote address are answered here.
 func (c *chain) suppression() {
-	if c.Host.Origin != evpn.OriginRemote && c.Host.Origin != evpn.OriginStatic {
+	if c.Host.Origin != evpn.OriginRemote && c.Host.Origin != evpn.OriginStatic && c.Host.Origin != evpn.OriginProxy {
 		return
 	}
 	row := false

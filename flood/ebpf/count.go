@@ -121,3 +121,22 @@ func heard(m *ebpf.Map, within time.Duration) ([]flood.Heard, error) {
 	}
 	return all, each.Err()
 }
+
+// merge joins what was heard by two; a sender that both heard shows when it was heard last.
+func merge(a, b []flood.Heard) []flood.Heard {
+	at := map[flood.Heard]int{}
+	for i, h := range a {
+		h.Age = 0
+		at[h] = i
+	}
+	for _, h := range b {
+		key := h
+		key.Age = 0
+		if i, both := at[key]; both {
+			a[i].Age = min(a[i].Age, h.Age)
+		} else {
+			a = append(a, h)
+		}
+	}
+	return a
+}

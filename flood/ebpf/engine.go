@@ -44,6 +44,7 @@ type Engine struct {
 	sender      *socket.Sender // of finish only
 	repaired    atomic.Uint64
 	decider     atomic.Pointer[flood.Decider]
+	ears        *flood.Ears // of what the program does not parse
 	born        time.Time
 
 	mu      sync.Mutex // of what follows, and hook and groups
@@ -74,7 +75,7 @@ func Probe(flood.Options) error {
 
 // Open loads the program. It hears nothing before Start.
 func Open(o flood.Options) (*Engine, error) {
-	e := &Engine{log: o.Log, inNamespace: namespaceOf(o), born: time.Now(), stop: make(chan struct{}), finished: make(chan struct{})}
+	e := &Engine{log: o.Log, inNamespace: namespaceOf(o), ears: flood.NewEars(), born: time.Now(), stop: make(chan struct{}), finished: make(chan struct{})}
 	if err := e.open(o); err != nil {
 		return nil, errors.Join(err, e.release())
 	}
@@ -266,7 +267,7 @@ func (e *Engine) Heard(within time.Duration) []flood.Heard {
 	if err != nil {
 		e.log.WithError(err).Warn("cannot read whom the program heard")
 	}
-	return all
+	return merge(all, e.ears.Heard(within, time.Since(e.born)))
 }
 
 // Close implements [flood.Engine].

@@ -731,6 +731,25 @@ int flood_ingress(struct __sk_buff *skb) { return relay(skb, false); }
 SEC("tc")
 int flood_egress(struct __sk_buff *skb) { return relay(skb, true); }
 
+// flood_take takes a token of a network for user space, which runs it with the key of the
+// network behind an Ethernet header (BPF_PROG_TEST_RUN).
+SEC("tc")
+int flood_take(struct __sk_buff *skb)
+{
+	struct network_key key;
+	struct network *n;
+	struct state *s;
+	__u32 zero = 0;
+	void *list;
+
+	if (bpf_skb_load_bytes(skb, ETH_HLEN, &key, sizeof(key)))
+		return 0;
+	list = bpf_map_lookup_elem(&networks, &key);
+	n = list ? bpf_map_lookup_elem(list, &zero) : 0;
+	s = n ? bpf_map_lookup_elem(&states, &n->state) : 0;
+	return s && take(s, n, 1);
+}
+
 // Types whose layout Go needs, and the reasons.
 const struct network_key *unused_network_key __attribute__((unused));
 const struct network *unused_network __attribute__((unused));

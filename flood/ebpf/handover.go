@@ -11,6 +11,7 @@ import (
 	"github.com/cilium/ebpf/perf"
 
 	"github.com/vtepbgp/vtepbgp/flood"
+	"github.com/vtepbgp/vtepbgp/flood/socket"
 )
 
 const (
@@ -24,12 +25,18 @@ const (
 	leastSample, mostSamples = 256 << 10, 4 << 20
 )
 
+// atOnceHanded is how many packets that were handed over are sent together at most.
+const atOnceHanded = 64
+
 // finish sends what the program hands over, until the reader is closed or flushed.
 func (e *Engine) finish() {
 	defer close(e.finished)
-	var record perf.Record
+	var records [atOnceHanded]perf.Record // what runs refer to until they are sent
+	var runs socket.Runs
+	waiting := 0
 	for {
-		err := e.reader.ReadInto(&record)
+		record := &records[waiting]
+		err := e.reader.ReadInto(record)
 		switch {
 		case errors.Is(err, os.ErrClosed), errors.Is(err, perf.ErrFlushed):
 			return
@@ -37,8 +44,16 @@ func (e *Engine) finish() {
 			e.log.WithError(err).Warn("cannot read packets that the program hands over")
 			continue
 		case len(record.RawSample) >= sizeHandover: // not so for reports of losses, which the program has counted
-			e.take(record.RawSample)
+			e.take(record.RawSample, &runs)
+			waiting++
 		}
+		if record.Remaining > 0 && waiting < atOnceHanded {
+			continue
+		}
+		if err := runs.Send(e.sender); err != nil {
+			e.log.WithError(err).Warn("cannot send copies")
+		}
+		waiting = 0
 		if record.Remaining == 0 {
 			// All has been sent: the program may go on.
 			if err := e.objects.Congested.Set(uint32(0)); err != nil {
@@ -48,7 +63,8 @@ func (e *Engine) finish() {
 	}
 }
 
-func (e *Engine) take(sample []byte) {
+// take adds what was handed over to the runs.
+func (e *Engine) take(sample []byte, runs *socket.Runs) {
 	h := programHandover{
 		Length: binary.NativeEndian.Uint32(sample), Generation: binary.NativeEndian.Uint32(sample[4:]), From: binary.NativeEndian.Uint32(sample[8:]),
 		Segment: binary.NativeEndian.Uint16(sample[12:]), Flags: binary.NativeEndian.Uint16(sample[14:]),
@@ -59,7 +75,7 @@ func (e *Engine) take(sample []byte) {
 	}
 	frame = frame[:h.Length]
 	if h.Flags&handoverUndecided != 0 {
-		e.judge(frame, &h)
+		e.judge(frame, &h, runs)
 		return
 	}
 	e.mu.Lock()
@@ -75,9 +91,8 @@ func (e *Engine) take(sample []byte) {
 		l.tally.Drop(flood.EgressFull, uint64(len(l.to)-int(h.From)))
 		return
 	}
-	v := l.rest(int(h.From), packets[0].Source)
-	if err := e.sender.Send(packets, &v); err != nil {
-		e.log.WithError(err).Warn("cannot send copies")
+	for i := range packets {
+		runs.Add(&packets[i], uint64(h.Generation)<<32|uint64(h.From), func() flood.Verdict { return l.rest(int(h.From), packets[i].Source) })
 	}
 }
 
@@ -101,8 +116,9 @@ func (l *list) rest(from int, source netip.Addr) flood.Verdict {
 }
 
 // judge decides about a packet that the program could not parse.
-func (e *Engine) judge(frame []byte, h *programHandover) {
+func (e *Engine) judge(frame []byte, h *programHandover, runs *socket.Runs) {
 	d := e.decider.Load()
+	sent := h.Flags&handoverSent != 0
 	packets, r := parse(frame, h)
 	if r != flood.Kept {
 		d.Rest().Packets.Add(1)
@@ -110,17 +126,35 @@ func (e *Engine) judge(frame []byte, h *programHandover) {
 		return
 	}
 	for i := range packets {
-		v := d.Decide(&packets[i], h.Flags&handoverSent != 0, time.Since(e.born))
+		now := time.Since(e.born)
+		v := d.Judge(&packets[i], sent, now)
 		v.Tally.Packets.Add(1)
+		if v.Reason.Fit() && !sent {
+			e.ears.Note(v.Network, &packets[i], now)
+		}
+		if v.Reason == flood.Kept && !e.allows(v.Network) {
+			v.Reason = flood.Limited
+		}
 		if v.Reason != flood.Kept {
 			v.Tally.Drop(v.Reason, 1)
 			continue
 		}
 		v.Tally.Relayed.Add(1)
-		if err := e.sender.Send(packets[i:i+1], &v); err != nil {
-			e.log.WithError(err).Warn("cannot send copies")
-		}
+		runs.Add(&packets[i], 0, func() flood.Verdict { return v })
 	}
+}
+
+// allows takes a token of a network from the bucket that the program takes from.
+func (e *Engine) allows(n *flood.Network) bool {
+	if n.Rate == 0 {
+		return true
+	}
+	key := listKey{n.VNI, n.Listen}.bytes()
+	allowed, _, err := e.objects.FloodTake.Test(append(make([]byte, sizeEthernet), key[:]...))
+	if err != nil {
+		e.log.WithError(err).Warn("cannot ask the program for the rate of a network")
+	}
+	return allowed == 1
 }
 
 // parse takes a frame apart.

@@ -154,6 +154,7 @@ const (
 	programMapVnis             = "vnis"
 	programProgFloodEgress     = "flood_egress"
 	programProgFloodIngress    = "flood_ingress"
+	programProgFloodTake       = "flood_take"
 	programVarCongested        = "congested"
 	programVarLease            = "lease"
 	programVarUnusedHandover   = "unused_handover"
@@ -207,6 +208,7 @@ type programSpecs struct {
 type programProgramSpecs struct {
 	FloodEgress  *ebpf.ProgramSpec `ebpf:"flood_egress"`
 	FloodIngress *ebpf.ProgramSpec `ebpf:"flood_ingress"`
+	FloodTake    *ebpf.ProgramSpec `ebpf:"flood_take"`
 }
 
 // programMapSpecs contains maps before they are loaded into the kernel.
@@ -301,12 +303,14 @@ type programVariables struct {
 type programPrograms struct {
 	FloodEgress  *ebpf.Program `ebpf:"flood_egress"`
 	FloodIngress *ebpf.Program `ebpf:"flood_ingress"`
+	FloodTake    *ebpf.Program `ebpf:"flood_take"`
 }
 
 func (p *programPrograms) Close() error {
 	return _ProgramClose(
 		p.FloodEgress,
 		p.FloodIngress,
+		p.FloodTake,
 	)
 }
 

@@ -1,44 +1,21 @@
 package socket
 
 import (
-	"net/netip"
 	"time"
 
-	"github.com/vtepbgp/vtepbgp/evpn"
 	"github.com/vtepbgp/vtepbgp/flood"
 )
 
-// batcher makes runs of the packets that were read together: packets of one flow and size
-// that can travel as one. The packets of a flow keep their order.
+// batcher judges the packets that were read together, and makes runs of those to be copied.
 type batcher struct {
+	Runs
 	decider *flood.Decider
 	ears    *flood.Ears
 	now     time.Duration
-
-	runs []*run
-	open map[runKey]*run // the last run of each flow
-	free []*run
-}
-
-type runKey struct {
-	source, listen netip.Addr
-	port           uint16
-	vni            evpn.VNI
-}
-
-type run struct {
-	packets []flood.Packet
-	verdict flood.Verdict
 }
 
 func (b *batcher) begin(d *flood.Decider, ears *flood.Ears, now time.Duration) {
 	b.decider, b.ears, b.now = d, ears, now
-	b.free = append(b.free, b.runs...)
-	b.runs = b.runs[:0]
-	if b.open == nil {
-		b.open = map[runKey]*run{}
-	}
-	clear(b.open)
 }
 
 func (b *batcher) add(f frame) {
@@ -116,29 +93,5 @@ func (b *batcher) judge(f frame, parse func() (flood.Packet, flood.Reason)) {
 	}
 	v.Tally.Packets.Add(1)
 	v.Tally.Relayed.Add(1)
-	key := runKey{p.Source, p.Destination, p.SourcePort, p.VNI}
-	if last := b.open[key]; last != nil && last.takes(&p) {
-		last.packets = append(last.packets, p)
-		return
-	}
-	n := b.fresh()
-	n.packets, n.verdict = append(n.packets[:0], p), v
-	b.runs = append(b.runs, n)
-	b.open[key] = n
-}
-
-// takes says that a packet can join: a datagram is cut into parts of one size, and only
-// the last may be shorter.
-func (r *run) takes(p *flood.Packet) bool {
-	first, last := &r.packets[0], &r.packets[len(r.packets)-1]
-	return len(last.Payload) == len(first.Payload) && len(p.Payload) <= len(first.Payload) && p.Checksummed == first.Checksummed
-}
-
-func (b *batcher) fresh() *run {
-	if n := len(b.free); n > 0 {
-		r := b.free[n-1]
-		b.free = b.free[:n-1]
-		return r
-	}
-	return &run{}
+	b.Add(&p, 0, func() flood.Verdict { return v })
 }

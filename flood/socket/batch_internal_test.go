@@ -49,7 +49,7 @@ func TestRunsKeepTheOrderOfAFlow(t *testing.T) {
 		b.add(packetOf(p.port, p.size, uint32(i), p.sum))
 	}
 	var runs [][]uint32
-	for _, r := range b.runs {
+	for _, r := range b.all {
 		var numbers []uint32
 		for _, p := range r.packets {
 			numbers = append(numbers, binary.BigEndian.Uint32(p.Inner()[14:]))
@@ -57,11 +57,11 @@ func TestRunsKeepTheOrderOfAFlow(t *testing.T) {
 		runs = append(runs, numbers)
 	}
 	assert.Equal(t, [][]uint32{{0, 2, 3}, {1}, {4}, {5}, {6, 7}}, runs)
-	first := b.runs[0]
-	b.begin(b.decider, b.ears, 0)
+	first := b.all[0]
+	b.forget()
 	b.add(packetOf(1, 100, 9, floodtest.Full))
-	require.Len(t, b.runs, 1)
-	assert.Len(t, b.runs[0].packets, 1, "nothing of the batch before is left")
+	require.Len(t, b.all, 1)
+	assert.Len(t, b.all[0].packets, 1, "nothing of the batch before is left")
 	assert.Len(t, b.free, 4, "runs are used again")
 	assert.NotNil(t, first)
 }
@@ -71,7 +71,7 @@ func TestMergedFramesThatCannotBeTakenApart(t *testing.T) {
 	f := packetOf(1, 100, 1, floodtest.Full)
 	f.merged, f.segment = 1, 1400 // TCP, inside
 	b.add(f)
-	assert.Empty(t, b.runs)
+	assert.Empty(t, b.all)
 	assert.EqualValues(t, 1, b.decider.Counters().Total.Dropped[flood.SuperFrame])
 }
 
@@ -87,6 +87,7 @@ func BenchmarkBatch(b *testing.B) {
 		for range batch {
 			in.add(f)
 		}
+		in.forget()
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/batch, "ns/packet")
 	b.ReportAllocs()

@@ -226,10 +226,8 @@ func (e *Engine) relay() {
 		for i := range n {
 			b.add(e.capture.frame(i))
 		}
-		for _, r := range b.runs {
-			if err := e.sender.Send(r.packets, &r.verdict); err != nil {
-				complain.Do(func() { e.log.WithError(err).Warn("cannot send copies") })
-			}
+		if err := b.Send(e.sender); err != nil {
+			complain.Do(func() { e.log.WithError(err).Warn("cannot send copies") })
 		}
 	}
 }

@@ -56,6 +56,12 @@ const (
 	EventKernelResync    EventKind = "kernel_resync"
 	EventKernelFailure   EventKind = "kernel_failure"
 	EventConfigApplied   EventKind = "config_applied"
+	EventFloodJoined     EventKind = "flood_joined"  // a flood list
+	EventFloodLeft       EventKind = "flood_left"    // a flood list
+	EventFloodEngine     EventKind = "flood_engine"  // another one copies
+	EventFloodProblem    EventKind = "flood_problem" // why frames are not copied as they should be
+	EventFloodRepair     EventKind = "flood_repair"
+	EventFloodDropped    EventKind = "flood_dropped"
 )
 
 // The kinds that tell of the stream itself. They pass every filter.
@@ -112,6 +118,12 @@ var eventKinds = []KindInfo{
 	{EventKind(evpn.NoteProxyVTEP), LevelInfo, "vtep without evpn: announced by us"},
 	{EventKind(evpn.NoteProxyVTEPOver), LevelInfo, "vtep is no longer announced by us"},
 	{EventKind(evpn.NoteHeardLimit), LevelWarning, "too many vteps heard"},
+	{EventFloodJoined, LevelDebug, "joined the flood list"},
+	{EventFloodLeft, LevelDebug, "left the flood list"},
+	{EventFloodEngine, LevelInfo, "flooding engine changed"},
+	{EventFloodProblem, LevelWarning, "frames are not copied as they should be"},
+	{EventFloodRepair, LevelWarning, "flooding repaired after somebody else changed it"},
+	{EventFloodDropped, LevelWarning, "packets or copies dropped while flooding"},
 	{EventKind(evpn.NoteVNIUp), LevelInfo, "vni is up"},
 	{EventKind(evpn.NoteVNIDown), LevelWarning, "vni is down"},
 	{EventNeighborUp, LevelInfo, "neighbor is up"},

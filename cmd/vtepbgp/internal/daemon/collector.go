@@ -76,7 +76,7 @@ func newCollector(d *daemon) *collector {
 		ignored:   desc("routes_ignored", "Received routes that are not used, by type and reason.", "type", "reason"),
 
 		vnis:  desc("vnis", "VNIs by state: up or down.", "state"),
-		macs:  desc("macs", "MACs by VNI and origin: local, or remote (static ones included).", "vni", "origin"),
+		macs:  desc("macs", "MACs by VNI and origin: local, or remote (static and proxy ones included).", "vni", "origin"),
 		vteps: desc("vteps", "Remote VTEPs that kernel rows point to."),
 
 		unreachable: desc("vteps_unreachable", "Remote VTEPs that the underlay has no way to."),
@@ -148,7 +148,7 @@ func truth(b bool) float64 {
 }
 
 func (c *collector) queues(gauge gaugeFunc, counter counterFunc) {
-	for name, q := range map[string]*queue{"kernel": c.d.loop.kernel, "speaker": c.d.loop.speaker} {
+	for name, q := range map[string]*queue{"kernel": c.d.loop.kernel, "speaker": c.d.loop.speaker, "flooding": c.d.loop.flooding} {
 		s := q.stats()
 		gauge(c.queued, float64(s.weight), name)
 		gauge(c.limit, float64(s.limit), name)

@@ -129,7 +129,7 @@ func appendChanges(events []api.Event, h happening) []api.Event {
 			events = append(events, e)
 		}
 	}
-	return events
+	return appendFloods(events, h)
 }
 
 // noteEvent is a note of the core; row is what a move did to the kernel's row.

@@ -59,7 +59,7 @@ func newMetrics(d *daemon) *metrics {
 	})
 	build.Set(1)
 	m.registry.MustRegister(m.latency, m.turn, m.events, m.changes, m.notes, m.reloads, build,
-		newCollector(d), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+		newCollector(d), newFloodCollector(d), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
 

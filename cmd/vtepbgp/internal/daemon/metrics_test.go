@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"io"
@@ -30,6 +31,7 @@ const metricsDoc = "../../../../docs/metrics.md"
 func metricsWorld(t *testing.T) *daemon {
 	t.Helper()
 	w := newWorld(t, t.TempDir())
+	w.change(relayConfig)
 	cfg := w.cfg
 	k, s := newFakeKernel(), newFakeSpeaker(speakerConfig(&cfg, false, nil))
 	lg, err := newLogger(config.Log{Level: "error", Destination: filepath.Join(w.dir, "log")}, "")
@@ -37,11 +39,20 @@ func metricsWorld(t *testing.T) *daemon {
 	d := &daemon{opts: Options{Version: "1.2.3"}, kernel: k, speaker: s, cfg: &cfg, logger: lg, met: newAcquaintances(nil, time.Time{}), notes: newNoteLog(lg.WithField(fieldPart, "evpn"))}
 	d.metrics = newMetrics(d)
 	d.flooding = flooding.New(flooding.Options{Kinds: w.floods.Kinds(), Alive: k.Alive, Directory: w.dir, Log: lg.WithField(fieldPart, "flooding")})
-	d.loop = newLoop(testCore(), s, k, d.flooding, d)
+	now := host{vtep: cfg.VTEP.Address, device: "eth0"}
+	d.loop = newLoop(evpn.New(coreConfig(&cfg, map[evpn.VNI]uint16{100: 1, 300: 2, 400: 3}, now)), s, k, d.flooding, d)
 	d.notReady("starting")
 	t.Cleanup(runLoop(t, d.loop))
 	require.NoError(t, d.kernel.Configure(kernelConfig(&cfg)))
-	d.loop.kernel.put(t.Context(), evpn.VNIState{VNI: 100, Up: true})
+	d.flooding.Configure(floodingConfig(&cfg, now))
+	ctx, cancel := context.WithCancel(t.Context())
+	flooding := make(chan error)
+	go func() { flooding <- d.flooding.Run(ctx, func(evpn.Event) {}) }()
+	t.Cleanup(func() { cancel(); require.NoError(t, <-flooding) })
+	w.eventually("an engine", func() bool { _, ok := w.floods.Network("eth1", 300); return ok })
+	for _, vni := range []evpn.VNI{100, 300, 400} {
+		d.loop.kernel.put(t.Context(), evpn.VNIState{VNI: vni, Up: true})
+	}
 	addr := cfg.Neighbors[0].Address
 	rt, _ := evpn.AutoRouteTarget(65000, 999)
 	d.loop.speaker.put(t.Context(), evpn.NeighborUp{Neighbor: addr, EndOfRIB: true})
@@ -117,7 +128,13 @@ func TestMetricsEndpoint(t *testing.T) {
 		`vtepbgp_routes_ignored{reason="no VNI imports its route targets",type="mac-ip"} 1`,
 		`vtepbgp_neighbors{state="active"} 1`,
 		`vtepbgp_guard_drops_total{neighbor="10.0.0.254",reason="short nlri"} 2`,
-		`vtepbgp_vnis{state="up"} 1`,
+		`vtepbgp_vnis{state="up"} 3`,
+		`vtepbgp_flood_engine_info{engine="ebpf",interface="eth1"} 1`,
+		`vtepbgp_flood_engine_ready{interface="eth1"} 1`,
+		`vtepbgp_flood_drops_total{reason="nobody",vni="300"} `,
+		`vtepbgp_flood_task{task="replicate",vni="400"} 1`,
+		`vtepbgp_flood_relay_info{relay="none",vni="300"} 1`,
+		`vtepbgp_queue_objects{queue="flooding"} 0`,
 	} {
 		assert.Contains(t, body, "\n"+line)
 	}

@@ -36,6 +36,7 @@ type happening struct {
 	at    time.Time
 	event api.Event // no Kind = none
 	rows  []evpn.RowChange
+	lists []evpn.ListChange
 	notes []evpn.Note
 }
 
@@ -53,8 +54,8 @@ func (w *watcher) Told(core *evpn.Core, ev evpn.Event, at time.Time) {
 
 // Drained sees what follows.
 func (w *watcher) Drained(ch evpn.Changes, at time.Time) {
-	if n := len(ch.Rows) + len(ch.Notes); n > 0 {
-		w.feed.put(happening{at: at, rows: ch.Rows, notes: ch.Notes}, n)
+	if n := len(ch.Rows) + len(ch.Lists) + len(ch.Notes); n > 0 {
+		w.feed.put(happening{at: at, rows: ch.Rows, lists: ch.Lists, notes: ch.Notes}, n)
 	}
 }
 
@@ -146,6 +147,7 @@ func newEvent(at time.Time, kind api.EventKind, details ...string) api.Event {
 type counted struct {
 	drops  map[drop]uint64
 	kernel map[resync]uint64
+	floods floodCount
 }
 
 type drop struct {
@@ -176,6 +178,7 @@ func (d *daemon) count() counted {
 	for what, w := range s.Writes {
 		c.kernel[resync{api.EventKernelFailure, what}] = w.Failed
 	}
+	c.floods = countFloods(d.flooding.Status())
 	return c
 }
 
@@ -213,7 +216,7 @@ func (c counted) since(before counted, now time.Time) (events []api.Event) {
 		}
 		events = append(events, e)
 	}
-	return events
+	return append(events, c.floods.since(before.floods, now)...)
 }
 
 func grown(now, before uint64) uint64 {

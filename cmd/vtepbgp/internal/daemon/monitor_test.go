@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/vtepbgp/vtepbgp/cmd/vtepbgp/internal/api"
+	"github.com/vtepbgp/vtepbgp/cmd/vtepbgp/internal/flooding"
 	"github.com/vtepbgp/vtepbgp/evpn"
 	"github.com/vtepbgp/vtepbgp/speaker"
 )
@@ -139,7 +140,7 @@ func TestMonitorThatLeaves(t *testing.T) {
 	s := newSink()
 	l := newLoop(testCore(), routesOf{s}, rowsOf{s}, listsOf{s}, nil)
 	defer runLoop(t, l)()
-	d := &daemon{loop: l, kernel: newFakeKernel(), speaker: newFakeSpeaker(speaker.Config{})}
+	d := &daemon{loop: l, kernel: newFakeKernel(), speaker: newFakeSpeaker(speaker.Config{}), flooding: flooding.New(flooding.Options{Directory: t.TempDir()})}
 	taps := func() (n int) {
 		require.NoError(t, l.do(t.Context(), func(*evpn.Core) { n = len(l.taps) }))
 		return n

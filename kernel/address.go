@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -34,11 +35,14 @@ type addresses struct {
 	// held are IPv6 groups that the kernel is a member of though the address has gone.
 	// See [Netlink.AddAddress].
 	held   map[ownAddress]bool
-	failed map[ownAddress]error
+	failed map[ownAddress]error // at the last look; each look tries again
+	// fresh are IPv6 groups whose local route was not removed yet, and how many more
+	// looks are for it.
+	fresh map[ownAddress]int
 }
 
 func newAddresses() addresses {
-	return addresses{had: map[ownAddress]bool{}, held: map[ownAddress]bool{}, failed: map[ownAddress]error{}}
+	return addresses{had: map[ownAddress]bool{}, held: map[ownAddress]bool{}, failed: map[ownAddress]error{}, fresh: map[ownAddress]int{}}
 }
 
 // addressStats counts them. mu guards it.
@@ -46,6 +50,12 @@ type addressStats struct {
 	there   int
 	repairs uint64
 }
+
+// freshLooks is how often the route of a new group is looked for, freshEvery apart.
+const (
+	freshLooks = 20
+	freshEvery = 50 * time.Millisecond
+)
 
 // tenure is what addresses there should be and are, at one look.
 type tenure struct {
@@ -101,6 +111,7 @@ func (s *snapshot) loopback() *Link {
 // the number of changes. deviceMu is held.
 func (k *Kernel) tendAddresses(t tenure) (changes int) {
 	a := &k.addresses
+	k.freeGroups(t)
 	for _, own := range slices.SortedFunc(maps.Keys(t.wanted), ownAddress.compare) {
 		l := t.links[own.index]
 		log := k.log.WithField("address", own.ip).WithField("interface", l.Name)
@@ -109,7 +120,6 @@ func (k *Kernel) tendAddresses(t tenure) (changes int) {
 			delete(a.had, own)
 			continue
 		case t.there[own]:
-			k.freeGroup(own)
 			a.had[own] = t.ours[own]
 			delete(a.held, own)
 			continue
@@ -129,6 +139,9 @@ func (k *Kernel) tendAddresses(t tenure) (changes int) {
 				log.Info("added address")
 			}
 			delete(a.had, own)
+			if own.ip.Is6() && own.ip.IsMulticast() {
+				a.fresh[own] = freshLooks
+			}
 		case errors.Is(err, unix.EEXIST): // since the look
 			changes++
 		case errors.Is(err, unix.EADDRINUSE) && own.ip.IsMulticast():
@@ -167,27 +180,52 @@ func (k *Kernel) tendAddresses(t tenure) (changes int) {
 	return changes
 }
 
-// freeGroup lets packets to an IPv6 group of ours go out by its interface: Linux makes
+// freeGroups lets packets to IPv6 groups of ours go out by their interfaces: Linux makes
 // a local route of an address, which would lead them to this host alone. It makes it
-// again when an interface comes up whose addresses were kept (keep_addr_on_down).
-func (k *Kernel) freeGroup(own ownAddress) {
-	if !own.ip.IsMulticast() || own.ip.Is4() {
-		return
+// again when an interface comes up whose addresses were kept (keep_addr_on_down). Of the
+// route nobody is told, and it comes a moment after the address (addrconf_dad_work): new
+// ones are looked at a few times.
+func (k *Kernel) freeGroups(t tenure) {
+	a := &k.addresses
+	for own, looks := range a.fresh {
+		if a.fresh[own] = looks - 1; looks <= 1 || !t.there[own] {
+			delete(a.fresh, own)
+		}
 	}
-	r, err := k.b.Routes(RouteQuery{Device: own.index, To: []netip.Addr{own.ip}})
-	if err == nil && r[0].Err == nil && r[0].Type == unix.RTN_LOCAL {
-		err = k.b.RemoveLocalRoute(own.index, own.ip)
+	groups := map[int32][]netip.Addr{}
+	for own := range t.there {
+		if own.ip.IsMulticast() && own.ip.Is6() {
+			groups[own.index] = append(groups[own.index], own.ip)
+		}
 	}
-	if err != nil {
-		k.log.WithError(err).WithField("address", own.ip).Warn("looking after the route to a group failed")
+	for index, all := range groups {
+		for some := range slices.Chunk(all, lookupChunk) {
+			routes, err := k.b.Routes(RouteQuery{Device: index, To: some})
+			for i := range routes {
+				own := ownAddress{index, some[i]}
+				if err != nil || routes[i].Err != nil || routes[i].Type != unix.RTN_LOCAL {
+					continue
+				}
+				if err = k.b.RemoveLocalRoute(index, own.ip); err == nil || errors.Is(err, unix.ESRCH) {
+					delete(a.fresh, own)
+					err = nil
+				}
+			}
+			if err != nil {
+				k.log.WithError(err).WithField("interface", t.links[index].Name).Warn("looking after the routes to groups failed")
+			}
+		}
 	}
 }
 
 // settle notes how the addresses are after a look that left nothing to do, and tells
 // the VNIs that depend on them. mu and deviceMu are held.
-func (t tenure) settle(k *Kernel, plans []*plan) (failed bool) {
+func (t tenure) settle(k *Kernel, plans []*plan) bool {
 	a := &k.addresses
 	k.addressStats.there = len(t.there)
+	if len(a.fresh) > 0 {
+		k.wantLinks(freshEvery)
+	}
 	for _, p := range plans {
 		if l := p.groupLink(); l != nil {
 			if err := a.failed[ownAddress{l.Index, p.cfg.Group}]; err != nil {
@@ -198,6 +236,12 @@ func (t tenure) settle(k *Kernel, plans []*plan) (failed bool) {
 			continue
 		}
 		for own := range t.wanted {
+			if !own.ip.IsMulticast() && p.site.vtep.IsValid() && own.ip.Is4() != p.site.vtep.Is4() {
+				// Its VXLAN socket hears one family (vxlan_sock_add): senders would get ICMP errors.
+				p.problem("service address %s is of another address family than the VTEP address %s", own.ip, p.site.vtep)
+			}
+		}
+		for own := range t.wanted {
 			if err := a.failed[own]; err != nil && !own.ip.IsMulticast() {
 				p.problem("service address %s cannot be added to %s: %s", own.ip, t.links[own.index].Name, err)
 			}
@@ -206,17 +250,15 @@ func (t tenure) settle(k *Kernel, plans []*plan) (failed bool) {
 			p.problem("service address %s is on %s, put there by somebody else: it is used, and stays when this daemon stops", ip, name)
 		}
 	}
-	failed = len(a.failed) > 0
-	clear(a.failed) // tried again at the next look
-	return failed
+	return len(a.failed) > 0
 }
 
 func joinProblem(group netip.Addr, name string, err error) string {
-	text := fmt.Sprintf("joining %s on %s failed: %s", group, name, err)
+	why := err.Error()
 	if errors.Is(err, unix.ENOBUFS) && group.Is4() {
-		text += " (more groups than net.ipv4.igmp_max_memberships: sysctl -w net.ipv4.igmp_max_memberships=1000)"
+		why = "the host has net.ipv4.igmp_max_memberships of them already: sysctl -w net.ipv4.igmp_max_memberships=1000"
 	}
-	return text
+	return fmt.Sprintf("joining %s on %s failed: %s", group, name, why)
 }
 
 // dropAddresses removes all addresses of ours, for good. deviceMu is held.
@@ -233,6 +275,7 @@ func (k *Kernel) dropAddresses() error {
 	if err != nil {
 		return fmt.Errorf("read addresses: %w", err)
 	}
+	clear(k.addresses.failed)
 	k.tendAddresses(newTenure(Config{}, s, nil))
 	var errs []error
 	for own, err := range k.addresses.failed {
@@ -260,7 +303,7 @@ func (p *picture) addressDrift() (out []Drift) {
 		if !t.there[own] && !p.held[own] && t.links[own.index].Up {
 			out = append(out, Drift{
 				Table: AddressTable, VNI: owner[own], Link: p.linkName(own.index), IP: own.ip,
-				State: Missing, Expected: addressWords(own.ip),
+				State: Missing, Expected: addressWords(own.ip), Err: p.refused[own],
 			})
 		}
 	}
@@ -269,7 +312,7 @@ func (p *picture) addressDrift() (out []Drift) {
 	}
 	for own := range t.ours {
 		if !t.wanted[own] {
-			out = append(out, Drift{Table: AddressTable, Link: p.linkName(own.index), IP: own.ip, State: Extra, Found: addressWords(own.ip)})
+			out = append(out, Drift{Table: AddressTable, Link: p.linkName(own.index), IP: own.ip, State: Extra, Found: addressWords(own.ip), Err: p.refused[own]})
 		}
 	}
 	return out

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"errors"
 	"net/netip"
 
 	"golang.org/x/sys/unix"
@@ -122,11 +123,14 @@ func appendRemoveLocalRoute(b []byte, index int32, ip netip.Addr, seq uint32) []
 // host is a member, without an address: IPv6 addresses go when a link is set down, but
 // the kernel's socket stays a member (inet6_addr_add, addrconf_ifdown; Linux 6.18).
 //
-// Of an IPv6 group the local route goes at once: see [Kernel.freeGroup].
+// Of an IPv6 group the local route goes at once, if it is there by now: Linux makes it
+// in a work queue, and tells of the address just before. See [Kernel.freeGroups].
 func (n *Netlink) AddAddress(index int32, ip netip.Addr) error {
 	err := n.links.request(func(b []byte, seq uint32) []byte { return appendAddress(b, unix.RTM_NEWADDR, index, ip, seq) })
 	if err == nil && ip.IsMulticast() && ip.Is6() {
-		return n.RemoveLocalRoute(index, ip)
+		if err = n.RemoveLocalRoute(index, ip); errors.Is(err, unix.ESRCH) {
+			return nil
+		}
 	}
 	return err
 }

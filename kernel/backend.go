@@ -21,7 +21,7 @@ type Backend interface {
 	// DeleteAddress takes an address of ours away; EADDRNOTAVAIL when it is not there.
 	DeleteAddress(index int32, ip netip.Addr) error
 	// RemoveLocalRoute removes the route by which packets to an address of a link stay on
-	// this host.
+	// this host; ESRCH when there is none.
 	RemoveLocalRoute(index int32, ip netip.Addr) error
 	AddLink(LinkSpec) error
 	SetLink(index int32, set LinkSettings) error

@@ -177,6 +177,7 @@ func (k *Kernel) refreshLocked() error {
 	cfg, ready := k.cfg, k.ready
 	k.mu.Unlock()
 	trouble := map[evpn.VNI]error{}
+	clear(k.addresses.failed)
 	for round := 1; ; round++ {
 		s, err := k.look()
 		if err != nil {

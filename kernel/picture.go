@@ -24,7 +24,8 @@ type picture struct {
 	ports    map[int32]accessPort // access ports as the mirror has them
 	prune    bool
 	failures map[evpn.RowKey]error
-	held     map[ownAddress]bool // see addresses
+	held     map[ownAddress]bool  // see addresses
+	refused  map[ownAddress]error // the same
 }
 
 // view is one VNI of a picture.
@@ -77,13 +78,13 @@ func (k *Kernel) take(s scope) (*picture, error) {
 		return nil, err
 	}
 	k.deviceMu.Lock()
-	created, held := maps.Clone(k.created), maps.Clone(k.addresses.held)
+	created, held, refused := maps.Clone(k.created), maps.Clone(k.addresses.held), maps.Clone(k.addresses.failed)
 	k.deviceMu.Unlock()
 	k.mu.Lock()
 	cfg := k.cfg
 	k.mu.Unlock()
 	p := &picture{
-		scope: s, cfg: cfg, held: held, links: links, site: newSite(cfg, links),
+		scope: s, cfg: cfg, held: held, refused: refused, links: links, site: newSite(cfg, links),
 		byDevice: map[int32]*view{}, byBridge: map[int32]*view{}, failures: map[evpn.RowKey]error{},
 	}
 	for _, v := range cfg.VNIs {

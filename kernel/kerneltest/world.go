@@ -157,15 +157,16 @@ func (w RealWorld) SetIPv6(t testing.TB, device string, on bool) {
 	if on {
 		value = "0"
 	}
-	w.sysctl(t, "ipv6/conf/"+device+"/disable_ipv6", value)
+	w.Sysctl(t, "ipv6/conf/"+device+"/disable_ipv6", value)
 }
 
 // SetSourceCheck writes the sysctl rp_filter of a link.
 func (w RealWorld) SetSourceCheck(t testing.TB, device string, value uint8) {
-	w.sysctl(t, "ipv4/conf/"+device+"/rp_filter", strconv.Itoa(int(value)))
+	w.Sysctl(t, "ipv4/conf/"+device+"/rp_filter", strconv.Itoa(int(value)))
 }
 
-func (w RealWorld) sysctl(t testing.TB, name, value string) {
+// Sysctl writes a setting below net.
+func (w RealWorld) Sysctl(t testing.TB, name, value string) {
 	require.NoError(t, w.Do(func() error { return os.WriteFile("/proc/sys/net/"+name, []byte(value), 0) }))
 }
 

@@ -8,11 +8,11 @@ import (
 
 // Drift is one row or setting that is not as intended, or that is somebody else's.
 type Drift struct {
-	VNI     evpn.VNI   `json:"vni"`
-	Table   string     `json:"table"` // "intent" | "link" | "flood" | "vxlan" | "bridge" | "neighbor" | "local"
+	VNI     evpn.VNI   `json:"vni"`   // 0 for an address that no VNI alone has
+	Table   string     `json:"table"` // "intent" | "link" | "flood" | "vxlan" | "bridge" | "neighbor" | "local" | "address"
 	Link    string     `json:"link"`
 	MAC     string     `json:"mac"`
-	IP      netip.Addr `json:"ip"`      // VTEP of a flood row, or host
+	IP      netip.Addr `json:"ip"`      // VTEP or group of a flood row, host, or address of ours
 	Setting string     `json:"setting"` // of a link
 	// State is "missing", "wrong" or "extra"; "unconfirmed" for a row found at start
 	// that waits for the neighbours' word, "foreign" for what we leave to others.

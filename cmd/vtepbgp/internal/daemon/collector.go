@@ -32,6 +32,7 @@ type collector struct {
 	unreachable, ways, lookups, lostWays            *prometheus.Desc
 	writes, pending, failing, resyncs, changed      *prometheus.Desc
 	repairs, echoes, kernelEvents, lost, batches    *prometheus.Desc
+	addresses, addressRepairs                       *prometheus.Desc
 	heard, refused, localIPs, probes, answers       *prometheus.Desc
 	held, heldBack, kept, silent                    *prometheus.Desc
 	snooped, missed, muted                          *prometheus.Desc
@@ -94,6 +95,9 @@ func newCollector(d *daemon) *collector {
 		kernelEvents: desc("kernel_events_total", "Kernel events received."),
 		lost:         desc("kernel_lost_events_total", "Times that the kernel reported dropped events; each causes a full read."),
 		batches:      desc("kernel_batches_total", "Batches of row writes."),
+
+		addresses:      desc("kernel_addresses", "Service addresses and memberships of groups that are wanted and there."),
+		addressRepairs: desc("kernel_address_repairs_total", "Such addresses put back after somebody removed them."),
 
 		heard:       desc("snoop_packets_total", "ARP, neighbour discovery and DHCP packets heard on access ports, by kind.", "kind"),
 		refused:     desc("snoop_refused_total", "Packets on access ports that taught no local IP address though they tell of one, by reason.", "reason"),
@@ -175,6 +179,8 @@ func (c *collector) kernel(gauge gaugeFunc, counter counterFunc) {
 	counter(c.kernelEvents, s.Events)
 	counter(c.lost, s.Lost)
 	counter(c.batches, s.Batches)
+	gauge(c.addresses, float64(s.Addresses))
+	counter(c.addressRepairs, s.AddressRepairs)
 	gauge(c.unreachable, float64(s.Underlay.Unreachable))
 	counter(c.ways, s.Underlay.Events)
 	counter(c.lookups, s.Underlay.Lookups)

@@ -77,7 +77,9 @@ func kernelConfig(cfg *config.Config) kernel.Config {
 		}
 		if m := v.Multicast; m != nil {
 			n.Group, n.GroupInterface = m.Group, m.Interface
+			n.Service = m.Delivery == evpn.DeliverMulticast
 		}
+		n.Service = n.Service || v.Flooding == evpn.FloodReplicator
 		k.VNIs = append(k.VNIs, n)
 	}
 	return k

@@ -193,7 +193,7 @@ func (c *Core) noteMove(m *macEntry, was owner, wasBest *path) {
 		n.Detail = "from " + from.String()
 		c.notes = append(c.notes, n)
 		return
-	case m.owner == ownLocal && m.local.gateway:
+	case m.owner == ownLocal && m.local.gateway, wasBest != nil && wasBest.set.attrs.DefaultGateway:
 		return // it did not come from there
 	case m.owner == ownLocal:
 		n.VTEP, n.Detail = from, "from "+was.where()+" to local"

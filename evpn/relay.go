@@ -221,10 +221,7 @@ func (c *Core) contestRelay(r *relay) {
 func (c *Core) withhold(r *relay, active, ready candidate) {
 	v := r.vni
 	if r.since.IsZero() {
-		if !c.synced { // nothing is known yet
-			r.withheld = v.cfg.Segment.Delivery == DeliverMulticast
-		}
-		return
+		return // too little is known
 	}
 	if v.cfg.Segment.ProxyVTEPs {
 		if us := (candidate{c.cfg.VTEP, c.delivers(v)}); us.before(ready) {
@@ -242,9 +239,18 @@ func (c *Core) withhold(r *relay, active, ready candidate) {
 }
 
 // hearsOnGroup reports that what others would copy to us comes on the group, be it from
-// ourselves: see withhold.
+// ourselves: see withhold. Where that is to be expected, it counts before the first full picture.
 func (c *Core) hearsOnGroup(v *instance) bool {
-	return v.hears() && (v.relay.withheld || v.relay.active && c.delivers(v))
+	r := &v.relay
+	switch {
+	case !v.hears():
+		return false
+	case r.active:
+		return c.delivers(v)
+	case r.since.IsZero() && !c.synced:
+		return v.cfg.Segment.Delivery == DeliverMulticast
+	}
+	return r.withheld
 }
 
 // leaveSegment ends our part, because the VNI is down or its segment another.

@@ -136,7 +136,8 @@ func (s *scenario) play(story []byte) error {
 //	neighbor-up NB [kept] [kept-long] | neighbor-down NB [graceful D [long D]]
 //	neighbor-removed NB | eor NB | reachable A | unreachable-vtep A [REASON...]
 //	clear-duplicate VNI [MAC]
-//	heard VNI VTEP | silent VNI VTEP | mac-heard VNI MAC VTEP | mac-silent VNI MAC VTEP
+//	heard VNI VTEP | silent VNI VTEP | mac-heard VNI MAC VTEP [age D] | mac-silent VNI MAC VTEP
+//	relayed VNI [active]           before a restart | synced: nobody waits for neighbours any longer
 //	at D                           the clock, since the start
 //	tick | drain | show            show prints the whole state and every route's reason
 var scenarioWords = map[string]func(s *scenario, a *args){
@@ -227,11 +228,19 @@ var scenarioWords = map[string]func(s *scenario, a *args){
 	"heard":  func(s *scenario, a *args) { s.handle(evpn.VTEPHeard{VNI: a.vni(), VTEP: a.addr()}) },
 	"silent": func(s *scenario, a *args) { s.handle(evpn.VTEPSilent{VNI: a.vni(), VTEP: a.addr()}) },
 	"mac-heard": func(s *scenario, a *args) {
-		s.handle(evpn.MACHeard{VNI: a.vni(), MAC: a.mac(), VTEP: a.addr()})
+		ev := evpn.MACHeard{VNI: a.vni(), MAC: a.mac(), VTEP: a.addr()}
+		if a.option("age") {
+			ev.Age = a.duration()
+		}
+		s.handle(ev)
 	},
 	"mac-silent": func(s *scenario, a *args) {
 		s.handle(evpn.MACSilent{VNI: a.vni(), MAC: a.mac(), VTEP: a.addr()})
 	},
+	"relayed": func(s *scenario, a *args) {
+		s.handle(evpn.RelayRestored{VNI: a.vni(), Own: true, Met: true, Active: a.option("active")})
+	},
+	"synced": func(s *scenario, _ *args) { s.handle(evpn.SyncRestored{}) },
 	"at": func(s *scenario, a *args) {
 		s.now = start.Add(a.duration())
 		s.transcript.At(s.now)

@@ -17,11 +17,17 @@ import (
 // group, members of their segment with one, two or three relays among them, and VTEPs elsewhere
 // that copy for themselves, have a replicator do it, or are one. Daemons restart and are
 // upgraded, hosts die, sessions break with and without grace, VTEPs begin and end to speak
-// EVPN. Whenever the world is at rest, a frame of each VTEP reaches each other one exactly
-// once, by way of the rows, lists and relays that the cores asked for.
+// EVPN, and a few hosts go from VTEP to VTEP. Whenever the world is at rest, a frame of each VTEP
+// reaches each other one exactly once, by way of the rows, lists and relays that the cores
+// asked for, and every row of a MAC leads to where it is.
 func TestSimulationSegments(t *testing.T) {
 	play := func(seed uint64) error {
 		w := newSegmentWorld(seed)
+		defer func() {
+			if r := recover(); r != nil {
+				panic(fmt.Sprintf("seed %d: %v", seed, r))
+			}
+		}()
 		for range 2 + w.rng.IntN(4) {
 			for range 1 + w.rng.IntN(12) {
 				w.disturb()
@@ -37,7 +43,7 @@ func TestSimulationSegments(t *testing.T) {
 		require.NoError(t, play(*simSeed))
 		return
 	}
-	for seed := uint64(1); seed <= uint64(*simSeeds); seed++ {
+	for seed := uint64(1); seed <= uint64(*simSeeds)/3; seed++ { // they are larger than the others
 		if err := play(seed); err != nil {
 			t.Fatalf("seed %d (go test ./evpn -run TestSimulationSegments -seed %d): %v", seed, seed, err)
 		}
@@ -46,11 +52,19 @@ func TestSimulationSegments(t *testing.T) {
 
 const segmentVNI evpn.VNI = 100
 
-// segmentWorld is a world in which BUM frames are of interest, and hosts are not.
+// segmentWorld is a world in which BUM frames are of interest.
 type segmentWorld struct {
 	*world
 	segments []*simSegment
 	nodes    []*node
+	movers   []*mover
+}
+
+// mover is a host that goes from VTEP to VTEP.
+type mover struct {
+	host
+	on    *node
+	spoke time.Time
 }
 
 // simSegment is an underlay segment on which a group is heard.
@@ -70,6 +84,12 @@ type node struct {
 	daemon  bool  // it runs
 	off     bool  // the host is off
 	heard   map[addr]time.Time
+	macs    map[heardAt]time.Time
+}
+
+type heardAt struct {
+	mac  evpn.MAC
+	vtep addr
 }
 
 func newSegmentWorld(seed uint64) *segmentWorld {
@@ -125,17 +145,41 @@ func newSegmentWorld(seed uint64) *segmentWorld {
 		}
 		n.speak(cfg)
 	}
+	for i := range 3 {
+		m := &mover{host: host{vni: segmentVNI, mac: evpn.MAC{2, 0, 0, 0, 0, byte(i + 1)}}}
+		w.movers, w.hosts = append(w.movers, m), append(w.hosts, &m.host)
+	}
 	for _, n := range w.nodes {
 		if n.daemon {
 			n.site.boot()
 			n.site.connectAll()
 		}
 	}
+	for _, m := range w.movers {
+		m.on = w.nodes[w.rng.IntN(len(w.nodes))]
+		m.speak()
+	}
 	return w
 }
 
+// speak is a frame of m.
+func (m *mover) speak() {
+	if m.on.off {
+		return
+	}
+	m.spoke = m.on.w.now
+	for _, n := range m.on.w.nodes { // without a daemon, devices learn from frames
+		if n != m.on && n.site != nil && !n.daemon {
+			delete(n.site.kernel.local, simMAC{m.vni, m.mac})
+		}
+	}
+	if m.on.site != nil {
+		m.on.site.kernel.hear(&m.host)
+	}
+}
+
 func (w *segmentWorld) addNode(a addr) *node {
-	n := &node{w: w, addr: a, heard: map[addr]time.Time{}}
+	n := &node{w: w, addr: a, heard: map[addr]time.Time{}, macs: map[heardAt]time.Time{}}
 	w.nodes = append(w.nodes, n)
 	return n
 }
@@ -178,7 +222,7 @@ func (n *node) begin(resume bool) {
 	if resume && part.Own {
 		n.site.core.Handle(evpn.RelayRestored{VNI: segmentVNI, Own: true, Active: part.Segment, Met: true}, n.w.now)
 	}
-	n.heard = map[addr]time.Time{}
+	n.heard, n.macs = map[addr]time.Time{}, map[heardAt]time.Time{}
 	n.site.kernel.gen++
 	n.site.kernel.report()
 	n.w.after(time.Duration(n.w.rng.IntN(1000))*time.Millisecond, func() {
@@ -217,6 +261,19 @@ func (n *node) listen() {
 		} else if at, ok := n.heard[o.addr]; ok && n.w.now.Sub(at) > 5*time.Second {
 			delete(n.heard, o.addr)
 			n.site.handle(evpn.VTEPSilent{VNI: segmentVNI, VTEP: o.addr})
+		}
+	}
+	for _, m := range n.w.movers {
+		age := n.w.now.Sub(m.spoke)
+		if m.on != n && m.on.segment == n.segment && !m.on.off && age <= time.Second {
+			n.macs[heardAt{m.mac, m.on.addr}] = m.spoke
+			n.site.handle(evpn.MACHeard{VNI: segmentVNI, MAC: m.mac, VTEP: m.on.addr, Age: age})
+		}
+	}
+	for k, at := range n.macs {
+		if n.w.now.Sub(at) > 20*time.Second {
+			delete(n.macs, k)
+			n.site.handle(evpn.MACSilent{VNI: segmentVNI, MAC: k.mac, VTEP: k.vtep})
 		}
 	}
 }
@@ -264,7 +321,15 @@ func (w *segmentWorld) disturb() {
 		return
 	}
 	soon := func(most int, do func()) { w.after(time.Duration(w.rng.IntN(most))*time.Millisecond, do) }
-	switch n := running; w.rng.IntN(11) {
+	m := w.movers[w.rng.IntN(len(w.movers))]
+	switch n := running; w.rng.IntN(15) {
+	case 11, 12: // a host moves
+		m.on = w.nodes[w.rng.IntN(len(w.nodes))]
+		if w.chance(80) {
+			m.speak()
+		}
+	case 13, 14:
+		m.speak()
 	case 0, 1: // a session breaks
 		l := n.site.links[w.rng.IntN(len(n.site.links))]
 		l.disconnect(w.chance(50))
@@ -317,6 +382,14 @@ func (w *segmentWorld) disturb() {
 func (w *segmentWorld) rest() error {
 	w.pass(90 * time.Second)
 	var err error
+	talk := func(d time.Duration) {
+		for end := w.now.Add(d); w.now.Before(end); {
+			for _, m := range w.movers {
+				m.speak()
+			}
+			w.pass(5 * time.Second)
+		}
+	}
 	for range 6 {
 		for _, n := range w.nodes {
 			if n.daemon {
@@ -325,7 +398,7 @@ func (w *segmentWorld) rest() error {
 				n.site.prune()
 			}
 		}
-		w.pass(10 * time.Second)
+		talk(10 * time.Second)
 		if err = w.compare(); err == nil {
 			break
 		}
@@ -333,11 +406,14 @@ func (w *segmentWorld) rest() error {
 	if err != nil {
 		return err
 	}
-	w.pass(time.Minute)
+	talk(30 * time.Second)
 	return w.compare()
 }
 
 func (w *segmentWorld) compare() error {
+	if err := w.compareMACs(); err != nil {
+		return err
+	}
 	for _, g := range w.segments {
 		var active []addr
 		for _, n := range g.nodes {
@@ -370,6 +446,39 @@ func (w *segmentWorld) compare() error {
 			d, sum := n.site.core.Desired(), n.site.sum.desired()
 			if fmt.Sprint(d.Lists, d.Relays, d.Rows) != fmt.Sprint(sum.Lists, sum.Relays, sum.Rows) || len(d.Routes) != len(sum.Routes) {
 				return fmt.Errorf("%s: sum of changes %v is not the desired state %v", n.addr, sum, d)
+			}
+		}
+	}
+	return nil
+}
+
+// compareMACs holds rows and announcements of hosts against the truth.
+func (w *segmentWorld) compareMACs() error {
+	for _, n := range w.nodes {
+		if !n.daemon {
+			continue
+		}
+		for _, m := range w.movers {
+			if m.on.off {
+				continue
+			}
+			var want evpn.Row
+			if m.on != n {
+				want.RowKey, want.VTEP = evpn.RowKey{Kind: evpn.MACRow, VNI: segmentVNI, MAC: m.mac}, m.on.addr
+			}
+			got := n.site.sum.rows[evpn.RowKey{Kind: evpn.MACRow, VNI: segmentVNI, MAC: m.mac}]
+			if got != want {
+				return fmt.Errorf("%s has %q, but %s is at %s", n.name(), journal.RowText(got), m.mac, m.on.name())
+			}
+			speaks := m.on == n || n.relays() && m.on.segment == n.segment && !m.on.daemon
+			var said []evpn.Route
+			for k, r := range n.site.sum.routes {
+				if k.MAC == m.mac {
+					said = append(said, r)
+				}
+			}
+			if speaks != (len(said) == 1) || speaks && said[0].Attrs.NextHop != m.on.addr {
+				return fmt.Errorf("%s announces %v, but %s is at %s", n.name(), said, m.mac, m.on.name())
 			}
 		}
 	}

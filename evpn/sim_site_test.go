@@ -131,6 +131,9 @@ func (s *site) handle(ev evpn.Event) {
 
 func (s *site) drain() {
 	ch := s.core.Drain(s.w.now)
+	if ch.Empty() {
+		return
+	}
 	s.sum.apply(simPanic{}, ch)
 	s.checkAlways(ch)
 	s.checkFlooding()

@@ -3,12 +3,14 @@
 package lab_test
 
 import (
+	"cmp"
 	"encoding/hex"
 	"fmt"
 	"net/netip"
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -21,6 +23,7 @@ type oddRoute struct {
 	comms  []string // extended communities in hex, beside RT 65000:100 and VXLAN
 	raw    string   // more attributes, in ExaBGP's notation
 	prefix string   // of its own; "" = the next free one, which is not sent
+	vtep   string   // next hop; "" = oddVTEP
 }
 
 func nlri(typ byte, body []byte) []byte { return append([]byte{typ, byte(len(body))}, body...) }
@@ -54,7 +57,7 @@ func (o oddRoute) config(i int) string {
 	if prefix == "" {
 		prefix = fmt.Sprintf("203.0.113.%d/32", i)
 	}
-	nh := netip.MustParseAddr(oddVTEP).As4()
+	nh := netip.MustParseAddr(cmp.Or(o.vtep, oddVTEP)).As4()
 	reach := append([]byte{0, 25, 70, 4}, nh[:]...)
 	reach = append(reach, 0)
 	for _, n := range o.nlri {
@@ -65,10 +68,15 @@ func (o oddRoute) config(i int) string {
 		prefix, hex.EncodeToString(reach), comms, o.raw)
 }
 
-func pmsi(addr string, vni uint32) string {
-	a := netip.MustParseAddr(addr).As4()
-	b := append([]byte{0, 6}, byte(vni>>16), byte(vni>>8), byte(vni))
-	return fmt.Sprintf("attribute [ 0x16 0xc0 0x%s ]", hex.EncodeToString(append(b, a[:]...)))
+func pmsi(addr string, vni uint32) string { return pmsiOf(0, 6, addr, vni) }
+
+// pmsiOf has any flags and tunnel type; "" is no tunnel identifier.
+func pmsiOf(flags, typ byte, addr string, vni uint32) string {
+	b := []byte{flags, typ, byte(vni >> 16), byte(vni >> 8), byte(vni)}
+	if addr != "" {
+		b = append(b, netip.MustParseAddr(addr).AsSlice()...)
+	}
+	return fmt.Sprintf("attribute [ 0x16 0xc0 0x%s ]", hex.EncodeToString(b))
 }
 
 func exaConfig(routes []oddRoute) string {
@@ -194,4 +202,27 @@ func TestExaBGPSendsOddRoutes(t *testing.T) {
 	require.Equal(t, before, f.node("va").PID, "the process must live on")
 	log, err := f.try("rr", "cat", "/proc/1/status") // the sender's node lives too
 	require.NoError(t, err, log)
+}
+
+// TestFRRAndFloodingRoutes: whom FRR as a VTEP copies to. What carries "no tunnel" is on no list of its, the flags of
+// a leaf and the claim of a relay mean nothing to it, and a route for another VTEP is as good as any.
+func TestFRRAndFloodingRoutes(t *testing.T) {
+	t.Parallel()
+	imet := func(vtep, pmsi string, comms ...string) oddRoute {
+		return oddRoute{nlri: [][]byte{nlri(3, imetNLRI(vtep))}, vtep: vtep, raw: pmsi, comms: comms}
+	}
+	f := exaFabric(t, kindFRR, append(goodRoutes(),
+		imet("10.0.0.5", pmsiOf(0, 6, "10.0.0.5", 100), "8a011234abcd0100"),
+		imet("10.0.0.6", pmsiOf(0x10, 6, "10.0.0.6", 100), "8a02100000000000"),
+		imet("10.0.0.7", pmsiOf(0, 0, "", 100), "8a011234abcd0201"),
+		imet("10.0.0.8", pmsiOf(0x08, 0, "", 100), "8a02080000000000"),
+		oddRoute{nlri: [][]byte{nlri(2, macNLRI(goodMAC(2), 100))}},
+	))
+	eventually(t, convergence, "the last route", f.wantFDB("va", goodMAC(2), remoteRows(goodMAC(2), oddVTEP)))
+	eventually(t, convergence, "the VTEPs that want copies", f.wantFDB("va", zeroMAC, floodRows("10.0.0.5", "10.0.0.6", oddVTEP)))
+	holds(t, 2*time.Second, "and no others", f.wantFDB("va", zeroMAC, floodRows("10.0.0.5", "10.0.0.6", oddVTEP)))
+	shown := f.sh("va", "vtysh -c 'show evpn vni 100'")
+	for vtep, flood := range map[string]string{oddVTEP: "HER", "10.0.0.5": "HER", "10.0.0.6": "HER", "10.0.0.7": "-", "10.0.0.8": "-"} {
+		require.Contains(t, shown, vtep+" flood: "+flood)
+	}
 }

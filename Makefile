@@ -35,6 +35,10 @@ deps: ## Install the Debian packages that demo and tests need (as root; says whi
 demo: deps $(BIN) ## Three VTEPs, a route reflector and hosts that ping over VXLAN (root)
 	$(GO) run ./lab/demo -binary $(BIN)
 
+.PHONY: demo-flood
+demo-flood: deps $(BIN) ## Who copies broadcast frames for whom: a multicast segment, a service node, RFC 9574 (root)
+	$(GO) run ./lab/demo -binary $(BIN) -flood
+
 .PHONY: test
 test: deps fmt-check vet test-unit test-lab ## Everything: static checks, unit tests with the race detector, labs, interop
 

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Stdio is what a command reads and writes; nil means nothing and nowhere. An *os.File
@@ -73,4 +75,16 @@ func (l *Lab) Output(ctx context.Context, node string, argv ...string) (string, 
 		return out.String(), fmt.Errorf("%s in %s ended with code %d: %s", strings.Join(argv, " "), node, code, strings.TrimSpace(errs.String()))
 	}
 	return out.String(), nil
+}
+
+// Within runs f on a thread in the network namespace of a node: sockets that it makes belong there.
+func (l *Lab) Within(node string, f func() error) error {
+	n, err := l.node(node)
+	if err != nil {
+		return err
+	}
+	if err := inside(n.Holder, unix.CLONE_NEWNET, f); err != nil {
+		return fmt.Errorf("work within %s: %w", node, err)
+	}
+	return nil
 }

@@ -51,6 +51,8 @@ const (
 	kindLegacy = "legacy"
 	// kindLeaf is a kernel VXLAN device with one destination, a service node, that learns, and no daemon.
 	kindLeaf = "leaf"
+	// kindSink hears what is routed to it, and drops it.
+	kindSink = "sink"
 
 	floodGroup4 = "239.1.1.100"
 	floodGroup6 = "ff05::1:100"
@@ -59,7 +61,7 @@ const (
 // flooding is a running stage.
 type flooding struct {
 	*running
-	stage floodStage
+	stage *floodStage
 	dir   string
 	meter *once.Meter
 }
@@ -104,6 +106,9 @@ func (st *floodStage) segmentGateway(s int) string {
 func (st *floodStage) linkGateway(n int) string {
 	return fmt.Sprintf(st.pick("10.1.%d.254", "fd00:1:%d::fe"), n)
 }
+
+// everything is the whole underlay. FRR resolves no next hop by a default route.
+func (st *floodStage) everything() string { return st.pick("10.0.0.0/8", "fd00::/16") }
 
 func (st *floodStage) mask() string { return st.pick("/24", "/64 nodad") }
 
@@ -150,7 +155,7 @@ func (st *floodStage) watched() string {
 func (st *floodStage) build(t testing.TB) *flooding {
 	t.Helper()
 	needRoot(t)
-	f := &flooding{stage: *st}
+	f := &flooding{stage: st}
 	files := map[string]string{"daemons": frrDaemons}
 	var nodes, links strings.Builder
 	router := []string{"sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 net.ipv4.fib_multipath_hash_policy=1 net.ipv6.fib_multipath_hash_policy=1"}
@@ -185,7 +190,7 @@ func (st *floodStage) build(t testing.TB) *flooding {
 		node(host, "host", "", []string{
 			"sysctl -qw net.ipv6.conf.eth1.disable_ipv6=1", // its chatter belongs to no test
 			fmt.Sprintf("ip addr add %s/24 dev eth1", st.hosts(p.name)[host])})
-		up := []string{fmt.Sprintf("ip addr add %s%s dev eth1", st.addr(p.name), st.mask()), fmt.Sprintf("ip route add default via %s", gateway)}
+		up := []string{fmt.Sprintf("ip addr add %s%s dev eth1", st.addr(p.name), st.mask()), fmt.Sprintf("ip route add %s via %s", st.everything(), gateway)}
 		switch p.kind {
 		case kindVTEPBGP:
 			files[p.name+".toml"] = st.toml(&p)
@@ -203,6 +208,8 @@ func (st *floodStage) build(t testing.TB) *flooding {
 			node(p.name, "host", "", append(up, learner("dev eth1 group "+st.group(), st.addr(p.name))...))
 		case kindLeaf:
 			node(p.name, "host", "", append(up, learner("remote "+st.service(1), st.addr(p.name))...))
+		case kindSink:
+			node(p.name, "host", "", append(up, "sysctl -qw net.ipv4.ip_forward=0"))
 		default:
 			t.Fatalf("%s is no kind of VTEP", p.kind)
 		}
@@ -211,15 +218,14 @@ func (st *floodStage) build(t testing.TB) *flooding {
 	router = append(router, st.serviceRoutes()...)
 	node("router", "host", "", router)
 	link(fmt.Sprintf("router:eth%d", reflectorNumber), "rr:eth1", 1600)
-	up := fmt.Sprintf("\"ip addr add %s%s dev eth1\", \"ip route add default via %s\"", st.reflector(), st.mask(), st.linkGateway(reflectorNumber))
-	clients := st.pick("10.0.0.0/8", "fd00::/16")
+	up := fmt.Sprintf("\"ip addr add %s%s dev eth1\", \"ip route add %s via %s\"", st.reflector(), st.mask(), st.everything(), st.linkGateway(reflectorNumber))
 	switch st.rr {
 	case kindVTEPBGP:
 		files["rr.toml"] = fmt.Sprintf("[bgp]\nasn = 65000\nrouter_id = \"10.255.0.%d\"\n[[neighbor]]\nprefix = %q\nasn = 65000\nroute_reflector_client = true\n%s",
-			reflectorNumber, clients, st.watched())
+			reflectorNumber, st.everything(), st.watched())
 		node("rr", "vtepbgp", "      binds: [rr.toml:/etc/vtepbgp/vtepbgp.toml:ro]\n      exec: ["+up+"]\n", nil)
 	case kindFRR:
-		files["rr.conf"] = reflectorFRR("rr", fmt.Sprintf("10.255.0.%d", reflectorNumber), clients, "")
+		files["rr.conf"] = reflectorFRR("rr", fmt.Sprintf("10.255.0.%d", reflectorNumber), st.everything(), "")
 		node("rr", "frr", "      binds: [daemons:/etc/frr/daemons:ro, rr.conf:/etc/frr/frr.conf:ro]\n      exec:\n"+frrConfigured[true], nil)
 		for _, line := range strings.Split(strings.Trim(up, `"`), `", "`) {
 			fmt.Fprintf(&nodes, "        - %s\n", line)
@@ -230,12 +236,12 @@ func (st *floodStage) build(t testing.TB) *flooding {
 
 	file := folder(t, files)
 	f.dir = filepath.Dir(file)
-	f.running = up2(t, file, "name: flood\ntopology:\n  defaults: {kind: linux}\n  nodes:\n"+nodes.String()+"  links:\n"+links.String())
+	f.running = startLab(t, file, "name: flood\ntopology:\n  defaults: {kind: linux}\n  nodes:\n"+nodes.String()+"  links:\n"+links.String())
 	f.openMeter()
 	return f
 }
 
-func up2(t testing.TB, file, text string) *running {
+func startLab(t testing.TB, file, text string) *running {
 	t.Helper()
 	return up(t, parseAs(t, file, text), binary(t))
 }
@@ -280,8 +286,8 @@ func (f *flooding) openMeter() {
 	f.t.Helper()
 	var stations []once.Station
 	for _, p := range f.stage.players {
-		ns := f.namespace(floodHost(p.name))
-		stations = append(stations, once.Station{Name: floodHost(p.name), Device: "eth1", Within: func(run func() error) error { return within(ns, run) }})
+		host := floodHost(p.name)
+		stations = append(stations, once.Station{Name: host, Device: "eth1", Within: func(run func() error) error { return f.Within(host, run) }})
 	}
 	var err error
 	f.meter, err = once.Open(stations)

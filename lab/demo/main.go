@@ -1,6 +1,7 @@
 // Command demo shows vtepbgp at work: it brings containerlab/demo.clab.yml up, waits
 // until the hosts reach each other over VXLAN, demands pings without loss, prints the
-// tables that say why it works, and takes everything down again.
+// tables that say why it works, and takes everything down again. With -flood it does so with the
+// topologies in which others copy broadcast frames, and counts them.
 package main
 
 import (
@@ -26,22 +27,37 @@ func main() {
 	file := flag.String("topology", "containerlab/demo.clab.yml", "the topology to show")
 	count := flag.Int("count", 20, "pings between each pair of hosts")
 	keep := flag.Bool("keep", false, "leave the lab running at the end")
+	flood := flag.Bool("flood", false, "show the topologies of the flooding module instead, from the folder of -topology")
 	flag.Parse()
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer cancel()
-	d := demo{out: os.Stdout, binary: *binary, file: *file, count: *count, keep: *keep}
-	if err := d.run(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "demo:", err)
-		cancel()
-		os.Exit(1)
+	acts := []act{{file: *file, show: (*demo).tables}}
+	if *flood {
+		acts = floodActs(filepath.Dir(*file))
+	}
+	for _, a := range acts {
+		d := demo{out: os.Stdout, binary: *binary, act: a, count: *count, keep: *keep}
+		if err := d.run(ctx); err != nil {
+			fmt.Fprintln(os.Stderr, "demo:", err)
+			cancel()
+			os.Exit(1)
+		}
 	}
 }
 
+// act is a topology, and what there is to see once its hosts reach each other.
+type act struct {
+	file  string
+	about string
+	show  func(*demo, context.Context) error
+}
+
 type demo struct {
-	out          io.Writer
-	binary, file string
-	count        int
-	keep         bool
+	act
+	out    io.Writer
+	binary string
+	count  int
+	keep   bool
 
 	lab   *lab.Lab
 	hosts []host
@@ -59,6 +75,9 @@ func (d *demo) run(ctx context.Context) (err error) {
 	}
 	begin := time.Now()
 	d.heading("lab up %s", d.file)
+	if d.about != "" {
+		fmt.Fprintln(d.out, d.about)
+	}
 	if d.lab, err = top.Up(ctx, lab.Options{Binary: d.binary, Progress: d.out}); err != nil {
 		return err
 	}
@@ -76,8 +95,8 @@ func (d *demo) run(ctx context.Context) (err error) {
 	if err := d.pings(ctx); err != nil {
 		return errors.Join(err, d.logs())
 	}
-	if err := d.tables(ctx); err != nil {
-		return err
+	if err := d.show(d, ctx); err != nil {
+		return errors.Join(err, d.logs())
 	}
 	if d.keep {
 		d.heading("the lab keeps running")
@@ -250,15 +269,22 @@ func (d *demo) tables(ctx context.Context) error {
 		if s[0] == "" {
 			continue
 		}
-		argv := append([]string{"vtepbgp"}, s[2:]...)
-		d.heading("%s: %s (%s)", s[0], s[1], strings.Join(argv, " "))
-		code, err := d.lab.Exec(ctx, s[0], argv, lab.Stdio{Out: d.out, Err: d.out})
-		if err != nil {
+		if err := d.command(ctx, s[0], s[1], append([]string{"vtepbgp"}, s[2:]...)...); err != nil {
 			return err
 		}
-		if code != 0 {
-			return fmt.Errorf("%s on %s ended with code %d", strings.Join(argv, " "), s[0], code)
-		}
+	}
+	return nil
+}
+
+// command shows what a command in a node prints.
+func (d *demo) command(ctx context.Context, node, about string, argv ...string) error {
+	d.heading("%s: %s (%s)", node, about, strings.Join(argv, " "))
+	code, err := d.lab.Exec(ctx, node, argv, lab.Stdio{Out: d.out, Err: d.out})
+	if err != nil {
+		return err
+	}
+	if code != 0 {
+		return fmt.Errorf("%s on %s ended with code %d", strings.Join(argv, " "), node, code)
 	}
 	return nil
 }

@@ -1,0 +1,205 @@
+//go:build lab
+
+package lab_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/vtepbgp/vtepbgp/lab/once"
+)
+
+// floodEvery is the interval of each host's frames while something happens: fine enough to see an outage
+// of a detection time, coarse enough for a busy machine.
+const floodEvery = 5 * time.Millisecond
+
+// during counts frames from before something happens until frames between some players are right again for a while.
+func (f *flooding) during(players []string, act func(f *flooding)) once.Report {
+	f.t.Helper()
+	f.meter.Start(floodEvery)
+	holds(f.t, 300*time.Millisecond, "before", func() error { return nil })
+	act(f)
+	report := f.meter.Stop().Between(f.names(players)...)
+	f.t.Log(report)
+	return report
+}
+
+// pass lets time pass.
+func (f *flooding) pass(d time.Duration) {
+	f.t.Helper()
+	holds(f.t, d, "time passes", func() error { return nil })
+}
+
+// Of two relays the one that copies is lost, in every way there is: the other one takes its place as soon as BGP knows,
+// no frame comes twice, then or later, and what is lost is lost in that time.
+func TestFloodElection(t *testing.T) {
+	t.Parallel()
+	for _, engine := range []string{"ebpf", "socket"} {
+		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
+			st := floodStage{family: 4, rr: kindVTEPBGP, bfd: true}
+			st.players = []floodPlayer{
+				st.relay("r1", engine, "unicast", 1, 0), st.relay("r2", engine, "unicast", 1, 0),
+				{name: "l1", kind: kindLegacy, segment: 1}, {name: "l2", kind: kindLegacy, segment: 1},
+				{name: "v1", kind: kindVTEPBGP}, {name: "v2", kind: kindFRR},
+			}
+			f := st.build(t)
+			f.exactlyOnce()
+			for _, c := range []struct {
+				name       string
+				lose, undo func(f *flooding, active string)
+			}{
+				{"cut off",
+					func(f *flooding, a string) { f.do("router", "ip", "link", "set", f.port(a), "nomaster") },
+					func(f *flooding, a string) { f.do("router", "ip", "link", "set", f.port(a), "master", "seg1") }},
+				{"hangs",
+					func(f *flooding, a string) { require.NoError(f.t, f.Signal(a, unix.SIGSTOP)) },
+					func(f *flooding, a string) { require.NoError(f.t, f.Signal(a, unix.SIGCONT)) }},
+				{"killed",
+					func(f *flooding, a string) { f.halt(a, unix.SIGKILL) },
+					func(f *flooding, a string) { f.start(a) }},
+				{"stopped",
+					func(f *flooding, a string) { f.halt(a, unix.SIGTERM) },
+					func(f *flooding, a string) { f.start(a) }},
+			} {
+				t.Run(c.name, func(t *testing.T) {
+					f := f.in(t)
+					active := f.elected("r1", "r2")
+					stay := []string{"l1", "l2", "v1", "v2", map[string]string{"r1": "r2", "r2": "r1"}[active]}
+					report := f.during(stay, func(f *flooding) {
+						c.lose(f, active)
+						f.pass(1500 * time.Millisecond)
+					})
+					assert.Zero(t, report.Doubled(), "doubled when it is lost: %v", report.Err())
+					assert.Less(t, report.Outage(), detectionBound)
+					require.NotEqual(t, active, f.elected(stay[4]))
+					report = f.during(stay, func(f *flooding) {
+						c.undo(f, active)
+						f.pass(4500 * time.Millisecond) // past the newcomer's three seconds
+					})
+					require.NoError(t, report.Err(), "when it is back")
+					f.settled()
+					require.Equal(t, stay[4], f.elected("r1", "r2"), "who copies goes on")
+				})
+			}
+		})
+	}
+}
+
+// port is the router's port to a player.
+func (f *flooding) port(player string) string { return fmt.Sprintf("eth%d", f.stage.number(player)) }
+
+func (f *flooding) start(player string) {
+	f.t.Helper()
+	require.NoError(f.t, f.Start(f.t.Context(), player))
+}
+
+// elected is the player that copies for the segment, in the eyes of all these.
+func (f *flooding) elected(relays ...string) (name string) {
+	f.t.Helper()
+	eventually(f.t, convergence, "an election", func() error {
+		name = ""
+		for _, r := range relays {
+			var lists []struct {
+				VNI     int    `json:"vni"`
+				Elected string `json:"elected"`
+			}
+			if err := f.json(&lists, r, "vtepbgp", "flood", "show", "--json"); err != nil {
+				return err
+			}
+			if len(lists) != 1 || lists[0].Elected == "" {
+				return fmt.Errorf("%s: %+v", r, lists)
+			}
+			for _, p := range f.stage.players {
+				if f.stage.addr(p.name) == lists[0].Elected {
+					if name != "" && name != p.name {
+						return fmt.Errorf("%s and %s are elected", name, p.name)
+					}
+					name = p.name
+				}
+			}
+		}
+		if name == "" {
+			return fmt.Errorf("nobody of the players is elected")
+		}
+		return nil
+	})
+	return name
+}
+
+// A relay restarts while its neighbours keep its routes (RFC 4724): the other relay does not step in, no frame
+// comes twice, and own frames and those of others stop for the restart at most.
+func TestFloodRestart(t *testing.T) {
+	t.Parallel()
+	for _, engine := range []string{"ebpf", "socket"} {
+		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
+			st := floodStage{family: 4, rr: kindVTEPBGP}
+			st.players = []floodPlayer{
+				st.relay("r1", engine, "unicast", 1, 0), st.relay("r2", engine, "unicast", 1, 0),
+				{name: "l1", kind: kindLegacy, segment: 1}, {name: "v1", kind: kindVTEPBGP},
+			}
+			for i := range st.players[:2] {
+				st.players[i].bgp = "graceful_restart_time = \"20s\"\n"
+			}
+			f := st.build(t)
+			f.exactlyOnce()
+			for name, sig := range map[string]unix.Signal{"upgrade": unix.SIGTERM, "crash": unix.SIGKILL} {
+				t.Run(name, func(t *testing.T) {
+					f := f.in(t)
+					active := f.elected("r1", "r2")
+					begin := time.Now()
+					report := f.during(nil, func(f *flooding) {
+						f.halt(active, sig)
+						f.start(active)
+						eventually(f.t, convergence, "the daemon answers", func() error {
+							_, err := f.try(active, "vtepbgp", "status")
+							return err
+						})
+						f.pass(5 * time.Second) // past all pauses
+					})
+					t.Logf("with the restart: %s", time.Since(begin).Round(100*time.Millisecond))
+					assert.Zero(t, report.Doubled(), "doubled: %v", report.Err())
+					assert.Less(t, report.Outage(), 5*time.Second)
+					require.Equal(t, active, f.elected("r1", "r2"), "it copies again")
+					f.exactlyOnce()
+				})
+			}
+		})
+	}
+}
+
+// replicatorDies takes a replicator's host off the network, and demands that leaves which used it go on
+// by another one or by themselves, without a frame coming twice.
+func (f *flooding) replicatorDies(dies string) {
+	f.t.Helper()
+	other := map[string]string{"s1": "s2", "s2": "s1"}[dies]
+	alive := f.node(other).PID != 0
+	if alive {
+		// Both are there and used, or the case is none.
+		f.settled()
+	}
+	stay := []string{"a1", "a2", "v1", "v2"}
+	report := f.during(stay, func(f *flooding) {
+		f.halt(dies, unix.SIGKILL)
+		f.pass(1500 * time.Millisecond)
+	})
+	assert.Zero(f.t, report.Doubled(), "doubled: %v", report.Err())
+	assert.Less(f.t, report.Outage(), detectionBound)
+	for _, a := range []string{"a1", "a2"} {
+		if alive {
+			got, err := f.chosen(a)
+			require.NoError(f.t, err)
+			require.Equal(f.t, other, got)
+			continue
+		}
+		others := map[string]string{"a1": "a2", "a2": "a1"}
+		f.wantFlood(a, f.addrs(others[a], "v1", "v2")...)
+	}
+	f.exactlyOnce(stay...)
+}

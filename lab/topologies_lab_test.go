@@ -9,11 +9,13 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/vtepbgp/vtepbgp/lab"
+	"github.com/vtepbgp/vtepbgp/lab/once"
 )
 
 // hostGroups finds the hosts of a lab that share a network: by the letter at the end of
@@ -47,7 +49,8 @@ func (r *running) hostGroups(six bool) map[string]map[string]string {
 // after the first round, and nothing is left afterwards.
 func TestTopologies(t *testing.T) {
 	t.Parallel()
-	more := map[string]func(*testing.T, *running){"frr": frrTopology, "ipv6": ipv6Topology, "ebgp": ebgpTopology}
+	more := map[string]func(*testing.T, *running){"frr": frrTopology, "ipv6": ipv6Topology, "ebgp": ebgpTopology,
+		"multicast": floodTopology, "relays": floodTopology, "service": floodTopology, "assisted": floodTopology}
 	for _, file := range topologies(t) {
 		name := strings.TrimSuffix(filepath.Base(file), ".clab.yml")
 		t.Run(name, func(t *testing.T) {
@@ -184,4 +187,21 @@ func ebgpTopology(t *testing.T, r *running) {
 		return nil
 	})
 	require.NoError(t, r.pingAll(hosts, 25))
+}
+
+// Whoever copies for whom: each frame arrives once.
+func floodTopology(t *testing.T, r *running) {
+	var stations []once.Station
+	for _, hosts := range r.hostGroups(false) {
+		for h := range hosts {
+			stations = append(stations, once.Station{Name: h, Device: "eth1", Within: func(run func() error) error { return r.Within(h, run) }})
+		}
+	}
+	m, err := once.Open(stations)
+	require.NoError(t, err)
+	defer m.Close()
+	eventually(t, convergence, "frames arrive exactly once", func() error { return m.Send(3, time.Millisecond).Err() })
+	report := m.Send(90, 5*time.Millisecond)
+	t.Log(report)
+	require.NoError(t, report.Err())
 }

@@ -39,7 +39,7 @@ const (
 	// receiveBuffer holds what arrives while this process waits for a processor.
 	receiveBuffer = 16 << 20
 	// look is how long a receiver waits before it looks whether it is to end.
-	look = 50 * time.Millisecond
+	look     = 50 * time.Millisecond
 	lastWait = time.Second
 	// calm is how long nothing may come before the count is taken, for doubles come late.
 	calm = 150 * time.Millisecond

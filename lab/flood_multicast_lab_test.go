@@ -67,10 +67,7 @@ func segmentCells() []segmentCell {
 // frame arrives once at every host, whoever sends it, and who learns from data learns the truth.
 func TestFloodSegment(t *testing.T) {
 	t.Parallel()
-	for _, s := range []struct {
-		family int
-		rr     string
-	}{{4, kindFRR}, {6, kindVTEPBGP}} {
+	for _, s := range floodFamilies {
 		t.Run(fmt.Sprintf("IPv%d behind %s", s.family, s.rr), func(t *testing.T) {
 			t.Parallel()
 			st := floodStage{family: s.family, rr: s.rr}

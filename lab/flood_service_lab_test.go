@@ -21,10 +21,7 @@ func (st *floodStage) replicator(name, engine string, service int) floodPlayer {
 // and the node's own hosts hear every frame once. Two nodes share the address.
 func TestFloodService(t *testing.T) {
 	t.Parallel()
-	for _, s := range []struct {
-		family int
-		rr     string
-	}{{4, kindVTEPBGP}, {6, kindFRR}} {
+	for _, s := range floodFamilies {
 		t.Run(fmt.Sprintf("IPv%d behind %s", s.family, s.rr), func(t *testing.T) {
 			t.Parallel()
 			st := floodStage{family: s.family, rr: s.rr}
@@ -84,10 +81,7 @@ func (f *flooding) wantFlood(node string, vteps ...string) {
 // not take the replicator's address for one more VTEP.
 func TestFloodAssisted(t *testing.T) {
 	t.Parallel()
-	for _, s := range []struct {
-		family int
-		rr     string
-	}{{4, kindFRR}, {6, kindVTEPBGP}} {
+	for _, s := range floodFamilies {
 		t.Run(fmt.Sprintf("IPv%d behind %s", s.family, s.rr), func(t *testing.T) {
 			t.Parallel()
 			st := floodStage{family: s.family, rr: s.rr, bfd: s.rr == kindVTEPBGP}

@@ -58,6 +58,13 @@ const (
 	floodGroup6 = "ff05::1:100"
 )
 
+// floodFamilies are the underlays of the matrix, and the reflector of each. FRR 8.4 ends sessions for type-3 routes of VTEPs
+// with IPv6 addresses: their PMSI attribute is not 9 octets long.
+var floodFamilies = []struct {
+	family int
+	rr     string
+}{{4, kindFRR}, {6, kindVTEPBGP}}
+
 // flooding is a running stage.
 type flooding struct {
 	*running

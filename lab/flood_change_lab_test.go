@@ -173,33 +173,3 @@ func TestFloodRestart(t *testing.T) {
 		})
 	}
 }
-
-// replicatorDies takes a replicator's host off the network, and demands that leaves which used it go on
-// by another one or by themselves, without a frame coming twice.
-func (f *flooding) replicatorDies(dies string) {
-	f.t.Helper()
-	other := map[string]string{"s1": "s2", "s2": "s1"}[dies]
-	alive := f.node(other).PID != 0
-	if alive {
-		// Both are there and used, or the case is none.
-		f.settled()
-	}
-	stay := []string{"a1", "a2", "v1", "v2"}
-	report := f.during(stay, func(f *flooding) {
-		f.halt(dies, unix.SIGKILL)
-		f.pass(1500 * time.Millisecond)
-	})
-	assert.Zero(f.t, report.Doubled(), "doubled: %v", report.Err())
-	assert.Less(f.t, report.Outage(), detectionBound)
-	for _, a := range []string{"a1", "a2"} {
-		if alive {
-			got, err := f.chosen(a)
-			require.NoError(f.t, err)
-			require.Equal(f.t, other, got)
-			continue
-		}
-		others := map[string]string{"a1": "a2", "a2": "a1"}
-		f.wantFlood(a, f.addrs(others[a], "v1", "v2")...)
-	}
-	f.exactlyOnce(stay...)
-}

@@ -4,9 +4,12 @@ package lab_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 )
@@ -94,27 +97,46 @@ func TestFloodAssisted(t *testing.T) {
 			f := st.build(t)
 			t.Run("two replicators", func(t *testing.T) {
 				f := f.in(t)
+				f.wantChosen("s1", "s2")
 				f.exactlyOnce()
-				for _, a := range []string{"a1", "a2"} {
-					_, err := f.chosen(a)
-					require.NoError(t, err)
-				}
 				f.wantFlood("v1", f.addrs("s1", "s2", "a1", "a2", "v2")...)
 				f.wantFlood("v2", f.addrs("s1", "s2", "a1", "a2", "v1")...)
 			})
 			t.Run("the other engine", func(t *testing.T) {
 				f := f.in(t)
 				f.with(st.replicator("s1", "socket", 1), st.replicator("s2", "ebpf", 2))
+				f.wantChosen("s1", "s2")
 				f.exactlyOnce()
 			})
-			for _, dies := range []string{"s1", "s2"} {
-				t.Run(dies+" dies", func(t *testing.T) {
-					f := f.in(t)
-					f.replicatorDies(dies)
-				})
-			}
+			t.Run("one dies", func(t *testing.T) { f.in(t).replicatorDies("s1", "s2") })
+			t.Run("the other dies", func(t *testing.T) { f.in(t).replicatorDies("s2") })
 		})
 	}
+}
+
+// replicatorDies loses a replicator, and demands that leaves go on by others, or by themselves when there are none,
+// without a frame coming twice.
+func (f *flooding) replicatorDies(dies string, others ...string) {
+	f.t.Helper()
+	f.wantChosen(append(others, dies)...)
+	stay := []string{"a1", "a2", "v1", "v2"}
+	report := f.during(stay, func(f *flooding) {
+		if f.stage.bfd {
+			require.NoError(f.t, f.Signal(dies, unix.SIGSTOP))
+		} else {
+			f.halt(dies, unix.SIGKILL)
+		}
+		f.pass(1500 * time.Millisecond)
+	})
+	assert.Zero(f.t, report.Doubled(), "doubled: %v", report.Err())
+	assert.Less(f.t, report.Outage(), detectionBound)
+	if len(others) > 0 {
+		f.wantChosen(others...)
+	} else {
+		f.wantFlood("a1", f.addrs("a2", "v1", "v2")...)
+		f.wantFlood("a2", f.addrs("a1", "v1", "v2")...)
+	}
+	f.exactlyOnce(stay...)
 }
 
 func (f *flooding) addrs(players ...string) (out []string) {
@@ -124,16 +146,21 @@ func (f *flooding) addrs(players ...string) (out []string) {
 	return out
 }
 
-// chosen is the replicator whose address is all that an assisted VTEP's list holds.
-func (f *flooding) chosen(node string) (string, error) {
-	rows, err := f.fdb(node, "vxlan100", zeroMAC)
-	if err != nil {
-		return "", err
+// wantChosen demands that the list of each leaf holds the address of one of these replicators, and nothing else.
+func (f *flooding) wantChosen(replicators ...string) {
+	f.t.Helper()
+	for _, leaf := range []string{"a1", "a2"} {
+		eventually(f.t, convergence, "the choice of "+leaf, func() error {
+			rows, err := f.fdb(leaf, "vxlan100", zeroMAC)
+			if err != nil {
+				return err
+			}
+			for service, players := range f.stage.services {
+				if len(rows) == 1 && rows[0] == floodRows(service)[0] && slices.Contains(replicators, players[0]) {
+					return nil
+				}
+			}
+			return fmt.Errorf("flood list of %s: %q", leaf, rows)
+		})
 	}
-	for service, players := range f.stage.services {
-		if len(rows) == 1 && rows[0] == floodRows(service)[0] {
-			return players[0], nil
-		}
-	}
-	return "", fmt.Errorf("flood list of %s: %q", node, rows)
 }

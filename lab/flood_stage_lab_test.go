@@ -245,7 +245,17 @@ func (st *floodStage) build(t testing.TB) *flooding {
 	f.dir = filepath.Dir(file)
 	f.running = startLab(t, file, "name: flood\ntopology:\n  defaults: {kind: linux}\n  nodes:\n"+nodes.String()+"  links:\n"+links.String())
 	f.openMeter()
+	t.Cleanup(f.wake)
 	return f
+}
+
+// wake lets daemons go on that were stopped, so that their tables can be seen.
+func (f *flooding) wake() {
+	for _, p := range f.stage.players {
+		if p.kind == kindVTEPBGP {
+			_ = f.Signal(p.name, unix.SIGCONT) // some are dead
+		}
+	}
 }
 
 func startLab(t testing.TB, file, text string) *running {

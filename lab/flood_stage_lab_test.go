@@ -144,7 +144,8 @@ func (st *floodStage) toml(p *floodPlayer) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "[bgp]\nasn = 65000\nrouter_id = \"10.255.0.%d\"\n", n)
 	if !strings.Contains(p.bgp, "graceful_restart_time") {
-		b.WriteString("graceful_restart_time = \"0s\"\n")
+		grace := map[string]string{kindVTEPBGP: "0s", kindFRR: "5s"} // FRR sends End-of-RIB to who restarts gracefully
+		fmt.Fprintf(&b, "graceful_restart_time = %q\n", grace[st.rr])
 	}
 	fmt.Fprintf(&b, "%s[vtep]\naddress = %q\n[[neighbor]]\naddress = %q\nasn = 65000\nconnect_retry = \"1s\"\n", p.bgp, st.addr(p.name), st.reflector())
 	b.WriteString(st.watched() + p.global)

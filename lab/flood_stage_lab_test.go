@@ -268,8 +268,8 @@ func startLab(t testing.TB, file, text string) *running {
 func (st *floodStage) segmentBridge(s int) []string {
 	b := fmt.Sprintf("seg%d", s)
 	return []string{
-		// Without a pause at the start, in which a querier floods what nobody has joined.
-		fmt.Sprintf("ip link add %s type bridge mcast_querier 1 mcast_query_response_interval 10 mcast_startup_query_interval 100", b),
+		// It asks every second: who joined before the switch was there is heard of soon.
+		fmt.Sprintf("ip link add %s type bridge mcast_querier 1 mcast_query_response_interval 10 mcast_query_interval 100 mcast_startup_query_interval 100", b),
 		fmt.Sprintf("ip link set %s up", b),
 		fmt.Sprintf("ip addr add %s%s dev %s", st.segmentGateway(s), st.mask(), b),
 	}

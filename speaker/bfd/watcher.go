@@ -194,6 +194,7 @@ func (w *Watcher) watch(p Session, report func(Change)) {
 	if old != nil {
 		w.leave(old, now)
 	}
+	w.forgetLeaving(p)
 	discr := rand.Uint32()
 	for discr == 0 || w.discrs[discr] != nil {
 		discr = rand.Uint32()
@@ -224,6 +225,16 @@ func (w *Watcher) leave(s *session, now time.Time) {
 	s.report = nil
 	s.leaving = now.Add(time.Duration(s.Multiplier) * slowInterval)
 	w.follow(s, s.m.Disable(now), now)
+}
+
+// forgetLeaving ends the last words of earlier sessions with a neighbour: it has one session for all of ours, which
+// each AdminDown would take down again.
+func (w *Watcher) forgetLeaving(p Session) {
+	for _, s := range w.discrs {
+		if !s.leaving.IsZero() && s.Peer == p.Peer && s.Multihop == p.Multihop {
+			w.forget(s)
+		}
+	}
 }
 
 // forget drops a session that has left.

@@ -106,10 +106,12 @@ func TestWatcher(t *testing.T) {
 				c := m.heard(right)
 				return len(c) > 0 && c[len(c)-1].To == bfd.Down
 			}, 20*time.Second, 10*time.Millisecond)
-			last := m.heard(right)
-			assert.Equal(t, bfd.AdminDown, last[len(last)-1].Remote)
+			changes, last := m.heard(right), m.Sessions()[right]
+			assert.Equal(t, bfd.AdminDown, changes[len(changes)-1].Remote)
 			m.watch(left, right, multihop, relaxed)
 			m.eventually("up again", bothUp)
+			require.Never(t, func() bool { return !bothUp(m.Sessions()) || m.Sessions()[right].Downs != last.Downs }, 1500*time.Millisecond,
+				10*time.Millisecond, "the earlier session's last words end the new one")
 		})
 	}
 }

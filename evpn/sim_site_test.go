@@ -136,7 +136,6 @@ func (s *site) drain() {
 	}
 	s.sum.apply(simPanic{}, ch)
 	s.checkAlways(ch)
-	s.checkFlooding()
 	if len(ch.Announce)+len(ch.Withdraw) > 0 {
 		for _, l := range s.links {
 			l.send(func() { l.r.receive(l, ch.Announce, ch.Withdraw) })
@@ -166,7 +165,9 @@ func (s *site) checkAlways(ch evpn.Changes) {
 			simPanic{}.Errorf("%s announces %s", s.addr, journal.RouteText(r))
 		}
 	}
-	for _, t := range s.core.VTEPs() {
+	vteps := s.core.VTEPs()
+	s.checkFlooding(vteps)
+	for _, t := range vteps {
 		if s.cfg.Unreachable == evpn.UnreachableRemove && !t.Reachable && (t.MACs > 0 || len(t.VNIs) > 0) {
 			simPanic{}.Errorf("%s still uses %v", s.addr, t)
 		}

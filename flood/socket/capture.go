@@ -8,6 +8,7 @@ import (
 	"os"
 	"sync"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/net/bpf"
@@ -18,8 +19,14 @@ import (
 
 const (
 	sizeVnet   = 10 // struct virtio_net_hdr
-	batch      = 64 // packets read at once
 	frameSpace = sizeVnet + 14 + 1<<16
+
+	// Packets read at once. Only those of one flow can travel as one, so the more flows
+	// there are the more packets it takes for runs. A depth grows as long as what was read
+	// is sent within half a patience; more than that must not be between a verdict and its
+	// copies.
+	leastDepth, mostDepth = 64, 1024
+	depthPatience         = 500 * time.Millisecond
 )
 
 // mmsghdr is struct mmsghdr; Go pads it as C does.
@@ -45,9 +52,9 @@ type capture struct {
 	overrun uint64
 
 	// Of read only.
-	msgs  [batch]mmsghdr
-	iovs  [batch]unix.Iovec
-	names [batch]unix.RawSockaddrLinklayer
+	msgs  [mostDepth]mmsghdr
+	iovs  [mostDepth]unix.Iovec
+	names [mostDepth]unix.RawSockaddrLinklayer
 	space []byte
 }
 
@@ -71,7 +78,11 @@ func newCapture(o flood.Options) (*capture, error) {
 	if err != nil {
 		return nil, errors.Join(err, unix.Close(c.fd))
 	}
-	c.space = make([]byte, batch*frameSpace)
+	// Not on the heap: a page of each place is used, as long as no large packets come.
+	c.space, err = unix.Mmap(-1, 0, mostDepth*frameSpace, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("make room for packets: %w", err), c.file.Close())
+	}
 	for i := range c.msgs {
 		c.iovs[i].Base = &c.space[i*frameSpace]
 		c.iovs[i].SetLen(frameSpace)
@@ -191,13 +202,13 @@ func (c *capture) bound() int {
 	return 0
 }
 
-// read waits for packets and gives how many there are.
-func (c *capture) read() (n int, err error) {
-	for i := range c.msgs {
+// read waits for packets and gives how many there are, not more than depth.
+func (c *capture) read(depth int) (n int, err error) {
+	for i := range depth {
 		c.msgs[i].hdr.Namelen = unix.SizeofSockaddrLinklayer
 	}
 	poll := c.raw.Read(func(fd uintptr) bool {
-		r, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&c.msgs[0])), batch, unix.MSG_DONTWAIT, 0, 0)
+		r, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&c.msgs[0])), uintptr(depth), unix.MSG_DONTWAIT, 0, 0)
 		n, err = int(r), nil
 		if errno != 0 {
 			n, err = 0, errno
@@ -208,6 +219,18 @@ func (c *capture) read() (n int, err error) {
 		return 0, os.ErrClosed
 	}
 	return n, err
+}
+
+// deeper is how many packets to read next, when n of depth were read and it took this
+// long to send what they ask for.
+func deeper(depth, n int, took time.Duration) int {
+	switch {
+	case took > depthPatience:
+		return max(depth/2, leastDepth)
+	case n == depth && took < depthPatience/2:
+		return min(2*depth, mostDepth)
+	}
+	return depth
 }
 
 // frame is a packet as the socket gives it.
@@ -260,6 +283,14 @@ func (c *capture) close() error {
 	defer c.mu.Unlock()
 	c.closed = true
 	return errors.Join(c.file.Close(), c.groups.Close())
+}
+
+// free gives the room for packets back, when nobody reads any more.
+func (c *capture) free() error {
+	if err := unix.Munmap(c.space); err != nil {
+		return fmt.Errorf("give back room for packets: %w", err)
+	}
+	return nil
 }
 
 func htons(v uint16) uint16 {

@@ -61,12 +61,12 @@ func Open(o flood.Options) (*Engine, error) {
 	}
 	s, err := NewSender(o)
 	if err != nil {
-		return nil, errors.Join(err, c.close())
+		return nil, errors.Join(err, c.close(), c.free())
 	}
 	e := &Engine{log: o.Log, capture: c, sender: s, ears: flood.NewEars(), born: time.Now(), stop: make(chan struct{})}
 	empty, err := flood.Compile(&flood.Table{}, nil)
 	if err != nil {
-		return nil, errors.Join(err, c.close(), s.Close())
+		return nil, errors.Join(err, c.close(), c.free(), s.Close())
 	}
 	e.decider.Store(empty)
 	return e, nil
@@ -163,7 +163,7 @@ func (e *Engine) Close() error {
 	close(e.stop)
 	err := e.capture.close()
 	e.running.Wait()
-	return errors.Join(err, e.sender.Close())
+	return errors.Join(err, e.capture.free(), e.sender.Close())
 }
 
 // Leave implements [flood.Engine]: nothing copies without this process.
@@ -210,8 +210,8 @@ func (e *Engine) watch() {
 func (e *Engine) relay() {
 	var b batcher
 	complain := rate.Sometimes{First: 1, Interval: quiet}
-	for {
-		n, err := e.capture.read()
+	for depth := leastDepth; ; {
+		n, err := e.capture.read(depth)
 		switch {
 		case errors.Is(err, os.ErrClosed):
 			return
@@ -229,5 +229,6 @@ func (e *Engine) relay() {
 		if err := b.Send(e.sender); err != nil {
 			complain.Do(func() { e.log.WithError(err).Warn("cannot send copies") })
 		}
+		depth = deeper(depth, n, time.Since(e.born)-now)
 	}
 }

@@ -86,9 +86,10 @@ func softirqThread(cpu int) (int, error) {
 	return 0, fmt.Errorf("find ksoftirqd/%d: no such kernel thread", cpu)
 }
 
-// settle waits until nothing arrives any more, and gives all that ever did.
+// settle waits until r0 has received what was sent and nothing arrives any more, and
+// gives all that ever did.
 func (m *method) settle() (uint64, error) {
-	const quiet = 50 * time.Millisecond
+	const quiet, lost = 50 * time.Millisecond, 10 * time.Second
 	deadline := time.Now().Add(time.Minute)
 	last, since := uint64(0), time.Now()
 	ticker := time.NewTicker(5 * time.Millisecond)
@@ -103,7 +104,16 @@ func (m *method) settle() (uint64, error) {
 		}
 		switch now := time.Now(); {
 		case now.Sub(since) > quiet:
-			return n, nil
+			received, err := m.received()
+			if err != nil {
+				return 0, err
+			}
+			if received == m.source.sent {
+				return n, nil
+			}
+			if now.Sub(since) > lost {
+				return 0, fmt.Errorf("wait for %s to be done: %d frames were sent and %d received: the stand loses frames", m.name, m.source.sent, received)
+			}
 		case now.After(deadline):
 			return 0, fmt.Errorf("wait for %s to be done: copies still arrive after a minute", m.name)
 		}

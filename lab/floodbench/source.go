@@ -22,7 +22,8 @@ const (
 // source sends frames at a pace.
 type source struct {
 	fd   int
-	bare bool // inner frames, for a bridge; else VXLAN packets to the service address
+	sent uint64 // frames, ever
+	bare bool   // inner frames, for a bridge; else VXLAN packets to the service address
 
 	frames [together][]byte
 	iovs   [together]unix.Iovec
@@ -165,6 +166,7 @@ func (s *source) send(ctx context.Context, p pace) (sent int, err error) {
 			return sent, err
 		}
 		sent += done
+		s.sent += uint64(done)
 		credit -= float64(done)
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"net/netip"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -132,20 +131,4 @@ func TestDoubts(t *testing.T) {
 		assert.False(t, d.about(dead))
 		assert.False(t, d.about(beyondDead))
 	}
-}
-
-func TestDepthFollowsWhatSendingTakes(t *testing.T) {
-	t.Parallel()
-	depth := leastDepth
-	for range 10 {
-		depth = deeper(depth, depth, time.Millisecond)
-	}
-	assert.Equal(t, mostDepth, depth, "there is more than was read, and it is sent fast")
-	assert.Equal(t, mostDepth, deeper(depth, 1, time.Millisecond), "one that comes alone does not wait for others")
-	assert.Equal(t, depth, deeper(depth, depth, depthPatience/2), "not deeper than can be sent in time")
-	assert.Equal(t, depth/2, deeper(depth, 1, depthPatience+1))
-	for range 10 {
-		depth = deeper(depth, depth, time.Minute)
-	}
-	assert.Equal(t, leastDepth, depth, "a slow wire")
 }

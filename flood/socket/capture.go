@@ -8,7 +8,6 @@ import (
 	"os"
 	"sync"
 	"syscall"
-	"time"
 	"unsafe"
 
 	"golang.org/x/net/bpf"
@@ -20,13 +19,6 @@ import (
 const (
 	sizeVnet   = 10 // struct virtio_net_hdr
 	frameSpace = sizeVnet + 14 + 1<<16
-
-	// Packets read at once. Only those of one flow can travel as one, so the more flows
-	// there are the more packets it takes for runs. A depth grows as long as what was read
-	// is sent within half a patience; more than that must not be between a verdict and its
-	// copies.
-	leastDepth, mostDepth = 64, 1024
-	depthPatience         = 500 * time.Millisecond
 )
 
 // mmsghdr is struct mmsghdr; Go pads it as C does.
@@ -202,35 +194,30 @@ func (c *capture) bound() int {
 	return 0
 }
 
-// read waits for packets and gives how many there are, not more than depth.
-func (c *capture) read(depth int) (n int, err error) {
-	for i := range depth {
+// read gives how many packets there are, not more than most. It waits for the first one
+// if wait says so.
+func (c *capture) read(most int, wait bool) (n int, err error) {
+	for i := range most {
 		c.msgs[i].hdr.Namelen = unix.SizeofSockaddrLinklayer
 	}
 	poll := c.raw.Read(func(fd uintptr) bool {
-		r, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&c.msgs[0])), uintptr(depth), unix.MSG_DONTWAIT, 0, 0)
+		r, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&c.msgs[0])), uintptr(most), unix.MSG_DONTWAIT, 0, 0)
 		n, err = int(r), nil
-		if errno != 0 {
+		switch {
+		case errno == unix.EINTR || errno == unix.EAGAIN && wait:
+			n = 0
+			return false
+		case errno == unix.EAGAIN:
+			n = 0
+		case errno != 0:
 			n, err = 0, errno
 		}
-		return errno != unix.EAGAIN && errno != unix.EINTR
+		return true
 	})
 	if poll != nil {
 		return 0, os.ErrClosed
 	}
 	return n, err
-}
-
-// deeper is how many packets to read next, when n of depth were read and it took this
-// long to send what they ask for.
-func deeper(depth, n int, took time.Duration) int {
-	switch {
-	case took > depthPatience:
-		return max(depth/2, leastDepth)
-	case n == depth && took < depthPatience/2:
-		return min(2*depth, mostDepth)
-	}
-	return depth
 }
 
 // frame is a packet as the socket gives it.

@@ -209,9 +209,10 @@ func (e *Engine) watch() {
 // relay reads, decides and sends until the capture is closed.
 func (e *Engine) relay() {
 	var b batcher
+	var p pace
 	complain := rate.Sometimes{First: 1, Interval: quiet}
-	for depth := leastDepth; ; {
-		n, err := e.capture.read(depth)
+	for {
+		n, idle, err := e.hear(&p)
 		switch {
 		case errors.Is(err, os.ErrClosed):
 			return
@@ -229,6 +230,20 @@ func (e *Engine) relay() {
 		if err := b.Send(e.sender); err != nil {
 			complain.Do(func() { e.log.WithError(err).Warn("cannot send copies") })
 		}
-		depth = deeper(depth, n, time.Since(e.born)-now)
+		p.took(n, idle, time.Since(e.born)-now)
 	}
+}
+
+// hear waits for packets and gives how many there are, and how long there was nothing
+// to do.
+func (e *Engine) hear(p *pace) (n int, idle time.Duration, err error) {
+	if rest := p.rest(); rest > 0 {
+		if n, err = e.capture.read(p.depth(), false); n > 0 || err != nil {
+			return n, 0, err
+		}
+		gather(rest)
+	}
+	before := time.Now()
+	n, err = e.capture.read(p.depth(), true)
+	return n, time.Since(before), err
 }

@@ -66,4 +66,6 @@ func (h *headEnd) row(place int) *netlink.Neigh {
 // cpu is none beyond that of the thread which receives.
 func (h *headEnd) cpu() (time.Duration, error) { return 0, nil }
 
+func (h *headEnd) pids() []int { return nil }
+
 func (h *headEnd) stop() error { return nil }

@@ -108,6 +108,8 @@ func (p *process) ask(r request) (a answer, err error) {
 
 func (p *process) cpu() (time.Duration, error) { return cpuTime(p.cmd.Process.Pid) }
 
+func (p *process) pids() []int { return []int{p.cmd.Process.Pid} }
+
 // stop ends it and waits, so that its profile is written.
 func (p *process) stop() error {
 	_ = p.line.Close()

@@ -8,8 +8,8 @@ import (
 
 // capacity is what a rate measurement gave for one method, list length and size.
 type capacity struct {
-	// At 1.3 times capacity: copies a second of the time that the processor had for the
-	// method, and the share that it had for other programs.
+	// At 1.3 times capacity, or at all that the generator can: copies a second, and the share
+	// of the processor that other programs had.
 	Saturated float64 `json:"saturated_copies_per_second"`
 	Foreign   float64 `json:"saturated_foreign_share"`
 	// At 0.7 times capacity: copies a CPU-second, copies due, and how many fewer came.
@@ -38,13 +38,16 @@ func measureRate(ctx context.Context, m *method, n, size int, guess float64, z s
 			return c, err
 		}
 	}
-	got, err := m.throughput(ctx, 1.3*guess/float64(n), z.saturated)
+	got, err := m.throughput(ctx, n, 1.3*guess, z.saturated)
+	for tries := 0; err == nil && !got.saturated() && tries < 5; tries++ {
+		guess = got.copies // it can more than was thought
+		got, err = m.throughput(ctx, n, 1.3*guess, z.saturated)
+	}
 	if err != nil {
 		return c, err
 	}
-	c.Saturated, c.Foreign = got.copies/(1-got.foreign), got.foreign
-	// The lesser of the two: a machine that others slow down must not be overrun.
-	err = m.steady(ctx, &c, n, 0.7*min(got.copies, guess)/float64(n), z.steady)
+	c.Saturated, c.Foreign = got.copies, got.foreign
+	err = m.steady(ctx, &c, n, 0.7*got.copies/float64(n), z.steady)
 	return c, err
 }
 
@@ -52,17 +55,17 @@ func measureRate(ctx context.Context, m *method, n, size int, guess float64, z s
 // that others had the processor, so it looks for longer.
 func (m *method) search(ctx context.Context, n int, window time.Duration) (float64, error) {
 	for offered := 100_000.0; ; offered *= 2 {
-		got, err := m.throughput(ctx, offered/float64(n), window)
+		got, err := m.throughput(ctx, n, offered, window)
 		if err != nil {
 			return 0, err
 		}
 		switch {
-		case got.copies < 0.1*offered && window > 10*time.Second:
+		case got.copies < 10_000 && window > 10*time.Second:
 			return 0, fmt.Errorf("find the capacity of %s: next to nothing comes through", m.name)
-		case got.copies < 0.1*offered:
+		case got.copies < 10_000:
 			window *= 2
-			offered = 50_000 // doubled
-		case got.copies < 0.85*offered:
+			offered /= 2
+		case got.saturated():
 			return got.copies, nil
 		}
 	}
@@ -70,13 +73,18 @@ func (m *method) search(ctx context.Context, n int, window time.Duration) (float
 
 // through is what came through in a window.
 type through struct {
-	copies  float64 // a second
-	foreign float64 // share of the processor that other programs had
+	wanted, offered float64 // copies a second: that the generator was to ask for, and did
+	copies          float64 // a second
+	foreign         float64 // share of the processor that other programs had
 }
 
-// throughput is what arrives while frames are offered at a rate. The first third of the
-// time is not counted.
-func (m *method) throughput(ctx context.Context, rate float64, window time.Duration) (t through, err error) {
+// saturated says that more was asked for than came, or that the generator cannot ask for
+// more.
+func (t through) saturated() bool { return t.copies < 0.9*t.offered || t.offered < 0.9*t.wanted }
+
+// throughput is what arrives while so many copies a second are asked for. The first third
+// of the time is not counted.
+func (m *method) throughput(ctx context.Context, n int, wanted float64, window time.Duration) (t through, err error) {
 	var first, last reading
 	read := func(to *reading) func(time.Duration) error {
 		return func(time.Duration) (err error) {
@@ -84,7 +92,7 @@ func (m *method) throughput(ctx context.Context, rate float64, window time.Durat
 			return err
 		}
 	}
-	_, err = m.source.send(ctx, pace{rate: rate, length: window + window/2, at: []moment{
+	_, err = m.source.send(ctx, pace{rate: wanted / float64(n), length: window + window/2, at: []moment{
 		{window / 2, read(&first)}, {window + window/2 - 1, read(&last)},
 	}})
 	if err != nil {
@@ -94,17 +102,16 @@ func (m *method) throughput(ctx context.Context, rate float64, window time.Durat
 		return t, err
 	}
 	passed := last.at.Sub(first.at)
+	t.wanted, t.offered = wanted, float64(n)*float64(last.sent-first.sent)/passed.Seconds()
 	t.copies = float64(last.copies-first.copies) / passed.Seconds()
-	// Ticks are coarse: little is nothing.
-	if foreign := (last.busy - first.busy - (last.spent - first.spent)).Seconds() / passed.Seconds(); foreign > 0.05 {
-		t.foreign = min(foreign, 0.9)
-	}
+	t.foreign = max(0, (last.busy-first.busy-(last.spent-first.spent)).Seconds()/passed.Seconds())
 	return t, nil
 }
 
 // reading is all clocks and counters at a moment.
 type reading struct {
 	at          time.Time
+	sent        uint64 // frames
 	copies      uint64
 	spent, busy time.Duration // of the processor: by the method, and by all
 }
@@ -116,6 +123,7 @@ func (m *method) look() (r reading, err error) {
 	if r.spent, err = m.spent(); err != nil {
 		return r, err
 	}
+	r.sent = m.source.sent
 	r.busy, err = busy(theirs)
 	r.at = time.Now()
 	return r, err

@@ -1,6 +1,7 @@
 package evpn_test
 
 import (
+	"net/netip"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -148,4 +149,66 @@ drain
 	assert.Equal(t, evpn.OriginStatic, x.Origin)
 	assert.Equal(t, vtep2, x.VTEP)
 	assert.Empty(t, x.Rows)
+}
+
+// TestExplainHeard: a host that was heard on the segment shows where, and why routes lose
+// to that or agree with it.
+func TestExplainHeard(t *testing.T) {
+	const story = `
+vtep 10.0.1.1
+vni 100 flooding multicast group 239.1.1.1 segment 10.0.1.0/24 proxy-vteps proxy-macs
+up 100
+heard 100 10.0.1.7
+route 10.0.0.254 mac 10.0.0.9:2 02:00:00:00:00:01 vni 100 nh 10.0.0.9 rt 65000:100 seq 5
+at 10s
+mac-heard 100 02:00:00:00:00:01 10.0.1.7
+route 10.0.0.254 mac 10.0.1.2:2 02:00:00:00:00:01 vni 100 nh 10.0.1.7 rt 65000:100 seq 6
+`
+	x, ok := tell(t, story).Explain(100, mac1)
+	require.True(t, ok)
+	assert.Equal(t, evpn.OriginProxy, x.Origin)
+	assert.Equal(t, mustAddr("10.0.1.7"), x.VTEP)
+	assert.Equal(t, mustAddr("10.0.1.7"), x.Heard)
+	require.Len(t, x.Own, 1)
+	require.Len(t, x.Rows, 1)
+	assert.Equal(t, []evpn.Verdict{
+		{Reason: evpn.LosesToHeard},
+		{Reason: evpn.LosesToHeard, By: evpn.BySequence, Mine: "5", Theirs: "6"},
+	}, verdicts(x))
+
+	x, ok = tell(t, story+`
+route 10.0.0.254 mac 10.0.0.9:2 02:00:00:00:00:01 vni 100 nh 10.0.0.9 rt 65000:100 seq 7
+`).Explain(100, mac1)
+	require.True(t, ok)
+	assert.Equal(t, evpn.OriginRemote, x.Origin)
+	assert.Equal(t, mustAddr("10.0.1.7"), x.Heard)
+}
+
+// TestHeardLimit: who makes up addresses on a segment does not make us hold more of them than a
+// bound, and the others are taken when there is room again.
+func TestHeardLimit(t *testing.T) {
+	v := vniConfig(100, vtep1)
+	v.Flooding = evpn.FloodMulticast
+	v.Segment = evpn.SegmentConfig{
+		Group: mustAddr("239.1.1.1"), Prefixes: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")}, ProxyVTEPs: true,
+	}
+	c := evpn.New(evpn.Config{VTEP: vtep1, VNIs: []evpn.VNIConfig{v}})
+	c.Handle(evpn.VNIState{VNI: 100, Up: true}, start)
+	at := func(i int) addr { return netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}) }
+	for i := range 3000 {
+		c.Handle(evpn.VTEPHeard{VNI: 100, VTEP: at(i + 1)}, start)
+	}
+	limited := 0
+	for _, n := range c.Drain(start).Notes {
+		if n.Kind == evpn.NoteHeardLimit {
+			limited++
+		}
+	}
+	assert.Equal(t, 1, limited)
+	assert.Len(t, c.Flood(100), 1024)
+	c.Handle(evpn.VTEPSilent{VNI: 100, VTEP: at(1)}, start)
+	c.Handle(evpn.VTEPHeard{VNI: 100, VTEP: at(3000)}, start)
+	list := c.Flood(100)
+	assert.Len(t, list, 1024)
+	assert.Equal(t, at(3000), list[1023].VTEP)
 }

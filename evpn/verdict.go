@@ -46,6 +46,8 @@ func (c *Core) verdict(p *path) Verdict {
 		if l := p.mac.local; l != nil {
 			c.lostToLocal(&d, p, l)
 		}
+	case LosesToHeard:
+		d.lostToHeard(p, p.mac.heard)
 	default: // the reason says it all
 	}
 	return d
@@ -105,6 +107,22 @@ func (c *Core) lostToLocal(d *Verdict, p *path, l *localMAC) {
 		d.By, d.Theirs = BySequence, strconv.FormatUint(uint64(l.sequence), 10)
 	default:
 		d.By, d.Theirs = ByNextHop, c.cfg.VTEP.String()
+	}
+	d.Mine = p.operand(d.By)
+}
+
+// lostToHeard says by what rule what was heard holds out against p. One that says the same
+// lost nothing.
+func (d *Verdict) lostToHeard(p *path, h *heardMAC) {
+	a := p.set.attrs
+	switch {
+	case a.NextHop == h.at.addr:
+	case p.leastPreferred():
+		d.By, d.Theirs = ByLongLived, "false"
+	case a.Mobility.Sequence != h.sequence:
+		d.By, d.Theirs = BySequence, strconv.FormatUint(uint64(h.sequence), 10)
+	default:
+		d.By, d.Theirs = ByNextHop, h.at.addr.String()
 	}
 	d.Mine = p.operand(d.By)
 }

@@ -287,7 +287,7 @@ func (c *chain) nobody() {
 	}
 	list := c.Subject.Candidates
 	foreign := slices.IndexFunc(list, func(r evpn.Candidate) bool {
-		return r.Verdict.Reason != evpn.OwnNextHop && r.Verdict.Reason != evpn.OwnService
+		return r.Verdict.Reason != evpn.OwnNextHop && r.Verdict.Reason != evpn.OwnService && r.Verdict.Reason != evpn.OwnRoute
 	})
 	if foreign < 0 {
 		text := "no host here or elsewhere has it"

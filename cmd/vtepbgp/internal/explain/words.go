@@ -26,6 +26,11 @@ func Verdict(c evpn.Candidate) string {
 		return "lost to the local host: " + comparison(v, "the local one")
 	case evpn.LosesToStatic:
 		return "lost: the configuration says otherwise (static_mac)"
+	case evpn.LosesToHeard:
+		if v.By == "" {
+			return "says what we heard on the segment"
+		}
+		return "lost to what we heard on the segment: " + comparison(v, "that")
 	case evpn.GatewayIsLocal:
 		return "not used: the MAC is our own anycast gateway"
 	case evpn.NextHopUnreachable:

@@ -177,8 +177,9 @@ func writeFlood(w io.Writer, f api.Flood, colour bool) error {
 	}
 	if len(f.Counters) > 0 {
 		p.add("Copies frames of", tasks(f))
-		p.add("Heard", fmt.Sprintf("%d packets", f.Counters[api.FloodIn]))
-		p.add("Copied", fmt.Sprintf("%d packets, as %d copies", f.Counters[api.FloodCopied], f.Counters[api.FloodCopies]))
+		p.add("Packets heard", f.Counters[api.FloodIn])
+		p.add("Packets copied", f.Counters[api.FloodCopied])
+		p.add("Copies sent", f.Counters[api.FloodCopies])
 		for _, d := range drops(f.Counters) {
 			p.add("Dropped", fmt.Sprintf("%d × %s", d.count, d.reason))
 		}

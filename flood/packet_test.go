@@ -207,6 +207,9 @@ func FuzzParse(f *testing.F) {
 			f.Add(outer(six, func(p *floodtest.Packet) { p.Checksum = c }).Bytes(), c == floodtest.Partial)
 		}
 	}
+	for _, frame := range floodtest.Corpus(make([]byte, 6)) {
+		f.Add(frame, false)
+	}
 	f.Fuzz(func(t *testing.T, b []byte, partial bool) {
 		p, r := flood.ParseEthernet(b, flood.Trust{Partial: partial})
 		if r != flood.Kept {

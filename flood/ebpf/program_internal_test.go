@@ -258,24 +258,6 @@ func TestProgramDecidesAsTheDecisionDoes(t *testing.T) {
 	t.Log(seen)
 }
 
-func FuzzProgram(f *testing.F) {
-	r := rand.New(rand.NewPCG(3, 4))
-	for range 64 {
-		frame, sent := random(r)
-		f.Add(frame, sent)
-	}
-	b := newBench(f)
-	b.apply(table())
-	f.Fuzz(func(t *testing.T, frame []byte, sent bool) {
-		if len(frame) < sizeEthernet || len(frame) > 3000 {
-			return // it takes no more than a page
-		}
-		b.t = t
-		clear(frame[:6]) // to the host
-		b.check(frame, sent)
-	})
-}
-
 // TestReasons: the program counts with the numbers of flood.Reason.
 func TestReasons(t *testing.T) {
 	spec, err := loadProgram()

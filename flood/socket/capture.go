@@ -233,11 +233,16 @@ type frame struct {
 
 func (c *capture) frame(i int) frame {
 	b := c.space[i*frameSpace:][:min(int(c.msgs[i].len), frameSpace)]
+	return frameOf(b, c.names[i].Pkttype == unix.PACKET_OUTGOING)
+}
+
+// frameOf reads the offload header before a frame.
+func frameOf(b []byte, sent bool) frame {
 	if len(b) < sizeVnet {
 		return frame{}
 	}
 	return frame{
-		bytes: b[sizeVnet:], sent: c.names[i].Pkttype == unix.PACKET_OUTGOING,
+		bytes: b[sizeVnet:], sent: sent,
 		partial: b[0]&vnetNeedsChecksum != 0, start: int(binary.NativeEndian.Uint16(b[6:])), offset: int(binary.NativeEndian.Uint16(b[8:])), merged: b[1] &^ vnetECN, segment: int(binary.NativeEndian.Uint16(b[4:])),
 	}
 }

@@ -1,0 +1,70 @@
+package ebpf
+
+import (
+	"math/rand/v2"
+	"os"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/vtepbgp/vtepbgp/flood"
+	"github.com/vtepbgp/vtepbgp/flood/floodtest"
+)
+
+// FuzzProgram gives packets to the decision in Go, and as root to the program as well: both
+// have to come to the same.
+func FuzzProgram(f *testing.F) {
+	r := rand.New(rand.NewPCG(3, 4))
+	for range 64 {
+		frame, sent := random(r)
+		f.Add(frame, sent)
+	}
+	for _, frame := range floodtest.Corpus(make([]byte, 6)) {
+		f.Add(frame, false)
+		f.Add(frame, true)
+	}
+	var b *bench
+	if os.Geteuid() == 0 {
+		b = newBench(f)
+		b.apply(table())
+	} else {
+		d, err := flood.Compile(table(), nil)
+		require.NoError(f, err)
+		b = &bench{decider: d}
+	}
+	f.Fuzz(func(t *testing.T, frame []byte, sent bool) {
+		if len(frame) < sizeEthernet || len(frame) > 3000 {
+			return // it takes no more than a page
+		}
+		b.t = t
+		clear(frame[:6]) // to the host
+		if b.lists == nil {
+			b.expect(frame, sent)
+			return
+		}
+		b.check(frame, sent)
+	})
+}
+
+// FuzzHandover: whatever comes with a packet that is handed over, it is refused for a reason
+// or taken apart into packets that can be sent.
+func FuzzHandover(f *testing.F) {
+	for _, frame := range floodtest.Corpus(make([]byte, 6)) {
+		for _, flags := range []uint16{0, handoverPartial, handoverUndecided} {
+			f.Add(frame, uint16(0), flags)
+			f.Add(frame, uint16(60), flags)
+		}
+	}
+	f.Fuzz(func(t *testing.T, frame []byte, segment, flags uint16) {
+		packets, r := parse(frame, &programHandover{Segment: segment, Flags: flags})
+		if r != flood.Kept {
+			require.NotEmpty(t, r.String())
+			return
+		}
+		require.NotEmpty(t, packets)
+		for i := range packets {
+			require.GreaterOrEqual(t, len(packets[i].Inner()), sizeEthernet)
+			require.Equal(t, packets[0].Source, packets[i].Source)
+		}
+	})
+}

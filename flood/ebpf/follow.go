@@ -232,15 +232,15 @@ func (f *follower) run(stop <-chan struct{}) {
 func (u *updates) end() {
 	close(u.done)
 	go func() {
-		for range u.links { //nolint:revive // drained
+		for range u.links {
 		}
 	}()
 	go func() {
-		for range u.routes { //nolint:revive // drained
+		for range u.routes {
 		}
 	}()
 	go func() {
-		for range u.neighbors { //nolint:revive // drained
+		for range u.neighbors {
 		}
 	}()
 }

@@ -223,7 +223,7 @@ func (l *lists) put(fresh *list) error {
 	if err != nil {
 		return fmt.Errorf("make the list of network %d: %w", fresh.key.vni, err)
 	}
-	defer m.Close() // the outer map holds it
+	defer func() { _ = m.Close() }() // the outer map holds it
 	keys := make([]uint32, len(fresh.entries))
 	for i := range keys {
 		keys[i] = uint32(i)

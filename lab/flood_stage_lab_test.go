@@ -40,7 +40,8 @@ type floodStage struct {
 type floodPlayer struct {
 	name    string
 	kind    string
-	segment int // 0 = a routed link
+	segment int    // 0 = a routed link
+	cmd     string // arguments of a vtepbgp player; "" = run
 	// bgp, global and vni are lines of a vtepbgp player's configuration: for the table [bgp], for
 	// the end of the file but before the VNI, and for the VNI.
 	bgp, global, vni string
@@ -202,7 +203,11 @@ func (st *floodStage) build(t testing.TB) *flooding {
 		switch p.kind {
 		case kindVTEPBGP:
 			files[p.name+".toml"] = st.toml(&p)
-			node(p.name, "vtepbgp", "", nil)
+			extra := ""
+			if p.cmd != "" {
+				extra = fmt.Sprintf("      cmd: %s\n", p.cmd)
+			}
+			node(p.name, "vtepbgp", extra, nil)
 			fmt.Fprintf(&nodes, "      binds: [%s.toml:/etc/vtepbgp/vtepbgp.toml:ro]\n      exec: [%s]\n", p.name, `"`+strings.Join(up, `", "`)+`"`)
 		case kindFRR:
 			files[p.name+".conf"] = vtepFRR(p.name, fmt.Sprintf("10.255.0.%d", n), "", st.reflector())

@@ -32,6 +32,7 @@ type fakeKernel struct {
 	events chan evpn.Event
 
 	mu      sync.Mutex
+	device  string
 	cfg     kernel.Config
 	configs int
 	up      map[evpn.VNI]bool
@@ -49,9 +50,9 @@ type fakeKernel struct {
 func newFakeKernel() *fakeKernel {
 	return &fakeKernel{
 		local: map[evpn.VNI][]evpn.MAC{100: {{2, 5: 1}}}, broken: make(chan error, 1), up: map[evpn.VNI]bool{},
-		events: make(chan evpn.Event),
-		ways:   map[netip.Addr]kernel.VTEPState{},
-		rows:   map[evpn.RowKey]evpn.RowValue{}, found: map[evpn.RowKey]bool{},
+		events: make(chan evpn.Event), device: "eth0",
+		ways: map[netip.Addr]kernel.VTEPState{},
+		rows: map[evpn.RowKey]evpn.RowValue{}, found: map[evpn.RowKey]bool{},
 		changed: make(chan struct{}, 1), synced: make(chan struct{}),
 	}
 }
@@ -172,12 +173,23 @@ func (k *fakeKernel) VTEPAddress() netip.Addr {
 	return netip.MustParseAddr("10.9.9.9") // of vtep.interface
 }
 
-// The VTEP address lives on eth0, and its link is a /24.
-func (k *fakeKernel) VTEPDevice() string { return "eth0" }
+// VTEPDevice is eth0 unless the test says otherwise, and its link is a /24.
+func (k *fakeKernel) VTEPDevice() string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.device
+}
 
 func (k *fakeKernel) Segment(string) []netip.Prefix {
 	p, _ := k.VTEPAddress().Prefix(24)
-	return []netip.Prefix{p}
+	return []netip.Prefix{p.Masked()}
+}
+
+// move has the VTEP address live elsewhere.
+func (k *fakeKernel) move(device string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.device = device
 }
 
 // Alive says that VTEPs are there to which a way is followed.

@@ -9,6 +9,7 @@ import (
 	"github.com/vtepbgp/vtepbgp/cmd/vtepbgp/internal/flooding"
 	"github.com/vtepbgp/vtepbgp/config"
 	"github.com/vtepbgp/vtepbgp/evpn"
+	"github.com/vtepbgp/vtepbgp/speaker"
 	"github.com/vtepbgp/vtepbgp/speaker/bfd"
 )
 
@@ -77,9 +78,9 @@ const (
 )
 
 // detection is how soon a neighbour may find us dead, and another relay take over.
-func (d *daemon) detection() time.Duration {
+func detection(neighbors []speaker.NeighborStatus) time.Duration {
 	lease := leaseLongest
-	for _, n := range d.speaker.Neighbors() {
+	for _, n := range neighbors {
 		if n.State != established {
 			continue
 		}
@@ -99,7 +100,7 @@ func (d *daemon) detection() time.Duration {
 // renews nothing, because the neighbours may have given us up.
 func (d *daemon) leases(ctx context.Context) error {
 	for {
-		lease := d.detection()
+		lease := detection(d.speaker.Neighbors())
 		if d.loop.do(ctx, func(*evpn.Core) {}) == nil {
 			d.flooding.Renew(lease)
 		}

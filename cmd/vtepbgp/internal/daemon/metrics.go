@@ -152,5 +152,10 @@ func (d *daemon) unhealthy(ctx context.Context) string {
 	if err := d.loop.do(ctx, func(*evpn.Core) {}); err != nil {
 		return "event loop does not answer: " + err.Error()
 	}
+	for _, e := range d.flooding.Status().Engines {
+		if e.Problem != "" {
+			return "packets are not copied on " + e.Interface + ": " + e.Problem
+		}
+	}
 	return ""
 }

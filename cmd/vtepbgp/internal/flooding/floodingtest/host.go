@@ -147,13 +147,16 @@ func (h *Host) Network(device string, vni evpn.VNI) (n flood.Network, ok bool) {
 }
 
 // Leased says that what copies for others on an interface may.
-func (h *Host) Leased(device string) bool {
+func (h *Host) Leased(device string) bool { return h.Lease(device) > 0 }
+
+// Lease is for how long it still may.
+func (h *Host) Lease(device string) time.Duration {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, c := range h.at[device] {
-		return time.Now().Before(c.lease)
+		return max(0, time.Until(c.lease))
 	}
-	return false
+	return 0
 }
 
 // Devices are the interfaces on which something copies.

@@ -19,6 +19,9 @@
 // people and tools read them alike:
 //
 //   - flood row: zero MAC, NTF_SELF, NUD_NOARP|NUD_PERMANENT, appended, one per VTEP;
+//   - flood row towards a multicast group: the same with the link that it leaves by
+//     (NDA_IFINDEX), on a device made without a group; a device that has the group itself
+//     has the row already, and keeps it;
 //   - remote MAC: one message with NTF_MASTER|NTF_SELF|NTF_EXT_LEARNED and
 //     NUD_REACHABLE makes two rows, one in the bridge, one in the VXLAN device;
 //   - sticky remote MAC: NTF_STICKY instead of NTF_EXT_LEARNED, NUD_REACHABLE|NUD_NOARP;
@@ -29,8 +32,9 @@
 //
 // On the VXLAN device of a configured VNI: zero-MAC rows (but for the device's own
 // default remote) and rows with extern_learn or sticky; on its bridge: rows of the
-// VXLAN port with the same marks, and neighbours with our protocol. Nothing else
-// is ever deleted; rows that the data path learned or that an operator pinned as
+// VXLAN port with the same marks, and neighbours with our protocol. Addresses with our
+// mark: the protocol, or a metric where Linux keeps no protocol of addresses. Nothing
+// else is ever deleted; rows that the data path learned or that an operator pinned as
 // permanent stay. Links are deleted only when they carry our mark in their alias
 // ([AliasPrefix]) and their VNI has left the configuration.
 //
@@ -40,6 +44,21 @@
 // ones (the port's own) and extern_learn ones that were not ours before (some other
 // control plane). A local row over a remote MAC of ours is a move, not damage: it is
 // reported and left alone until [Kernel.Apply] speaks about that MAC again.
+//
+// # Addresses of ours
+//
+// A service address is on lo, with a scope of host (IPv4) or deprecated (IPv6); a group
+// is joined by an address that joins (IFA_F_MCAUTOJOIN), for IPv4 as the far side of a
+// point-to-point address, for IPv6 without the local route that comes with it. Neither is
+// ever a source that Linux chooses, nor anything that this package takes for an address
+// of the host. They follow from the configuration alone, are put back when somebody
+// removes them, outlive the process, and go with [Kernel.Flush]. docs/adr/0010 says why
+// they look so.
+//
+// # Who is there
+//
+// [Kernel.Segment] gives the prefixes on a link, [Kernel.Alive] asks a VTEP whether it
+// is there. Both are for the flooding module.
 //
 // # Drift
 //

@@ -29,16 +29,16 @@ func (p *plan) groupLink() *Link {
 // judgeGroup finds what keeps the VNI from its group.
 func (p *plan) judgeGroup() {
 	group, name := p.cfg.Group, p.groupInterface()
-	if !group.IsValid() || name == "" {
+	if !group.IsValid() || !p.site.present {
 		return // without a VTEP address nothing works, and that is told
 	}
 	switch l := p.s.byName[name]; {
 	case p.site.vtep.IsValid() && p.site.vtep.Is4() != group.Is4():
 		p.problem("group %s is of another address family than the VTEP address %s", group, p.site.vtep)
+	case name == "":
+		p.problem("group %s has no interface: nothing arrives on the one of the VTEP address, so give that of the segment (multicast.interface)", group)
 	case l == nil:
 		p.problem("interface %s of group %s does not exist", name, group)
-	case l.Loop && p.cfg.GroupInterface == "":
-		p.problem("group %s has no interface: the VTEP address is on %s, so give the one of the segment (multicast.interface)", group, name)
 	case l.Loop || !l.Multicast:
 		p.problem("interface %s of group %s does not carry multicast: ip link set %s multicast on", name, group, name)
 	case !l.Up:

@@ -256,7 +256,7 @@ func ownAddresses(t *testing.T, f Factory) {
 	all := []string{"10.9.9.9 dev lo", "2001:db8::9:9 dev lo", "239.1.1.100 dev eth0"}
 	r.wantOwned(all...)
 	assert.Equal(t, 3, r.settled().Addresses)
-	assert.Empty(t, r.k.Status()[0].Problems)
+	assert.Equal(t, []string{"service address 2001:db8::9:9 is of another address family than the VTEP address 10.0.0.1"}, r.k.Status()[0].Problems)
 
 	lo, eth0 := r.link("lo").Index, r.link("eth0").Index
 	for i, own := range []struct {
@@ -363,7 +363,7 @@ func groupProblems(t *testing.T, f Factory) {
 	// The VTEP address on lo says nothing of the segment.
 	w.SetAddress(t, "eth0", vtepHere, false)
 	w.SetAddress(t, "lo", vtepHere, true)
-	want("group 239.1.1.100 has no interface: the VTEP address is on lo, so give the one of the segment (multicast.interface)")
+	want("group 239.1.1.100 has no interface: nothing arrives on the one of the VTEP address, so give that of the segment (multicast.interface)")
 	up, down := true, false
 	cfg.VNIs[0].GroupInterface = "up0"
 	require.NoError(t, r.k.Configure(cfg))

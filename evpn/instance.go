@@ -114,9 +114,10 @@ func (c *Core) configureVNI(v *instance, vc VNIConfig, changed bool) {
 	v.cfg = vc
 	v.segment = vc.Segment.ID()
 	c.markVNI(v)
-	if v.up && (changed || was.Flooding != vc.Flooding || was.Segment.ID() != v.segment) {
+	if v.up && (v.relay.vtep != c.cfg.VTEP || was.Flooding != vc.Flooding || was.Segment.ID() != v.segment) {
 		c.leaveSegment(v)
 	}
+	v.relay.vtep = c.cfg.VTEP
 	if changed || was.RD != vc.RD || !slices.Equal(was.Export, vc.Export) {
 		// Every route of ours changes. Entries hold on to the old attributes until
 		// Drain has compared them.
@@ -134,6 +135,7 @@ func (c *Core) configureVNI(v *instance, vc VNIConfig, changed bool) {
 	}
 	if changed {
 		c.forgetUnfit(v)
+		c.touchRelay(v)
 	}
 	if was.Suppression != vc.Suppression {
 		for _, e := range v.ips {

@@ -31,7 +31,8 @@ const settleTime = 3 * time.Second
 // what is taken up once it is up.
 type relay struct {
 	vni     *instance
-	claims  []*path // linked type-3 routes of VTEPs that would copy for others, of any segment
+	vtep    netip.Addr // we, as the others know us
+	claims  []*path    // linked type-3 routes of VTEPs that would copy for others, of any segment
 	touched bool
 	next    time.Time // of its timer
 
@@ -191,7 +192,7 @@ func (c *Core) contestRelay(r *relay) {
 	settled := claimed && !c.now.Before(r.since.Add(settleTime))
 	r.own = r.own || claimed && (settled || !met)
 
-	ours := c.cfg.VTEP
+	ours := r.vtep
 	switch {
 	case !claimed || !r.vni.cfg.Segment.ProxyVTEPs:
 		r.active = false
@@ -224,7 +225,7 @@ func (c *Core) withhold(r *relay, active, ready candidate) {
 		return // too little is known
 	}
 	if v.cfg.Segment.ProxyVTEPs {
-		if us := (candidate{c.cfg.VTEP, c.delivers(v)}); us.before(ready) {
+		if us := (candidate{r.vtep, c.delivers(v)}); us.before(ready) {
 			ready = us
 		}
 	}
@@ -255,7 +256,7 @@ func (c *Core) hearsOnGroup(v *instance) bool {
 
 // leaveSegment ends our part, because the VNI is down or its segment another.
 func (c *Core) leaveSegment(v *instance) {
-	v.relay = relay{vni: v, claims: v.relay.claims, touched: v.relay.touched}
+	v.relay = relay{vni: v, vtep: v.relay.vtep, claims: v.relay.claims, touched: v.relay.touched}
 	c.touchRelay(v)
 	c.markVNI(v)
 }

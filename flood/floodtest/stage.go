@@ -100,6 +100,16 @@ func hardware(t testing.TB, ns *kerneltest.Namespace, dev string) (mac net.Hardw
 	return mac
 }
 
+// vxlan makes a device that sends to the group, and a hose into it. It has no IPv6, so that
+// nothing but what the hose gives leaves by it.
+func (s *stage) vxlan(ns *kerneltest.Namespace, dev string, local netip.Addr, checksum string) *hose {
+	ns.IP(s.t, "link", "add", "vx", "type", "vxlan", "id", fmt.Sprint(vni), "group", s.family.group.String(), "dev", dev,
+		"local", local.String(), "dstport", fmt.Sprint(flood.Port), checksum)
+	require.NoError(s.t, ns.Do(func() error { return os.WriteFile("/proc/sys/net/ipv6/conf/vx/disable_ipv6", []byte("1"), 0) }))
+	ns.IP(s.t, "link", "set", "vx", "up")
+	return newHose(s.t, ns, "vx")
+}
+
 // options are those of an engine on the relay.
 func (s *stage) options() flood.Options { return options(s.t, s.relay, "u0") }
 

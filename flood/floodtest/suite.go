@@ -177,10 +177,7 @@ func testOwn(t *testing.T, open Factory, f family) {
 	out := newTap(t, s.relay, "u1")
 	to := f.list(16)
 	e := s.start(open, f.table(f.onGroup(to...)))
-	s.relay.IP(t, "link", "add", "vx", "type", "vxlan", "id", fmt.Sprint(vni), "group", f.group.String(), "dev", "u0",
-		"local", f.relay.String(), "dstport", fmt.Sprint(flood.Port), "udpcsum")
-	s.relay.IP(t, "link", "set", "vx", "addrgenmode", "none", "up")
-	device := newHose(t, s.relay, "vx")
+	device := s.vxlan(s.relay, "u0", f.relay, "udpcsum")
 	var numbers []uint32
 	for i := range 3 {
 		number := uint32(7000 + i)

@@ -4,10 +4,11 @@
 // One goroutine, the loop, owns the [evpn.Core]. Everything else reaches the core
 // through it:
 //
-//	kernel ─events─▶ queue ┐          ┌─▶ speaker.Apply  own routes
-//	                       ├▶  loop  ─┼─▶ kernel.Apply   rows
-//	speaker ─events▶ queue ┘    ▲     └─▶ notes          log, metrics
-//	                            └ calls: show requests, reload, prune
+//	kernel ──events─▶ queue ┐          ┌─▶ speaker.Apply   own routes
+//	speaker ─events─▶ queue ┼▶  loop  ─┼─▶ kernel.Apply    rows
+//	flooding ─heard─▶ queue ┘    ▲     ├─▶ flooding.Apply  lists of packets to copy
+//	                             │     └─▶ notes           log, metrics
+//	                             └ calls: show requests, reload, prune
 //
 // The queues are bounded. A source whose queue is full waits, which for the
 // speaker means that TCP slows the peer down; the loop itself never waits for a
@@ -23,17 +24,25 @@
 //
 // # Start and stop
 //
-// Start: configuration, locks and state directory, control socket, loop, kernel
-// (devices, first dump), then the speaker, once every local MAC has been handed to
-// it, so that all of them go out before our End-of-RIB. Stop is the reverse. A part
-// that ends with an error ends the process in order.
+// Start: configuration, locks and state directory, devices, control socket, loop, first
+// dump of the kernel, then the speaker, once every local MAC and every VTEP that we spoke
+// for has been handed to it, so that all of them go out before our End-of-RIB. Stop is the
+// reverse. A part that ends with an error ends the process in order.
 //
 // # Rows found at start
 //
 // Rows that an earlier run left in the kernel stay until every configured
 // neighbour that we dial was established once and all that were established have
 // sent End-of-RIB, or until the graceful restart time, at most [maxPruneDelay], has
-// passed since the speaker started. What nobody has confirmed by then is swept.
+// passed since the speaker started. What nobody has confirmed by then is swept. What an
+// earlier run left copying packets copies on as long, but not longer than ten seconds
+// after the first full picture.
+//
+// # What is copied for others
+//
+// Another relay may take over when the neighbours give us up. So the flooding module
+// copies for others under a lease, which is renewed by way of the loop and is as long as
+// the neighbours take to find us dead.
 //
 // # Concurrency
 //

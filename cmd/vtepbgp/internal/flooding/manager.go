@@ -35,6 +35,12 @@ type Manager struct {
 	memory  memory    // as on disk
 	writeAt time.Time // not before
 
+	inbox struct { // of its own: the loop does not wait while tables are built
+		sync.Mutex
+		lists  []evpn.ListChange
+		relays []evpn.RelayChange
+	}
+
 	mu      sync.Mutex
 	intent  *intent
 	found   map[string]bool         // interfaces on which the process before may have left something
@@ -61,11 +67,12 @@ func New(o Options) *Manager {
 	return m
 }
 
-// Apply takes changes of what the core wants.
+// Apply takes changes of what the core wants. It waits for nothing.
 func (m *Manager) Apply(lists []evpn.ListChange, relays []evpn.RelayChange) {
-	m.mu.Lock()
-	m.intent.apply(lists, relays)
-	m.mu.Unlock()
+	m.inbox.Lock()
+	m.inbox.lists = append(m.inbox.lists, lists...)
+	m.inbox.relays = append(m.inbox.relays, relays...)
+	m.inbox.Unlock()
 	m.nudge()
 }
 
@@ -141,7 +148,12 @@ func (m *Manager) dispatch(ctx context.Context) {
 }
 
 func (m *Manager) hand(working context.Context) {
+	m.inbox.Lock()
+	lists, relays := m.inbox.lists, m.inbox.relays
+	m.inbox.lists, m.inbox.relays = nil, nil
+	m.inbox.Unlock()
 	m.mu.Lock()
+	m.intent.apply(lists, relays)
 	engine := m.intent.cfg.Engine
 	maps.Copy(m.waiting, m.intent.build())
 	for device, table := range m.waiting {

@@ -16,19 +16,19 @@ const (
 	theirs = 1 // what is measured
 )
 
-// urgent is the nice value of all that takes part: other programs of the machine get next
-// to nothing of its processors.
-const urgent = -20
+// The generator goes before other programs. What is measured does not: it has to be equal
+// to ksoftirqd, with which it shares the work.
+var niceness = map[int]int{ours: -20, theirs: 0}
 
-// pin binds a thread to a processor, and before other programs; 0 is the calling one.
+// pin binds a thread to a processor; 0 is the calling one.
 func pin(thread, cpu int) error {
 	var set unix.CPUSet
 	set.Set(cpu)
 	if err := unix.SchedSetaffinity(thread, &set); err != nil {
 		return fmt.Errorf("bind thread %d to processor %d: %w", thread, cpu, err)
 	}
-	if err := unix.Setpriority(unix.PRIO_PROCESS, thread, urgent); err != nil {
-		return fmt.Errorf("put thread %d before others: %w", thread, err)
+	if err := unix.Setpriority(unix.PRIO_PROCESS, thread, niceness[cpu]); err != nil {
+		return fmt.Errorf("set priority of thread %d: %w", thread, err)
 	}
 	return nil
 }

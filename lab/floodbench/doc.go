@@ -12,8 +12,7 @@
 // The generator is on processor 0. All else is on processor 1: r0 receives in a kernel thread
 // (threaded NAPI) that is bound there, the replicator runs there, and what it sends is
 // received by the sink there, since a veth pair receives where it is sent. A rate is therefore
-// what one core does, wire included, and only the generator is free. All threads have the nice value -20, so
-// that other programs disturb little.
+// what one core does, wire included, and only the generator is free.
 //
 // The sink is a program at tcx which counts by destination and throws away, so nothing is
 // counted twice or between two readings. Some frames are marked: for those it counts every

@@ -39,8 +39,8 @@ func measureRate(ctx context.Context, m *method, n, size int, guess float64, z s
 		}
 	}
 	got, err := m.throughput(ctx, n, 1.3*guess, z.saturated)
-	for tries := 0; err == nil && !got.saturated() && tries < 5; tries++ {
-		guess = got.copies // it can more than was thought
+	for tries := 0; err == nil && !got.saturated(n) && tries < 5; tries++ {
+		guess = max(got.copies, guess) * 1.3 // it can more than was thought
 		got, err = m.throughput(ctx, n, 1.3*guess, z.saturated)
 	}
 	if err != nil {
@@ -65,7 +65,7 @@ func (m *method) search(ctx context.Context, n int, window time.Duration) (float
 		case got.copies < 10_000:
 			window *= 2
 			offered /= 2
-		case got.saturated():
+		case got.saturated(n):
 			return got.copies, nil
 		}
 	}
@@ -78,9 +78,15 @@ type through struct {
 	foreign         float64 // share of the processor that other programs had
 }
 
+// most is what the generator can ask for on any machine, in frames a second. If it asked
+// for less than it was to, others had its processor.
+const most = 400_000
+
 // saturated says that more was asked for than came, or that the generator cannot ask for
 // more.
-func (t through) saturated() bool { return t.copies < 0.9*t.offered || t.offered < 0.9*t.wanted }
+func (t through) saturated(n int) bool {
+	return t.copies < 0.9*t.offered || t.offered < 0.9*t.wanted && t.wanted/float64(n) > most
+}
 
 // throughput is what arrives while so many copies a second are asked for. The first third
 // of the time is not counted.

@@ -118,7 +118,7 @@ type moment struct {
 }
 
 // send sends at a pace and gives how many frames were sent. When the machine takes the
-// processor away it catches up, but never sends more than 5 ms worth at once.
+// processor away it catches up, but never sends more than 10 ms worth at once.
 func (s *source) send(ctx context.Context, p pace) (sent int, err error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -140,15 +140,16 @@ func (s *source) send(ctx context.Context, p pace) (sent int, err error) {
 		if p.length > 0 && now >= p.length || p.length == 0 && sent >= p.frames {
 			return sent, nil
 		}
-		credit = min(credit+p.rate*(now-last).Seconds(), max(1, p.rate/200))
+		credit = min(credit+p.rate*(now-last).Seconds(), max(1, p.rate/100))
 		last = now
 		n := min(int(credit), together)
 		if p.length == 0 {
 			n = min(n, p.frames-sent)
 		}
 		if n == 0 {
-			if wait := time.Duration((1 - credit) / p.rate * 1e9); wait > 200*time.Microsecond {
-				if err := s.sleep(wait - 100*time.Microsecond); err != nil {
+			// Who sleeps may get the processor back milliseconds late.
+			if wait := time.Duration((1 - credit) / p.rate * 1e9); wait > 2*time.Millisecond {
+				if err := s.sleep(wait - time.Millisecond); err != nil {
 					return sent, err
 				}
 			}
@@ -180,9 +181,10 @@ func (s *source) sleep(d time.Duration) error {
 	return nil
 }
 
-// write sends the first n frames. A full queue takes fewer.
+// write sends the first n frames. A full queue takes fewer; who waits for it may get the
+// processor back milliseconds late.
 func (s *source) write(n int) (int, error) {
-	done, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(s.fd), uintptr(unsafe.Pointer(&s.msgs[0])), uintptr(n), 0, 0, 0)
+	done, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(s.fd), uintptr(unsafe.Pointer(&s.msgs[0])), uintptr(n), unix.MSG_DONTWAIT, 0, 0)
 	switch errno {
 	case 0:
 		return int(done), nil

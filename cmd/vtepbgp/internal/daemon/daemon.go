@@ -144,6 +144,9 @@ func (d *daemon) start(ctx context.Context, files *claimed) (err error) {
 		return d.speaker.Run(ctx, func(ev evpn.Event) { d.loop.speaker.put(speakerCtx, ev) })
 	})
 	speakerPart.before = func() {
+		if !d.leaveGracefully() {
+			d.flooding.Renew(0) // another relay takes over as soon as our routes are withdrawn
+		}
 		stopSink()
 		select {
 		case <-speakerRun:

@@ -71,9 +71,11 @@ func floodingConfig(cfg *config.Config, h host) flooding.Config {
 // Bounds of the lease on copying for others.
 const (
 	leaseLongest = 90 * time.Second
-	// leaseShortest is for neighbours that do not keep our routes when our process dies:
+	// leaseUnkept is for neighbours that do not keep our routes when our process dies:
 	// another relay takes over as soon as the kernel has closed our sessions.
-	leaseShortest = 500 * time.Millisecond
+	leaseUnkept = 500 * time.Millisecond
+	// leaseShortest leaves a busy loop its time to renew.
+	leaseShortest = 100 * time.Millisecond
 	leaseShare    = 4 // renewals in the time of a lease
 )
 
@@ -85,12 +87,14 @@ func detection(neighbors []speaker.NeighborStatus) time.Duration {
 			continue
 		}
 		switch {
-		case !n.GracefulRestart:
-			return leaseShortest
 		case n.BFD != nil && n.BFD.State == bfd.Up && n.BFD.DetectionTime > 0:
-			lease = min(lease, n.BFD.DetectionTime)
+			// It counts from our last packet, which went out up to an interval before we hung.
+			lease = min(lease, n.BFD.DetectionTime-n.BFD.SendInterval)
 		case n.HoldTime > 0:
 			lease = min(lease, n.HoldTime)
+		}
+		if !n.GracefulRestart {
+			lease = min(lease, leaseUnkept)
 		}
 	}
 	return max(lease, leaseShortest)

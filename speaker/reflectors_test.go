@@ -137,7 +137,9 @@ func TestReplicatorRouteOfRFC9574(t *testing.T) {
 		a, b := reflectBetween(t, "GoBGP")
 		a.Send(t, msg)
 		b.Await(t, "the route", hasRoute(replicator[0].Key))
-		b.See(func(h *speakertest.Heard) { assert.Equal(t, replicator[0].Attrs.PMSI, h.Routes[replicator[0].Key].Attrs.PMSI) })
+		b.See(func(h *speakertest.Heard) {
+			assert.Equal(t, replicator[0].Attrs.PMSI, h.Routes[replicator[0].Key].Attrs.PMSI)
+		})
 	})
 	t.Run("FRR", func(t *testing.T) {
 		a, b := reflectBetween(t, "FRR")

@@ -13,8 +13,13 @@ import (
 //	0    1    2              6     7     8
 //	8a   01   segment        state flags
 //
-// Bit 0 of flags is [evpn.RelayClaim.Deliver]; the others are sent as 0 and not looked at.
-const claimDeliver = 0x01
+// Bit 0 of flags is [evpn.RelayClaim.Deliver]. Bit 1 says again that the PMSI tunnel is "no tunnel": FRR 8.4 as a
+// reflector takes a route in which nothing but that type has changed for the one that it has, and tells
+// nobody. Bit 1 and the others are not looked at, and the others sent as 0.
+const (
+	claimDeliver  = 0x01
+	claimNoTunnel = 0x02
+)
 
 // claim reads one. It never costs a route: whoever sends it hears the segment and copies its own
 // frames, whatever else it says. So a state that we do not know is the one that says no more than that,
@@ -44,10 +49,14 @@ func claimFlags(c evpn.RelayClaim) byte {
 	return 0
 }
 
-func appendClaim(b []byte, c evpn.RelayClaim) []byte {
+func appendClaim(b []byte, c evpn.RelayClaim, t *evpn.PMSITunnel) []byte {
 	if c.Segment == 0 {
 		return b
 	}
+	flags := claimFlags(c)
+	if t != nil && t.Type == evpn.PMSINoTunnel {
+		flags |= claimNoTunnel
+	}
 	b = binary.BigEndian.AppendUint32(append(b, ecRelayClaim>>8, ecRelayClaim&0xff), c.Segment)
-	return append(b, byte(c.State), claimFlags(c))
+	return append(b, byte(c.State), flags)
 }

@@ -37,7 +37,7 @@ func TestFloodingRoutes(t *testing.T) {
 		"proxy, IPv6":         {"2001:db8::7", evpn.PMSITunnel{Type: evpn.PMSIIngressReplication}, evpn.RelayClaim{}, six, "c0 10 10" + withVNI, "c0 16 15 00 06 000064 20010db8000000000000000000000007", false},
 		"copies for itself":   {"10.99.0.1", evpn.PMSITunnel{Type: evpn.PMSIIngressReplication}, evpn.RelayClaim{Segment: 0x1234abcd}, frrType3, "c0 10 18" + withVNI + "8a01 1234abcd 00 00", frrPMSI, false},
 		"relay, ready":        {"10.99.0.1", evpn.PMSITunnel{Type: evpn.PMSIIngressReplication}, evpn.RelayClaim{Segment: 1, State: evpn.RelayReady}, frrType3, "c0 10 18" + withVNI + "8a01 00000001 01 00", frrPMSI, false},
-		"relay that answers":  {"10.99.0.1", evpn.PMSITunnel{}, evpn.RelayClaim{Segment: 1, State: evpn.RelayActive, Deliver: true}, frrType3, "c0 10 18" + withVNI + "8a01 00000001 02 01", "c0 16 05 00 00 000064", false},
+		"relay that answers":  {"10.99.0.1", evpn.PMSITunnel{}, evpn.RelayClaim{Segment: 1, State: evpn.RelayActive, Deliver: true}, frrType3, "c0 10 18" + withVNI + "8a01 00000001 02 03", "c0 16 05 00 00 000064", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := frrAttrs()

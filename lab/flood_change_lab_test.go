@@ -18,6 +18,10 @@ import (
 // of a detection time, coarse enough for a busy machine.
 const floodEvery = 5 * time.Millisecond
 
+// unkeptLease is how long a program without its daemon copies for others where neighbours do not keep its
+// routes, and what a busy test machine may add.
+const unkeptLease = 500*time.Millisecond + 200*time.Millisecond
+
 // during counts frames from before something happens until frames between some players are right again for a while.
 func (f *flooding) during(players []string, act func(f *flooding)) once.Report {
 	f.t.Helper()
@@ -75,7 +79,12 @@ func TestFloodElection(t *testing.T) {
 						c.lose(f, active)
 						f.pass(1500 * time.Millisecond)
 					})
-					assert.Zero(t, report.Doubled(), "doubled when it is lost: %v", report.Err())
+					if c.name == "killed" && engine == "ebpf" {
+						// The kernel closes the sessions of a dead process at once, its program copies on for the rest of its lease.
+						assert.Less(t, report.Twice(), unkeptLease)
+					} else {
+						assert.Zero(t, report.Doubled(), "doubled when it is lost: %v", report.Err())
+					}
 					assert.Less(t, report.Outage(), detectionBound)
 					require.NotEqual(t, active, f.elected(stay[4]))
 					report = f.during(stay, func(f *flooding) {

@@ -339,7 +339,12 @@ func (f *flooding) with(players ...floodPlayer) {
 	for _, p := range players {
 		require.NoError(f.t, f.Start(f.t.Context(), p.name))
 	}
+	f.pass(partTaken)
 }
+
+// partTaken is when who was restarted plays its part again: RFC 7432 §8.5 and RFC 9574 §5.2 have it wait 3 s, while others
+// may do it.
+const partTaken = 3500 * time.Millisecond
 
 // halt ends the daemon of a player, unless it has ended.
 func (f *flooding) halt(name string, sig unix.Signal) {

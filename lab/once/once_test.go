@@ -61,16 +61,19 @@ func TestLostAndDoubled(t *testing.T) {
 			return -1
 		case from == 1 && to == 2 && seq == 5:
 			return 2
+		case from == 1 && to == 2 && seq == 8:
+			return 1
 		case from == 2 && to == 2 && seq == 6: // came back
 			return 1
 		}
 		return 0
 	})
 	assert.EqualError(t, r.Err(), "a to b: lost 2 of 10: #3 (broadcast) at 30ms, #4 (multicast) at 40ms\n"+
-		"b to c: doubled 1 of 10: #5 (unknown unicast) at 50ms 3 times\n"+
+		"b to c: doubled 2 of 10: #5 (unknown unicast) at 50ms 3 times, #8 (unknown unicast) at 80ms\n"+
 		"c to c: doubled 1 of 10: #6 (broadcast) at 60ms")
-	assert.Equal(t, "60 arrivals due, 2 lost, 3 doubled, longest outage 30ms", r.String())
+	assert.Equal(t, "60 arrivals due, 2 lost, 4 doubled, longest outage 30ms", r.String())
 	assert.Equal(t, "20 arrivals due, 2 lost, 0 doubled, longest outage 30ms", r.Between("a", "b").String())
+	assert.Equal(t, 30*time.Millisecond, r.Twice())
 	assert.NoError(t, r.Between("a", "c").Between("a").Err())
 }
 

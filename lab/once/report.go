@@ -72,6 +72,16 @@ func (r Report) Doubled() (n int) {
 	return n
 }
 
+// Twice is the longest time, of all flows, from the first doubled frame to the last.
+func (r Report) Twice() (d time.Duration) {
+	for _, f := range r.Flows {
+		if n := len(f.Doubled); n > 0 {
+			d = max(d, f.Doubled[n-1].Sent-f.Doubled[0].Sent)
+		}
+	}
+	return d
+}
+
 // Outage is the longest of all flows.
 func (r Report) Outage() (d time.Duration) {
 	for _, f := range r.Flows {

@@ -103,10 +103,6 @@ func (st *floodStage) addr(name string) string {
 	return fmt.Sprintf(st.pick("10.1.%d.1", "fd00:1:%d::1"), n)
 }
 
-func (st *floodStage) segmentPrefix(s int) string {
-	return fmt.Sprintf(st.pick("10.0.%d.0/24", "fd00:0:%d::/64"), s)
-}
-
 func (st *floodStage) segmentGateway(s int) string {
 	return fmt.Sprintf(st.pick("10.0.%d.254", "fd00:0:%d::fe"), s)
 }

@@ -57,6 +57,7 @@ func (e *ears) hear(link int32, frame []byte) {
 		_ = e.taps.Send(link, snoop.ARPReplyFrame(host, asker)) // as on a wire, nobody hears of a loss
 	case snoop.NS:
 		_ = e.taps.Send(link, snoop.NAFrame(host, asker, p.Target, snoop.Flags{Solicited: true, Override: true}))
+	default: // asks nobody
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// GoVersion is the version of Go that built this program, such as "Go 1.26.0".
 func GoVersion() string { return strings.Replace(runtime.Version(), "go", "Go ", 1) }
 
 // Processor names the kind and number of processors.
@@ -26,6 +27,7 @@ func Processor() string {
 	return fmt.Sprintf("%d × %s", runtime.NumCPU(), model)
 }
 
+// KernelRelease is the running kernel's, such as "6.18.0".
 func KernelRelease() string {
 	var u unix.Utsname
 	if err := unix.Uname(&u); err != nil {

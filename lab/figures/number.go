@@ -42,6 +42,7 @@ func Number(v float64) string {
 	}
 }
 
+// Thousands writes n with a separator between thousands.
 func Thousands(n int) string {
 	s := strconv.Itoa(n)
 	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {

@@ -131,7 +131,7 @@ func attach(n *nsthread.Namespace, device string, code asm.Instructions) (l link
 	if err != nil {
 		return nil, fmt.Errorf("load program for %s: %w", device, err)
 	}
-	defer p.Close() // the link holds it
+	defer func() { _ = p.Close() }() // the link holds it
 	index, err := indexOf(n, device)
 	if err != nil {
 		return nil, err

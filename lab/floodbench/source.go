@@ -190,6 +190,7 @@ func (s *source) write(n int) (int, error) {
 		return int(done), nil
 	case unix.ENOBUFS, unix.EINTR, unix.EAGAIN:
 		return 0, nil
+	default:
+		return 0, fmt.Errorf("send frames: %w", errno)
 	}
-	return 0, fmt.Errorf("send frames: %w", errno)
 }

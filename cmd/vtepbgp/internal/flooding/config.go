@@ -44,8 +44,9 @@ func (c *Config) hears(v *VNI) (vteps, macs bool) {
 		return v.ProxyVTEPs, v.ProxyMACs
 	case evpn.FloodReplicator:
 		return c.LearnFromData, false
+	default:
+		return false, false
 	}
-	return false, false
 }
 
 // shared says whether tables of all VNIs follow from the same as with o.

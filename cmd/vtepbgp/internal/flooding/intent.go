@@ -166,8 +166,9 @@ func (c *Config) places(n *network) ([]place, string) {
 		return c.segment(n)
 	case evpn.FloodReplicator:
 		return c.replicator(n)
+	default: // the kernel copies, or nobody
+		return nil, ""
 	}
-	return nil, ""
 }
 
 // segment hears a group, and when it delivers, what is to be sent there.

@@ -39,7 +39,17 @@
 //     ([Relayed]). It ends the loops which the lists cannot know of: two replicators
 //     that were given as VTEPs to each other by hand, two segments joined by mistake.
 //
+// A service address that delivers to a group ([Network.Deliver]) is the one place where
+// copies are accepted. What it sends is marked as well and goes to a group, from where
+// no relay copies it: its source is outside, and it has the mark.
+//
 // The mark is the last of the three because routers may clear a DSCP. It is a
 // code point for local use (RFC 2474 §6, pool 2) that Linux and IP precedence treat like the
 // default one; VXLAN endpoints ignore it.
+//
+// # For whom
+//
+// What this host sends to a group is copied always, what others send only by the relay
+// that was elected, and by that only as long as its lease goes ([Engine.Renew]). VTEPs that
+// copy their own frames are left to it ([Network.Itself]).
 package flood

@@ -32,6 +32,7 @@
 // # Attaching
 //
 // The program hangs in the clsact qdisc of the underlay at a fixed priority and handle:
-// after a crash it goes on copying with the lists that it has, and the next start
-// replaces it there. What somebody else detaches is attached again.
+// after a crash, or [Engine.Leave], it goes on copying with the lists that it has, for others
+// until its lease ends. The next engine replaces it there when it has its first table;
+// where none follows, [Sweep] removes it. What somebody else detaches is attached again.
 package ebpf

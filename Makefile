@@ -84,7 +84,7 @@ bench-go: ## Go benchmarks of the packages
 
 .PHONY: golden
 golden: ## Rewrite golden files and docs/{config,cli,metrics}.md; review the diff
-	$(GO) test ./config ./evpn/... ./cmd/vtepbgp/... -update
+	$(GO) test ./config ./evpn/... ./cmd/vtepbgp ./cmd/vtepbgp/internal/{api,daemon,explain} -update
 
 .PHONY: generate
 generate: ## Compile the eBPF program again (needs Debian's clang, llvm and libbpf-dev; nothing else does)

@@ -49,7 +49,7 @@
 //
 // # For whom
 //
-// What this host sends to a group is copied always, what others send only by the relay
+// What this host sends to a group is copied by itself ([Network.Own]), what others send by the relay
 // that was elected, and by that only as long as its lease goes ([Engine.Renew]). VTEPs that
 // copy their own frames are left to it ([Network.Itself]).
 package flood

@@ -105,7 +105,7 @@ func TestHungLoopLosesTheLease(t *testing.T) {
 	w.eventually("an engine", w.copies("eth0", 1, false))
 	w.eventually("a lease for neighbours that do not wait for us", func() bool {
 		left := w.floods.Lease("eth0")
-		return left > 0 && left <= leaseShortest
+		return left > 0 && left <= leaseUnkept
 	})
 	w.kernel.mu.Lock() // the loop waits for it with the next row
 	w.speaker.events <- evpn.RoutesReceived{Neighbor: netip.MustParseAddr("10.0.0.254"), Announced: []evpn.Route{{
@@ -121,7 +121,7 @@ func TestDetection(t *testing.T) {
 	up := func(graceful bool, hold, detection time.Duration) speaker.NeighborStatus {
 		st := speaker.NeighborStatus{State: established, GracefulRestart: graceful, HoldTime: hold}
 		if detection > 0 {
-			st.BFD = &bfd.Status{State: bfd.Up, DetectionTime: detection}
+			st.BFD = &bfd.Status{State: bfd.Up, DetectionTime: detection, SendInterval: detection / 3}
 		}
 		return st
 	}
@@ -133,9 +133,9 @@ func TestDetection(t *testing.T) {
 		"a session that is down": {[]speaker.NeighborStatus{{State: "active"}}, leaseLongest},
 		"hold time":              {[]speaker.NeighborStatus{up(true, 30*time.Second, 0), up(true, 9*time.Second, 0)}, 9 * time.Second},
 		"no hold time":           {[]speaker.NeighborStatus{up(true, 0, 0)}, leaseLongest},
-		"BFD":                    {[]speaker.NeighborStatus{up(true, 9*time.Second, 900*time.Millisecond)}, 900 * time.Millisecond},
+		"BFD":                    {[]speaker.NeighborStatus{up(true, 9*time.Second, 900*time.Millisecond)}, 600 * time.Millisecond},
 		"faster than we renew":   {[]speaker.NeighborStatus{up(true, 9*time.Second, 30*time.Millisecond)}, leaseShortest},
-		"gone when we are":       {[]speaker.NeighborStatus{up(true, 9*time.Second, 0), up(false, 9*time.Second, 0)}, leaseShortest},
+		"gone when we are":       {[]speaker.NeighborStatus{up(true, 9*time.Second, 0), up(false, 9*time.Second, 0)}, leaseUnkept},
 	} {
 		t.Run(name, func(t *testing.T) { assert.Equal(t, c.want, detection(c.neighbors)) })
 	}

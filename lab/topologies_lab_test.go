@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -18,6 +19,9 @@ import (
 	"github.com/vtepbgp/vtepbgp/lab/once"
 )
 
+// hostName tells hosts from switches, routers and VTEPs without a daemon, which are plain nodes too.
+var hostName = regexp.MustCompile(`^h[0-9]`)
+
 // hostGroups finds the hosts of a lab that share a network: by the letter at the end of
 // their names, where there is one. Keys are host names, values addresses.
 func (r *running) hostGroups(six bool) map[string]map[string]string {
@@ -26,7 +30,7 @@ func (r *running) hostGroups(six bool) map[string]map[string]string {
 	require.NoError(r.t, err)
 	groups := map[string]map[string]string{}
 	for _, n := range nodes {
-		if n.Role != lab.RoleHost {
+		if n.Role != lab.RoleHost || !hostName.MatchString(n.Name) {
 			continue
 		}
 		for _, i := range n.Addresses {

@@ -62,15 +62,16 @@ func (d *demo) arrivals(r once.Report) {
 	fmt.Fprintln(d.out, r)
 }
 
-// wire shows the packets that one broadcast frame, an ARP request for nobody, makes on the wires of the router.
+// wire shows the packets that one broadcast frame, an ARP request for nobody, makes on the links of the router.
 func (d *demo) wire(ctx context.Context, from host, about string) error {
-	d.heading("%s: what one broadcast frame of %s becomes (tcpdump -i any 'udp port 4789'): %s", "router", from.node, about)
+	d.heading("router: what one broadcast frame of %s becomes (tcpdump -i any -Q in udp port 4789): %s", from.node, about)
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
+	var seen strings.Builder
 	ready, done := make(chan struct{}), make(chan error, 1)
 	go func() {
 		_, err := d.lab.Exec(ctx, "router", []string{"timeout", "2", "tcpdump", "-n", "-l", "-t", "-i", "any", "-Q", "in", "udp port 4789"},
-			lab.Stdio{Out: &indented{d: d}, Err: &signalOn{text: "listening on", c: ready}})
+			lab.Stdio{Out: &seen, Err: &signalOn{text: "listening on", c: ready}})
 		done <- err
 	}()
 	select {
@@ -82,10 +83,22 @@ func (d *demo) wire(ctx context.Context, from host, about string) error {
 	if _, err := d.lab.Exec(ctx, from.node, []string{"ping", "-c", "1", "-W", "0.5", "-w", "1", absent}, lab.Stdio{}); err != nil {
 		return err
 	}
-	return <-done
+	err := <-done
+	// Two lines a packet: outer, inner. The request may be repeated, and bridges see again what a link has.
+	lines, shown := strings.Split(seen.String(), "\n"), map[string]bool{}
+	for i := 0; i+1 < len(lines); i++ {
+		if strings.HasPrefix(lines[i], "eth") && strings.Contains(lines[i+1], "who-has "+absent+" ") && !shown[lines[i]] {
+			shown[lines[i]] = true
+			fmt.Fprintf(d.out, "  %s: %s\n", strings.TrimSpace(lines[i]), strings.TrimSpace(lines[i+1]))
+		}
+	}
+	if len(shown) == 0 {
+		return errors.Join(errors.New("tcpdump saw nothing of it"), err)
+	}
+	return err
 }
 
-// indented prints the lines of ARP requests, without what tcpdump says of their insides.
+// indented prints lines a little to the right.
 type indented struct{ d *demo }
 
 func (w *indented) Write(b []byte) (int, error) {

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -109,14 +110,17 @@ func (d *demo) heading(format string, args ...any) {
 	fmt.Fprintf(d.out, "\n== "+format+"\n", args...)
 }
 
-// findHosts takes the plain nodes that have an address: the switch has none.
+// hostName tells hosts from switches, routers and VTEPs without a daemon, which are plain nodes too.
+var hostName = regexp.MustCompile(`^h[0-9]`)
+
+// findHosts takes the hosts with an address.
 func (d *demo) findHosts() error {
 	nodes, err := d.lab.Nodes()
 	if err != nil {
 		return err
 	}
 	for _, n := range nodes {
-		if n.Role != lab.RoleHost {
+		if n.Role != lab.RoleHost || !hostName.MatchString(n.Name) {
 			continue
 		}
 		for _, i := range n.Addresses {

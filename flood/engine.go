@@ -12,6 +12,15 @@ import (
 	"github.com/vtepbgp/vtepbgp/evpn"
 )
 
+// Lease is for how long from now leased networks copy what others send, and no longer: when
+// whoever renews it is gone or hangs, another relay may have taken over.
+type Lease struct {
+	For time.Duration
+	// Outlives keeps it when this process is gone: those who would take over do not learn
+	// of that at once. Without it, it ends with the process.
+	Outlives bool
+}
+
 // Engine moves packets: it hears what is sent to the addresses of its table, and sends
 // copies. Its methods may be called at any time, from any goroutine.
 type Engine interface {
@@ -23,10 +32,8 @@ type Engine interface {
 	// Apply replaces the table. A packet is copied by the old or by the new one, never by a
 	// mix: a VTEP that is in both gets every frame once.
 	Apply(*Table) error
-	// Renew has leased networks copy what others send for this long from now on, and no
-	// longer: when whoever renews is gone or hangs, another relay may have taken over. It is
-	// kept without this process as well. Before the first call there is no lease.
-	Renew(time.Duration) error
+	// Renew replaces the lease. Before the first call there is none.
+	Renew(Lease) error
 	Counters() Counters
 	// Heard are the senders on networks that asked for them, heard since a time ago.
 	Heard(within time.Duration) []Heard

@@ -239,7 +239,7 @@ func (e *Engine) Counters() flood.Counters {
 }
 
 // Renew implements [flood.Engine].
-func (e *Engine) Renew(d time.Duration) error {
+func (e *Engine) Renew(l flood.Lease) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.closed() {
@@ -249,8 +249,8 @@ func (e *Engine) Renew(d time.Duration) error {
 	if err != nil {
 		return err
 	}
-	e.decider.Load().Renew(time.Since(e.born) + d)
-	if err := e.objects.Lease.Set(uint64(max(0, now+d))); err != nil {
+	e.decider.Load().Renew(time.Since(e.born) + l.For)
+	if err := errors.Join(e.objects.Outlives.Set(l.Outlives), e.objects.Lease.Set(uint64(max(0, now+l.For)))); err != nil {
 		return fmt.Errorf("renew the lease of the program: %w", err)
 	}
 	return nil

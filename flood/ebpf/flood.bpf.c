@@ -6,11 +6,13 @@
 // No structure of the kernel is read but the stable struct __sk_buff: one object
 // serves every kernel that has the helpers (5.17, for bpf_loop).
 
+#include <asm/errno.h>
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
 #include <linux/in.h>
 #include <linux/pkt_cls.h>
+#include <linux/time.h>
 #include <stdbool.h>
 
 #include <bpf/bpf_endian.h>
@@ -231,6 +233,21 @@ static __always_inline bool in(__u32 set, const struct address *a)
 	return bpf_map_lookup_elem(&places, &key);
 }
 
+// leased says that there is a lease. A timer that is there already is -EBUSY; without user
+// space there is none and can be none: its file is closed in the moment in which it dies.
+static __always_inline bool leased(void)
+{
+	__u32 zero = 0;
+	struct life *life;
+
+	if (bpf_ktime_get_ns() >= lease)
+		return false;
+	if (outlives)
+		return true;
+	life = bpf_map_lookup_elem(&lives, &zero);
+	return life && bpf_timer_init(&life->timer, &lives, CLOCK_MONOTONIC) != -EPERM;
+}
+
 static __always_inline enum reason judge(const struct packet *p, const struct network *n)
 {
 	bool own;
@@ -258,7 +275,7 @@ static __always_inline enum reason judge(const struct packet *p, const struct ne
 		return REASON_COPIED_BY_SENDER;
 	if (!(n->flags & (own ? NETWORK_OWN : NETWORK_OTHERS)))
 		return REASON_NOT_ELECTED;
-	if (!own && n->flags & NETWORK_LEASED && bpf_ktime_get_ns() >= lease)
+	if (!own && n->flags & NETWORK_LEASED && !leased())
 		return REASON_NOT_ELECTED;
 	return REASON_KEPT;
 }

@@ -277,6 +277,22 @@ volatile __u32 congested = 0;
 // moves it; without user space it passes.
 volatile __u64 lease = 0;
 
+// The lease is kept without user space.
+volatile bool outlives = false;
+
+// Tells whether user space lives: the kernel makes timers only in maps to which a process
+// has a file.
+struct life {
+	struct bpf_timer timer;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct life);
+} lives SEC(".maps");
+
 struct packet {
 	struct address source, destination;
 	__u32 vni;

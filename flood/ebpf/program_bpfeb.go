@@ -146,6 +146,7 @@ const (
 	programMapHandovers        = "handovers"
 	programMapHeards           = "heards"
 	programMapListens          = "listens"
+	programMapLives            = "lives"
 	programMapNetworks         = "networks"
 	programMapPlaces           = "places"
 	programMapRests            = "rests"
@@ -157,6 +158,7 @@ const (
 	programProgFloodTake       = "flood_take"
 	programVarCongested        = "congested"
 	programVarLease            = "lease"
+	programVarOutlives         = "outlives"
 	programVarUnusedHandover   = "unused_handover"
 	programVarUnusedNetwork    = "unused_network"
 	programVarUnusedNetworkKey = "unused_network_key"
@@ -218,6 +220,7 @@ type programMapSpecs struct {
 	Handovers *ebpf.MapSpec `ebpf:"handovers"`
 	Heards    *ebpf.MapSpec `ebpf:"heards"`
 	Listens   *ebpf.MapSpec `ebpf:"listens"`
+	Lives     *ebpf.MapSpec `ebpf:"lives"`
 	Networks  *ebpf.MapSpec `ebpf:"networks"`
 	Places    *ebpf.MapSpec `ebpf:"places"`
 	Rests     *ebpf.MapSpec `ebpf:"rests"`
@@ -232,6 +235,7 @@ type programMapSpecs struct {
 type programVariableSpecs struct {
 	Congested        *ebpf.VariableSpec `ebpf:"congested"`
 	Lease            *ebpf.VariableSpec `ebpf:"lease"`
+	Outlives         *ebpf.VariableSpec `ebpf:"outlives"`
 	UnusedHandover   *ebpf.VariableSpec `ebpf:"unused_handover"`
 	UnusedNetwork    *ebpf.VariableSpec `ebpf:"unused_network"`
 	UnusedNetworkKey *ebpf.VariableSpec `ebpf:"unused_network_key"`
@@ -262,6 +266,7 @@ type programMaps struct {
 	Handovers *ebpf.Map `ebpf:"handovers"`
 	Heards    *ebpf.Map `ebpf:"heards"`
 	Listens   *ebpf.Map `ebpf:"listens"`
+	Lives     *ebpf.Map `ebpf:"lives"`
 	Networks  *ebpf.Map `ebpf:"networks"`
 	Places    *ebpf.Map `ebpf:"places"`
 	Rests     *ebpf.Map `ebpf:"rests"`
@@ -275,6 +280,7 @@ func (m *programMaps) Close() error {
 		m.Handovers,
 		m.Heards,
 		m.Listens,
+		m.Lives,
 		m.Networks,
 		m.Places,
 		m.Rests,
@@ -290,6 +296,7 @@ func (m *programMaps) Close() error {
 type programVariables struct {
 	Congested        *ebpf.Variable `ebpf:"congested"`
 	Lease            *ebpf.Variable `ebpf:"lease"`
+	Outlives         *ebpf.Variable `ebpf:"outlives"`
 	UnusedHandover   *ebpf.Variable `ebpf:"unused_handover"`
 	UnusedNetwork    *ebpf.Variable `ebpf:"unused_network"`
 	UnusedNetworkKey *ebpf.Variable `ebpf:"unused_network_key"`

@@ -28,7 +28,7 @@ const serveVariable = "VTEPBGP_FLOODTEST_SERVE"
 type served struct {
 	Interface string
 	Table     flood.Table
-	Lease     time.Duration
+	Lease     flood.Lease
 }
 
 // Serves says that the process was started by RunLeft: it has to call Serve, and to end.
@@ -61,7 +61,7 @@ type process struct {
 	tell io.Closer
 }
 
-func (s *stage) serve(table *flood.Table, lease time.Duration) *process {
+func (s *stage) serve(table *flood.Table, lease flood.Lease) *process {
 	s.t.Helper()
 	what, err := json.Marshal(served{Interface: "u0", Table: *table, Lease: lease})
 	require.NoError(s.t, err)
@@ -108,6 +108,7 @@ func RunLeft(t *testing.T, kind flood.Kind) {
 		{"killed", testKilled},
 		{"left", testLeft},
 		{"hangs", testHangs},
+		{"killed without a lease that outlives it", testLeaseDies},
 		{"killed with a full queue", testKilledBusy},
 		{"swept", testSwept},
 	}
@@ -180,7 +181,7 @@ func testKilled(t *testing.T, kind flood.Kind, f family) {
 	s := newStage(t, f)
 	out := newTap(t, s.relay, "u1")
 	table := f.table(f.onGroup(f.list(16)...))
-	p := s.serve(table, 0)
+	p := s.serve(table, flood.Lease{})
 	s.copiesOn(out, 20, 16)
 	p.kill()
 	s.copiesOn(out, 20, 16)
@@ -194,7 +195,7 @@ func testLeft(t *testing.T, kind flood.Kind, f family) {
 	s := newStage(t, f)
 	out := newTap(t, s.relay, "u1")
 	table := f.table(f.onGroup(f.list(16)...))
-	p := s.serve(table, 0)
+	p := s.serve(table, flood.Lease{})
 	s.copiesOn(out, 20, 16)
 	p.leave()
 	s.copiesOn(out, 20, 16)
@@ -217,7 +218,7 @@ func testHangs(t *testing.T, kind flood.Kind, f family) {
 	leased := f.onGroup(f.list(4)...)
 	leased.Leased = true
 	table := f.table(leased, f.onService(f.list(4)...))
-	p := s.serve(table, 3*time.Second)
+	p := s.serve(table, flood.Lease{For: 3 * time.Second, Outlives: true})
 	s.copiesOn(out, 5, 4)
 	p.signal(syscall.SIGSTOP)
 	mine := newHose(t, s.relay, "u0")
@@ -251,7 +252,27 @@ func testHangs(t *testing.T, kind flood.Kind, f family) {
 	}
 	p.kill()
 	e := s.start(factory(kind), table)
-	require.NoError(t, e.Renew(time.Hour))
+	require.NoError(t, e.Renew(flood.Lease{For: time.Hour}))
+	s.copiesOn(out, 5, 4)
+}
+
+// testLeaseDies: a lease that does not outlive its process ends in the moment in which that is killed, whatever
+// is left of it. Our own frames are copied on.
+func testLeaseDies(t *testing.T, kind flood.Kind, f family) {
+	s := newStage(t, f)
+	out := newTap(t, s.relay, "u1")
+	leased := f.onGroup(f.list(4)...)
+	leased.Leased = true
+	table := f.table(leased)
+	p := s.serve(table, flood.Lease{For: time.Hour})
+	s.copiesOn(out, 5, 4)
+	p.kill()
+	s.hose.send(t, s.packet(64, Full))
+	own := s.own(64)
+	newHose(t, s.relay, "u0").send(t, own)
+	out.expect(t, f.list(4), own)
+	e := s.start(factory(kind), table)
+	require.NoError(t, e.Renew(flood.Lease{For: time.Hour}))
 	s.copiesOn(out, 5, 4)
 }
 
@@ -263,7 +284,7 @@ func testKilledBusy(t *testing.T, kind flood.Kind, f family) {
 	out := newTap(t, s.relay, "u1")
 	to := f.list(1000)
 	table := f.table(f.onGroup(to...))
-	process := s.serve(table, 0)
+	process := s.serve(table, flood.Lease{})
 	process.signal(syscall.SIGSTOP)
 	for range 3 {
 		s.hose.send(t, s.packet(1400, Full))
@@ -296,7 +317,7 @@ func (s *stage) idle(dev string) {
 func testSwept(t *testing.T, kind flood.Kind, f family) {
 	s := newStage(t, f)
 	out := newTap(t, s.relay, "u1")
-	s.serve(f.table(f.onGroup(f.list(4)...)), 0).kill()
+	s.serve(f.table(f.onGroup(f.list(4)...)), flood.Lease{}).kill()
 	s.copiesOn(out, 5, 4)
 	require.NoError(t, kind.Sweep(s.options(), func(name string) bool { return name != "u0" }))
 	s.copiesOn(out, 5, 4)

@@ -110,7 +110,7 @@ func testLease(t *testing.T, open Factory, f family) {
 	s.sendOwn(e, mine)
 	out.expect(t, to, free, mine)
 
-	require.NoError(t, e.Renew(time.Hour))
+	require.NoError(t, e.Renew(flood.Lease{For: time.Hour}))
 	p := s.packet(64, Full)
 	s.send(e, p)
 	out.expect(t, to, p)
@@ -120,7 +120,7 @@ func testLease(t *testing.T, open Factory, f family) {
 	s.send(e, p)
 	out.expect(t, to, p)
 
-	require.NoError(t, e.Renew(20*time.Millisecond))
+	require.NoError(t, e.Renew(flood.Lease{For: 20 * time.Millisecond}))
 	refused := e.Counters().Total.Dropped[flood.NotElected]
 	eventually(t, func() (string, bool) {
 		s.hose.send(t, s.packet(64, Full))
@@ -130,7 +130,7 @@ func testLease(t *testing.T, open Factory, f family) {
 	mine.SourcePort = 61000 // told apart from what was copied until it had run out
 	s.sendOwn(e, mine)
 	out.expectFlow(t, mine.SourcePort, to, mine)
-	require.NoError(t, e.Renew(time.Hour))
+	require.NoError(t, e.Renew(flood.Lease{For: time.Hour}))
 	p = s.packet(64, Full)
 	p.SourcePort = 61001
 	s.send(e, p)

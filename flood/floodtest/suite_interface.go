@@ -87,8 +87,8 @@ func testSeveral(t *testing.T, open Factory, f family) {
 	here.Leased, there.Leased = true, true
 	a := s.start(open, f.table(here))
 	b := launch(t, open, options(t, s.relay, "u9"), f.table(there))
-	require.NoError(t, a.Renew(time.Hour))
-	require.NoError(t, b.Renew(time.Hour))
+	require.NoError(t, a.Renew(flood.Lease{For: time.Hour}))
+	require.NoError(t, b.Renew(flood.Lease{For: time.Hour}))
 	hose := newHose(t, second, "s9")
 	sendThere := func(p *Packet) {
 		heard := b.Counters().Total.Packets
@@ -103,14 +103,14 @@ func testSeveral(t *testing.T, open Factory, f family) {
 		out.expect(t, all[4:], q)
 	}
 	assert.EqualValues(t, 3, a.Counters().Total.Packets)
-	require.NoError(t, a.Renew(0))
+	require.NoError(t, a.Renew(flood.Lease{}))
 	s.refuses(a, flood.NotElected, s.packet(64, Full))
 	p := s.packet(64, Full)
 	sendThere(p)
 	out.expect(t, all[4:], p)
 	there.VNI = evpn.VNI(vni + 5)
 	require.NoError(t, b.Apply(f.table(there)))
-	require.NoError(t, a.Renew(time.Hour))
+	require.NoError(t, a.Renew(flood.Lease{For: time.Hour}))
 	p = s.packet(64, Full)
 	s.send(a, p)
 	out.expect(t, all[:4], p)

@@ -138,13 +138,13 @@ func (e *Engine) Counters() flood.Counters {
 }
 
 // Renew implements [flood.Engine].
-func (e *Engine) Renew(d time.Duration) error {
+func (e *Engine) Renew(l flood.Lease) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.closed() {
 		return os.ErrClosed
 	}
-	e.decider.Load().Renew(time.Since(e.born) + d)
+	e.decider.Load().Renew(time.Since(e.born) + l.For)
 	return nil
 }
 

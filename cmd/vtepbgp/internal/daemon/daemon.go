@@ -15,6 +15,7 @@ import (
 	"github.com/vtepbgp/vtepbgp/cmd/vtepbgp/internal/flooding"
 	"github.com/vtepbgp/vtepbgp/config"
 	"github.com/vtepbgp/vtepbgp/evpn"
+	"github.com/vtepbgp/vtepbgp/flood"
 )
 
 // Bounds of start and stop.
@@ -145,7 +146,7 @@ func (d *daemon) start(ctx context.Context, files *claimed) (err error) {
 	})
 	speakerPart.before = func() {
 		if !d.leaveGracefully() {
-			d.flooding.Renew(0) // another relay takes over as soon as our routes are withdrawn
+			d.flooding.Renew(flood.Lease{}) // another relay takes over as soon as our routes are withdrawn
 		}
 		stopSink()
 		select {

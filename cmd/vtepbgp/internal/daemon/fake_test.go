@@ -384,6 +384,7 @@ func (s *fakeSpeaker) Neighbors() []speaker.NeighborStatus {
 	for _, n := range s.cfg.Neighbors {
 		st := speaker.NeighborStatus{Address: n.Address, ASN: n.ASN, State: "active", Drops: map[string]uint64{"short nlri": 2 + s.drops}, LastError: s.errors[n.Address]}
 		st.BFD = &bfd.Status{State: bfd.Up, DetectionTime: 300 * time.Millisecond}
+		st.GracefulRestart = s.cfg.GracefulRestartTime > 0
 		if s.up[n.Address] {
 			st.State, st.Since, st.RoutesReceived = "established", time.Now(), 1
 		}

@@ -9,6 +9,7 @@ import (
 	"github.com/vtepbgp/vtepbgp/cmd/vtepbgp/internal/flooding"
 	"github.com/vtepbgp/vtepbgp/config"
 	"github.com/vtepbgp/vtepbgp/evpn"
+	"github.com/vtepbgp/vtepbgp/flood"
 	"github.com/vtepbgp/vtepbgp/speaker"
 	"github.com/vtepbgp/vtepbgp/speaker/bfd"
 )
@@ -71,17 +72,15 @@ func floodingConfig(cfg *config.Config, h host) flooding.Config {
 // Bounds of the lease on copying for others.
 const (
 	leaseLongest = 90 * time.Second
-	// leaseUnkept is for neighbours that do not keep our routes when our process dies:
-	// another relay takes over as soon as the kernel has closed our sessions.
-	leaseUnkept = 500 * time.Millisecond
 	// leaseShortest leaves a busy loop its time to renew.
 	leaseShortest = 100 * time.Millisecond
 	leaseShare    = 4 // renewals in the time of a lease
 )
 
-// detection is how soon a neighbour may find us dead, and another relay take over.
-func detection(neighbors []speaker.NeighborStatus) time.Duration {
-	lease := leaseLongest
+// detection is how soon a neighbour may find us hanging, and another relay take over. One that does not
+// keep our routes when our process ends hears of that at once: the kernel closes our sessions.
+func detection(neighbors []speaker.NeighborStatus) flood.Lease {
+	lease := flood.Lease{For: leaseLongest, Outlives: true}
 	for _, n := range neighbors {
 		if n.State != established {
 			continue
@@ -89,15 +88,14 @@ func detection(neighbors []speaker.NeighborStatus) time.Duration {
 		switch {
 		case n.BFD != nil && n.BFD.State == bfd.Up && n.BFD.DetectionTime > 0:
 			// It counts from our last packet, which went out up to an interval before we hung.
-			lease = min(lease, n.BFD.DetectionTime-n.BFD.SendInterval)
+			lease.For = min(lease.For, n.BFD.DetectionTime-n.BFD.SendInterval)
 		case n.HoldTime > 0:
-			lease = min(lease, n.HoldTime)
+			lease.For = min(lease.For, n.HoldTime)
 		}
-		if !n.GracefulRestart {
-			lease = min(lease, leaseUnkept)
-		}
+		lease.Outlives = lease.Outlives && n.GracefulRestart
 	}
-	return max(lease, leaseShortest)
+	lease.For = max(lease.For, leaseShortest)
+	return lease
 }
 
 // leases lets what we copy for others go on, by way of the loop: one that is stuck
@@ -108,7 +106,7 @@ func (d *daemon) leases(ctx context.Context) error {
 		if d.loop.do(ctx, func(*evpn.Core) {}) == nil {
 			d.flooding.Renew(lease)
 		}
-		t := time.NewTimer(min(lease/leaseShare, time.Second))
+		t := time.NewTimer(min(lease.For/leaseShare, time.Second))
 		select {
 		case <-ctx.Done():
 			t.Stop()

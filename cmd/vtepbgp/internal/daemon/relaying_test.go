@@ -16,6 +16,7 @@ import (
 	"github.com/vtepbgp/vtepbgp/cmd/vtepbgp/internal/flooding/floodingtest"
 	"github.com/vtepbgp/vtepbgp/config"
 	"github.com/vtepbgp/vtepbgp/evpn"
+	"github.com/vtepbgp/vtepbgp/flood"
 	"github.com/vtepbgp/vtepbgp/speaker"
 	"github.com/vtepbgp/vtepbgp/speaker/bfd"
 )
@@ -103,9 +104,9 @@ func TestHungLoopLosesTheLease(t *testing.T) {
 	w.start(Options{})
 	w.establishFar()
 	w.eventually("an engine", w.copies("eth0", 1, false))
-	w.eventually("a lease for neighbours that do not wait for us", func() bool {
+	w.eventually("a lease for the time of BFD", func() bool {
 		left := w.floods.Lease("eth0")
-		return left > 0 && left <= leaseUnkept
+		return left > 0 && left <= 300*time.Millisecond
 	})
 	w.kernel.mu.Lock() // the loop waits for it with the next row
 	w.speaker.events <- evpn.RoutesReceived{Neighbor: netip.MustParseAddr("10.0.0.254"), Announced: []evpn.Route{{
@@ -128,16 +129,19 @@ func TestDetection(t *testing.T) {
 	for name, c := range map[string]struct {
 		neighbors []speaker.NeighborStatus
 		want      time.Duration
+		outlives  bool
 	}{
-		"nobody":                 {nil, leaseLongest},
-		"a session that is down": {[]speaker.NeighborStatus{{State: "active"}}, leaseLongest},
-		"hold time":              {[]speaker.NeighborStatus{up(true, 30*time.Second, 0), up(true, 9*time.Second, 0)}, 9 * time.Second},
-		"no hold time":           {[]speaker.NeighborStatus{up(true, 0, 0)}, leaseLongest},
-		"BFD":                    {[]speaker.NeighborStatus{up(true, 9*time.Second, 900*time.Millisecond)}, 600 * time.Millisecond},
-		"faster than we renew":   {[]speaker.NeighborStatus{up(true, 9*time.Second, 30*time.Millisecond)}, leaseShortest},
-		"gone when we are":       {[]speaker.NeighborStatus{up(true, 9*time.Second, 0), up(false, 9*time.Second, 0)}, leaseUnkept},
+		"nobody":                 {nil, leaseLongest, true},
+		"a session that is down": {[]speaker.NeighborStatus{{State: "active"}}, leaseLongest, true},
+		"hold time":              {[]speaker.NeighborStatus{up(true, 30*time.Second, 0), up(true, 9*time.Second, 0)}, 9 * time.Second, true},
+		"no hold time":           {[]speaker.NeighborStatus{up(true, 0, 0)}, leaseLongest, true},
+		"BFD":                    {[]speaker.NeighborStatus{up(true, 9*time.Second, 900*time.Millisecond)}, 600 * time.Millisecond, true},
+		"faster than we renew":   {[]speaker.NeighborStatus{up(true, 9*time.Second, 30*time.Millisecond)}, leaseShortest, true},
+		"gone when we are":       {[]speaker.NeighborStatus{up(true, 9*time.Second, 0), up(false, 9*time.Second, 0)}, 9 * time.Second, false},
 	} {
-		t.Run(name, func(t *testing.T) { assert.Equal(t, c.want, detection(c.neighbors)) })
+		t.Run(name, func(t *testing.T) {
+			assert.Equal(t, flood.Lease{For: c.want, Outlives: c.outlives}, detection(c.neighbors))
+		})
 	}
 }
 

@@ -41,15 +41,16 @@ type Manager struct {
 		relays []evpn.RelayChange
 	}
 
-	mu      sync.Mutex
-	intent  *intent
-	found   map[string]bool         // interfaces on which the process before may have left something
-	held    bool                    // which copies on as it is
-	waiting map[string]*flood.Table // not handed to workers yet
-	workers map[string]*worker      // by interface
-	lease   time.Time               // end of the lease
-	leave   bool                    // engines are left, with a lease of stay
-	stay    time.Duration
+	mu       sync.Mutex
+	intent   *intent
+	found    map[string]bool         // interfaces on which the process before may have left something
+	held     bool                    // which copies on as it is
+	waiting  map[string]*flood.Table // not handed to workers yet
+	workers  map[string]*worker      // by interface
+	lease    time.Time               // end of the lease
+	outlives bool                    // it does: [flood.Lease]
+	leave    bool                    // engines are left, with a lease of stay
+	stay     time.Duration
 
 	heardVTEPs, heardMACs int
 }
@@ -97,18 +98,18 @@ func (m *Manager) Release() {
 }
 
 // Renew has what we copy for others go on for a while from now.
-func (m *Manager) Renew(d time.Duration) {
+func (m *Manager) Renew(l flood.Lease) {
 	m.mu.Lock()
-	m.lease = time.Now().Add(d)
+	m.lease, m.outlives = time.Now().Add(l.For), l.Outlives
 	workers := slices.Collect(maps.Values(m.workers))
 	m.mu.Unlock()
 	for _, w := range workers {
-		w.renew(d)
+		w.renew(l)
 	}
 }
 
 // Leave has engines left behind when Run ends, as far as they copy without a process;
-// for others with a lease of d. Without it, they are removed.
+// for others with a lease of d, if the lease until then outlives us. Without it, they are removed.
 func (m *Manager) Leave(d time.Duration) {
 	m.mu.Lock()
 	m.leave, m.stay = true, d
@@ -168,7 +169,7 @@ func (m *Manager) hand(working context.Context) {
 		delete(m.found, device)
 		if w == nil {
 			w = newWorker(device, m.o.Kinds, m.o.Log)
-			w.lease = m.lease
+			w.lease, w.outlives = m.lease, m.outlives
 			m.workers[device] = w
 			go w.run(working)
 		}
@@ -203,12 +204,16 @@ func (m *Manager) sweep(devices map[string]bool) {
 // end has all workers end, and waits for them.
 func (m *Manager) end(stop func()) {
 	m.mu.Lock()
-	leave, stay, useless := m.leave, m.stay, m.found
+	leave, useless := m.leave, m.found
+	last := flood.Lease{Outlives: m.outlives}
+	if m.outlives {
+		last.For = m.stay
+	}
 	workers := slices.Collect(maps.Values(m.workers))
 	m.mu.Unlock()
 	for _, w := range workers {
 		if leave {
-			w.renew(stay)
+			w.renew(last)
 			w.leave()
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/vtepbgp/vtepbgp/cmd/vtepbgp/internal/flooding"
 	"github.com/vtepbgp/vtepbgp/cmd/vtepbgp/internal/flooding/floodingtest"
 	"github.com/vtepbgp/vtepbgp/evpn"
+	"github.com/vtepbgp/vtepbgp/flood"
 )
 
 func TestSegmentIsRelayed(t *testing.T) {
@@ -219,12 +220,35 @@ func TestCountersOutliveEngines(t *testing.T) {
 	})
 }
 
+// Who would take over hears at once that we end: nothing is copied for others from then on.
+func TestLeaseThatDoesNotOutlive(t *testing.T) {
+	for name, stop := range map[string]func(*world){
+		"crash": (*world).crash,
+		"left for the next": func(w *world) {
+			w.m.Leave(time.Minute)
+			w.end()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := working(t)
+				w.m.Renew(flood.Lease{For: time.Hour})
+				assert.True(t, w.host.Leased("eth1"))
+				stop(w)
+				_, ok := w.host.Network("eth1", 100)
+				require.True(t, ok, "our own frames are copied on")
+				assert.False(t, w.host.Leased("eth1"))
+			})
+		})
+	}
+}
+
 func TestLease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.start(segment())
 		assert.False(t, w.host.Leased("eth1"), "nobody has renewed it")
-		w.m.Renew(3 * time.Second)
+		w.m.Renew(flood.Lease{For: 3 * time.Second})
 		assert.True(t, w.host.Leased("eth1"))
 		after(2 * time.Second)
 		other := segment()

@@ -9,13 +9,14 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/vtepbgp/vtepbgp/evpn"
+	"github.com/vtepbgp/vtepbgp/flood"
 )
 
 // working is a process that copies to a VTEP, for others too, and has heard one.
 func working(t *testing.T) *world {
 	w := newWorld(t)
 	w.start(segment())
-	w.m.Renew(time.Hour)
+	w.m.Renew(flood.Lease{For: time.Hour, Outlives: true})
 	w.m.Apply([]evpn.ListChange{entry(100, "10.0.2.2", evpn.UseCopy)}, relay(evpn.Relay{VNI: 100, Own: true, Segment: true}))
 	w.host.Send(100, addr("10.0.1.5"), evpn.MAC{2, 5: 5})
 	after(3 * time.Second)

@@ -28,18 +28,19 @@ type worker struct {
 	wake   chan struct{}
 	done   chan struct{}
 
-	mu     sync.Mutex
-	table  *flood.Table // newest; nil = nothing to do here
-	name   string       // of the engine that is wished for
-	fresh  bool         // table or name are not in effect yet
-	left   bool         // when it ends, what copies without a process stays
-	lease  time.Time    // end of the lease
-	engine flood.Engine // nil while there is none
-	choice flood.Choice
-	asked  string // what name was when the engine was chosen
-	why    error  // what went wrong last
-	gone   past   // counts of engines that were closed
-	behind bool   // the last engine was left
+	mu       sync.Mutex
+	table    *flood.Table // newest; nil = nothing to do here
+	name     string       // of the engine that is wished for
+	fresh    bool         // table or name are not in effect yet
+	left     bool         // when it ends, what copies without a process stays
+	lease    time.Time    // end of the lease
+	outlives bool         // [flood.Lease]
+	engine   flood.Engine // nil while there is none
+	choice   flood.Choice
+	asked    string // what name was when the engine was chosen
+	why      error  // what went wrong last
+	gone     past   // counts of engines that were closed
+	behind   bool   // the last engine was left
 }
 
 // past are counts of engines that are gone.
@@ -194,9 +195,9 @@ func (w *worker) begin(e flood.Engine, t *flood.Table) error {
 		return err
 	}
 	w.mu.Lock()
-	lease := time.Until(w.lease)
+	lease := flood.Lease{For: time.Until(w.lease), Outlives: w.outlives}
 	w.mu.Unlock()
-	if lease > 0 {
+	if lease.For > 0 {
 		if err := e.Renew(lease); err != nil {
 			return err
 		}
@@ -247,15 +248,15 @@ func (w *worker) remains() bool {
 }
 
 // renew moves the end of the lease.
-func (w *worker) renew(d time.Duration) {
+func (w *worker) renew(l flood.Lease) {
 	w.mu.Lock()
 	e := w.engine
-	w.lease = time.Now().Add(d)
+	w.lease, w.outlives = time.Now().Add(l.For), l.Outlives
 	w.mu.Unlock()
 	if e == nil {
 		return
 	}
-	if err := e.Renew(d); err != nil {
+	if err := e.Renew(l); err != nil {
 		w.log.WithError(err).Warn("lease could not be renewed")
 	}
 }

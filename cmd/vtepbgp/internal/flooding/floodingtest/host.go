@@ -39,9 +39,10 @@ type sender struct {
 
 // copier is what copies packets on an interface.
 type copier struct {
-	table *flood.Table
-	lease time.Time
-	owner *engine // nil: of a process that is gone
+	table    *flood.Table
+	lease    time.Time
+	outlives bool
+	owner    *engine // nil: of a process that is gone
 }
 
 // NewHost has no interface on which something copies.
@@ -154,6 +155,9 @@ func (h *Host) Lease(device string) time.Duration {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, c := range h.at[device] {
+		if c.owner == nil && !c.outlives {
+			return 0
+		}
 		return max(0, time.Until(c.lease))
 	}
 	return 0
@@ -187,11 +191,12 @@ type engine struct {
 	kind, device string
 
 	// Guarded by the host.
-	table   *flood.Table
-	lease   time.Time
-	started bool
-	closed  bool
-	packets uint64
+	table    *flood.Table
+	lease    time.Time
+	outlives bool
+	started  bool
+	closed   bool
+	packets  uint64
 }
 
 func (e *engine) Name() string { return e.kind }
@@ -210,7 +215,7 @@ func (e *engine) attach() {
 	if c := all[e.kind]; c != nil && c.owner != nil && c.owner != e {
 		h.errs = append(h.errs, fmt.Errorf("two %s engines on %s", e.kind, e.device))
 	}
-	all[e.kind] = &copier{table: e.table, lease: e.lease, owner: e}
+	all[e.kind] = &copier{table: e.table, lease: e.lease, outlives: e.outlives, owner: e}
 	if len(all) > 1 {
 		h.errs = append(h.errs, fmt.Errorf("on %s copy %s: every frame twice", e.device, slices.Sorted(maps.Keys(all))))
 	}
@@ -252,13 +257,13 @@ func (e *engine) Apply(t *flood.Table) error {
 	return nil
 }
 
-func (e *engine) Renew(d time.Duration) error {
+func (e *engine) Renew(l flood.Lease) error {
 	e.host.mu.Lock()
 	defer e.host.mu.Unlock()
 	if e.closed {
 		return os.ErrClosed
 	}
-	e.lease = time.Now().Add(d)
+	e.lease, e.outlives = time.Now().Add(l.For), l.Outlives
 	e.attach()
 	return nil
 }

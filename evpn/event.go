@@ -69,8 +69,8 @@ type NeighborUp struct {
 	RouterID netip.Addr
 	ASN      uint32
 	IBGP     bool
-	// EndOfRIB says that the neighbour will send an End-of-RIB marker (RFC 4724);
-	// one that never does counts as complete after the configured start timer.
+	// EndOfRIB says that the neighbour will send an End-of-RIB marker (RFC 4724); one
+	// that will not counts as complete once it has sent nothing for 5 s.
 	EndOfRIB bool
 	// KeptForwarding says that the neighbour restarted and kept its forwarding
 	// state for EVPN (F bit): its stale routes wait for End-of-RIB. False drops
@@ -126,6 +126,7 @@ type NeighborRestored struct {
 	LongLived time.Duration
 	Deadline  time.Time  // when Stale expire; zero when there are none
 	GoneAt    time.Time  // when Expired go
+	QuietAt   time.Time  // when one that sends no End-of-RIB is complete; zero when that is not waited for
 	Stale     []RouteKey // RFC 4724
 	Expired   []RouteKey // long-lived stale, RFC 9494
 }

@@ -19,6 +19,7 @@ type neighbor struct {
 
 	staleTime time.Duration // of the last graceful end
 	longLived time.Duration // the same, for after that
+	quiet     quiet         // of one that sends no End-of-RIB
 	deadline  time.Time     // when stale paths expire; zero when there are none
 	end       time.Time     // when expired paths go; zero when stale ones go at once
 
@@ -33,6 +34,7 @@ func (c *Core) neighbor(addr netip.Addr) *neighbor {
 	nb := c.neighbors[addr]
 	if nb == nil {
 		nb = &neighbor{addr: addr, paths: map[RouteKey]*path{}, all: c.neighbors, limit: c.cfg.NeighborLimits[addr]}
+		nb.quiet.nb = nb
 		c.neighbors[addr] = nb
 	}
 	return nb
@@ -60,6 +62,9 @@ func (c *Core) neighborUp(ev NeighborUp) {
 	}
 	nb.up, nb.everUp, nb.current = true, true, !ev.EndOfRIB
 	c.recheck = true
+	if !ev.EndOfRIB && !nb.complete {
+		nb.quiet.begin(c)
+	}
 	if nb.stale == 0 {
 		return
 	}
@@ -82,6 +87,7 @@ func (c *Core) neighborDown(ev NeighborDown) {
 		return
 	}
 	nb.up, nb.current = false, false
+	nb.quiet.end()
 	c.recheck = true
 	stale := c.staleTime(ev.StaleTime)
 	if !ev.Graceful || (stale <= 0 && ev.LongLived <= 0) {
@@ -129,6 +135,7 @@ func (c *Core) neighborRemoved(ev NeighborRemoved) {
 		return
 	}
 	c.dropAll(nb)
+	nb.quiet.end()
 	delete(c.neighbors, ev.Neighbor)
 	c.recheck = true
 	c.checkSynced()
@@ -138,6 +145,7 @@ func (c *Core) endOfRIB(ev EndOfRIB) {
 	nb := c.neighbor(ev.Neighbor)
 	c.dropStale(nb, func(*path) bool { return true })
 	nb.everUp, nb.complete, nb.current = true, true, nb.up
+	nb.quiet.end()
 	c.recheck = true
 	c.checkSynced()
 }

@@ -136,6 +136,7 @@ func cmpBool(a, b bool) int {
 // routesReceived takes one UPDATE: withdrawals first.
 func (c *Core) routesReceived(ev RoutesReceived) {
 	nb := c.neighbor(ev.Neighbor)
+	nb.quiet.heard(c.now)
 	for _, k := range ev.Withdrawn {
 		if p := nb.paths[k]; p != nil {
 			c.drop(p)

@@ -200,7 +200,7 @@ var scenarioWords = map[string]func(s *scenario, a *args){
 		s.handle(evpn.RoutesReceived{Neighbor: nb, Withdrawn: []evpn.RouteKey{a.key()}})
 	},
 	"neighbor-up": func(s *scenario, a *args) {
-		s.handle(evpn.NeighborUp{Neighbor: a.addr(), EndOfRIB: true, KeptForwarding: a.option("kept"), KeptLongLived: a.option("kept-long")})
+		s.handle(evpn.NeighborUp{Neighbor: a.addr(), EndOfRIB: !a.option("no-eor"), KeptForwarding: a.option("kept"), KeptLongLived: a.option("kept-long")})
 	},
 	"neighbor-down": func(s *scenario, a *args) {
 		ev := evpn.NeighborDown{Neighbor: a.addr()}

@@ -128,6 +128,7 @@ func (nb *neighbor) snapshot() NeighborRestored {
 	ev := NeighborRestored{
 		Neighbor: nb.addr, Up: nb.up, EverUp: nb.everUp, Complete: nb.complete, Current: nb.current,
 		StaleTime: nb.staleTime, LongLived: nb.longLived, Deadline: nb.deadline, GoneAt: nb.end,
+		QuietAt: nb.quiet.over(),
 	}
 	for k, p := range nb.paths {
 		switch {
@@ -148,6 +149,9 @@ func (c *Core) neighborRestored(ev NeighborRestored) {
 	c.recheck = true
 	nb.staleTime, nb.longLived = ev.StaleTime, ev.LongLived
 	c.setTimers(nb, ev.Deadline, ev.GoneAt)
+	if !ev.QuietAt.IsZero() {
+		nb.quiet.until(c, ev.QuietAt)
+	}
 	mark := func(keys []RouteKey, expired bool) {
 		for _, k := range keys {
 			if p := nb.paths[k]; p != nil && !p.stale {

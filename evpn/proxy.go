@@ -112,7 +112,7 @@ func (c *Core) wantProxy(f *floodEntry, keep bool) *ownAttrs {
 		if c.delivers(v) || v.relay.withheld {
 			return nil // it hears on the group what others would copy to it
 		}
-	case !f.heard || !c.learns(v) || f.static || c.speaks(f):
+	case !f.heard || !c.learns(v) || c.speaks(f):
 		return nil
 	}
 	return c.attrsFor(v, ownKey{nextHop: f.addr, tunnel: v.ingressTo(f.addr)}, keep)

@@ -29,7 +29,6 @@ func (n *neighbor) dial(ctx context.Context, c *cycle) {
 		return
 	}
 	n.setState(stateConnect)
-	c.back.limit = cfg.connectRetry(nc)
 	dctx, cancel := context.WithCancel(ctx)
 	c.dialing = cancel
 	n.s.spawn(func() {
@@ -55,7 +54,7 @@ func (n *neighbor) dialDone(ctx context.Context, c *cycle, r dialResult) {
 	case c.session == nil && len(c.candidates) == 0:
 		n.setError(r.err.Error())
 		n.setState(stateActive)
-		c.timer.Reset(c.back.wait())
+		c.timer.Reset(c.unreached.wait(n.longestPause()))
 	}
 }
 
@@ -128,9 +127,7 @@ func (n *neighbor) retry(c *cycle) {
 			return
 		}
 		n.setState(stateActive)
-		cfg, nc := n.config()
-		c.back.limit = cfg.connectRetry(nc)
-		c.timer.Reset(c.back.wait())
+		c.timer.Reset(c.unreached.wait(n.longestPause()))
 	}
 }
 

@@ -334,6 +334,24 @@ func TestDialIsRetriedQuickly(t *testing.T) {
 	assert.Less(t, time.Since(began), 4*time.Second)
 }
 
+// A peer that ends every session for what it is sent (FRR 8.4 and an attribute that it refuses) is not asked at the rate of a restart.
+func TestSessionsThatDoNotLast(t *testing.T) {
+	l := speakertest.Listen(t, peerA)
+	s := speakertest.Start(t, speaker.Config{ASN: 65000, RouterID: ourID, Neighbors: []speaker.Neighbor{
+		{Address: peerA, ASN: 65000, Port: l.Port(), VTEPSource: us}}})
+	p := l.Accept(t, ibgp(idA))
+	// The shortest waits that jitter leaves of 50 ms, 100 ms, 200 ms…
+	for least := 37500 * time.Microsecond; least < time.Second; least *= 2 {
+		p.Handshake(t).Await(t, "End-of-RIB", endOfRIB)
+		ended := time.Now()
+		p.Send(t, wire.Notification(wire.CodeUpdate, wire.SubMalformedAttributeList, nil))
+		p = l.Accept(t, ibgp(idA))
+		require.GreaterOrEqual(t, time.Since(ended), least)
+	}
+	p.Handshake(t).Await(t, "End-of-RIB", endOfRIB)
+	s.AwaitState(t, peerA, "established")
+}
+
 func TestConnectionsDoNotPileUp(t *testing.T) {
 	s := speakertest.Start(t, passive(speaker.Neighbor{Address: peerA}))
 	refused := 0

@@ -112,6 +112,12 @@ func (n *neighbor) maxPrefixes() int {
 	return n.nc.MaxPrefixes
 }
 
+// longestPause caps the waits between attempts to dial, by the configuration in force now.
+func (n *neighbor) longestPause() time.Duration {
+	cfg, nc := n.config()
+	return cfg.connectRetry(nc)
+}
+
 func (n *neighbor) session() *session {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -126,7 +132,8 @@ type cycle struct {
 	dialed     chan dialResult
 	dialing    context.CancelFunc
 	timer      *time.Timer
-	back       backoff
+	unreached  backoff // between attempts that came to no session
+	shortLived backoff // after sessions
 	session    *session
 	ended      chan down
 	next       *candidate // takes over when the session has ended
@@ -157,6 +164,7 @@ func (n *neighbor) run(ctx context.Context) {
 	c := &cycle{
 		candidates: map[*candidate]struct{}{}, opened: make(chan *candidate), failed: make(chan failure),
 		dialed: make(chan dialResult), timer: time.NewTimer(0), ended: make(chan down, 1), synced: make(chan int), staleTimer: time.NewTimer(time.Hour),
+		unreached: backoff{first: firstRetry}, shortLived: backoff{first: firstReturn},
 	}
 	c.staleTimer.Stop()
 	if !n.dynamic.IsValid() { // others are watched once they have a session
@@ -232,7 +240,7 @@ func (n *neighbor) sessionEnded(ctx context.Context, c *cycle, d down) {
 			n.letGo(c)
 		}
 		n.s.emit(ev)
-		c.back.reset()
+		c.unreached.reset()
 	}
 	if d.hold {
 		n.heldUntil = time.Now().Add(holdDown)
@@ -246,10 +254,10 @@ func (n *neighbor) sessionEnded(ctx context.Context, c *cycle, d down) {
 		n.splice(ctx, c, next)
 		return
 	}
-	// A session that ended by itself may come back at once; its peer may be gone for long.
+	// What ended a session is mostly over at once, but a peer may end each for what it is sent.
 	if up && !d.hold {
 		n.setState(stateActive)
-		c.timer.Reset(c.back.wait() / 5)
+		c.timer.Reset(c.shortLived.afterSession(time.Since(s.began), n.longestPause()))
 		return
 	}
 	n.retry(c)
@@ -261,6 +269,8 @@ func (n *neighbor) obey(c *cycle, o order) {
 	}
 	if o.release {
 		n.heldUntil = time.Time{}
+		c.unreached.reset()
+		c.shortLived.reset()
 		c.timer.Reset(0)
 	}
 	s := c.session

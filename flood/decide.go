@@ -10,14 +10,15 @@ import (
 )
 
 // Decider is a table made ready for lookups. The rules never change after Compile;
-// Decide moves the token buckets, so one goroutine at a time may call it; Renew any.
+// Decide moves the token buckets, so one goroutine at a time may call it; Renew and Keep any.
 type Decider struct {
 	own      map[netip.Addr]bool
 	networks map[listener]*network
 	vnis     map[evpn.VNI]bool
-	rest     *Tally        // packets that are no network's
-	past     Count         // of networks that are gone
-	lease    *atomic.Int64 // until when, of every table's
+	rest     *Tally // packets that are no network's
+	past     Count  // of networks that are gone
+	// Until when others' frames are copied, and any; the second has no end while it is zero.
+	lease, kept *atomic.Int64
 }
 
 type listener struct {
@@ -56,7 +57,7 @@ func Compile(t *Table, before *Decider) (*Decider, error) {
 	}
 	d := &Decider{
 		own: map[netip.Addr]bool{}, networks: map[listener]*network{}, vnis: map[evpn.VNI]bool{},
-		rest: &Tally{}, past: Count{Dropped: map[Reason]uint64{}}, lease: &atomic.Int64{},
+		rest: &Tally{}, past: Count{Dropped: map[Reason]uint64{}}, lease: &atomic.Int64{}, kept: &atomic.Int64{},
 	}
 	for _, a := range t.Own {
 		d.own[a] = true
@@ -87,7 +88,7 @@ func Compile(t *Table, before *Decider) (*Decider, error) {
 		d.vnis[n.VNI] = true
 	}
 	if before != nil {
-		d.rest, d.lease = before.rest, before.lease
+		d.rest, d.lease, d.kept = before.rest, before.lease, before.kept
 		d.past.add(before.past)
 		for k, n := range before.networks {
 			if d.networks[k] == nil {
@@ -119,6 +120,9 @@ func (n *network) inSegment(a netip.Addr) bool {
 
 // Renew moves the end of the lease. until comes from the clock of Decide.
 func (d *Decider) Renew(until time.Duration) { d.lease.Store(int64(until)) }
+
+// Keep moves the end of all copying, by the same clock.
+func (d *Decider) Keep(until time.Duration) { d.kept.Store(max(1, int64(until))) }
 
 // Decide says what becomes of a packet. sent: this host sent it, it did not come
 // from outside. now comes from a monotonic clock.
@@ -178,7 +182,7 @@ func (d *Decider) judge(n *network, p *Packet, sent bool, now time.Duration) Rea
 		return NoUDPChecksum
 	case n.group && n.itself[p.Source]:
 		return CopiedBySender
-	case n.group && own && !n.Own, n.group && !own && !d.elected(n, now):
+	case n.group && own && !n.Own, n.group && !own && !d.elected(n, now), d.over(now):
 		return NotElected
 	}
 	return Kept
@@ -187,6 +191,12 @@ func (d *Decider) judge(n *network, p *Packet, sent bool, now time.Duration) Rea
 // elected says that it is us who copy what others of the segment send.
 func (d *Decider) elected(n *network, now time.Duration) bool {
 	return n.Others && (!n.Leased || int64(now) < d.lease.Load())
+}
+
+// over says that nothing is to be copied any more.
+func (d *Decider) over(now time.Duration) bool {
+	end := d.kept.Load()
+	return end != 0 && int64(now) >= end
 }
 
 // Rest counts what is no network's.

@@ -51,5 +51,6 @@
 //
 // What this host sends to a group is copied by itself ([Network.Own]), what others send by the relay
 // that was elected, and by that only as long as its lease goes ([Engine.Renew]). VTEPs that
-// copy their own frames are left to it ([Network.Itself]).
+// copy their own frames are left to it ([Network.Itself]). Once neighbours no longer know
+// of this host, others copy its frames as well, so that ends too ([Engine.Keep]).
 package flood

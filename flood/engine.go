@@ -12,8 +12,8 @@ import (
 	"github.com/vtepbgp/vtepbgp/evpn"
 )
 
-// Lease is for how long from now leased networks copy what others send, and no longer: when
-// whoever renews it is gone or hangs, another relay may have taken over.
+// Lease is for how long from now something is copied, and no longer: when whoever renews it is
+// gone or hangs, another relay may have taken over.
 type Lease struct {
 	For time.Duration
 	// Outlives keeps it when this process is gone: those who would take over do not learn
@@ -32,8 +32,12 @@ type Engine interface {
 	// Apply replaces the table. A packet is copied by the old or by the new one, never by a
 	// mix: a VTEP that is in both gets every frame once.
 	Apply(*Table) error
-	// Renew replaces the lease. Before the first call there is none.
+	// Renew replaces the lease on what leased networks copy for others. Before the first call
+	// there is none. Neither it nor Keep waits for a table: leases may be shorter than one takes.
 	Renew(Lease) error
+	// Keep replaces the lease on all that is copied: as soon as neighbours have dropped what this
+	// host announced, others copy its own frames too. Before the first call there is no end.
+	Keep(Lease) error
 	Counters() Counters
 	// Heard are the senders on networks that asked for them, heard since a time ago.
 	Heard(within time.Duration) []Heard
@@ -43,7 +47,7 @@ type Engine interface {
 	Close() error
 	// Leave is Close for a process that another one follows at once: what copies without a
 	// process goes on with the table that it has, until the next engine on the interface
-	// has one. Where none follows, it has to be swept ([Kind]).
+	// has one, or the leases end. Where none follows, it has to be swept ([Kind]).
 	Leave() error
 }
 

@@ -46,6 +46,7 @@ type Engine struct {
 	decider     atomic.Pointer[flood.Decider]
 	ears        *flood.Ears // of what the program does not parse
 	born        time.Time
+	leases      leases
 
 	mu      sync.Mutex // of what follows, and hook and groups
 	lists   *lists
@@ -115,6 +116,7 @@ func (e *Engine) open(o flood.Options) error {
 	if e.sender, err = socket.NewSender(o); err != nil {
 		return err
 	}
+	e.leases.open(&e.objects)
 	e.hook = &hook{nl: e.nl, device: o.Interface, ingress: e.objects.FloodIngress, egress: e.objects.FloodEgress}
 	e.groups = socket.NewGroups(o)
 	e.follower = newFollower(e.nl, e.inNamespace, o.Interface, e.log)
@@ -240,20 +242,14 @@ func (e *Engine) Counters() flood.Counters {
 
 // Renew implements [flood.Engine].
 func (e *Engine) Renew(l flood.Lease) error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.closed() {
-		return os.ErrClosed
-	}
-	now, err := ktime()
-	if err != nil {
-		return err
-	}
 	e.decider.Load().Renew(time.Since(e.born) + l.For)
-	if err := errors.Join(e.objects.Outlives.Set(l.Outlives), e.objects.Lease.Set(uint64(max(0, now+l.For)))); err != nil {
-		return fmt.Errorf("renew the lease of the program: %w", err)
-	}
-	return nil
+	return e.leases.set(l, func(o *programObjects) (end, outlives *ebpf.Variable) { return o.Lease, o.Outlives })
+}
+
+// Keep implements [flood.Engine].
+func (e *Engine) Keep(l flood.Lease) error {
+	e.decider.Load().Keep(time.Since(e.born) + l.For)
+	return e.leases.set(l, func(o *programObjects) (end, outlives *ebpf.Variable) { return o.Kept, o.KeptOutlives })
 }
 
 // Heard implements [flood.Engine].
@@ -283,6 +279,7 @@ func (e *Engine) end(detach bool) (err error) {
 		return os.ErrClosed
 	}
 	close(e.stop)
+	e.leases.close()
 	if detach {
 		err = e.detach()
 	}

@@ -233,20 +233,21 @@ static __always_inline bool in(__u32 set, const struct address *a)
 	return bpf_map_lookup_elem(&places, &key);
 }
 
-// leased says that there is a lease. A timer that is there already is -EBUSY; without user
+// living says that user space is there. A timer that is there already is -EBUSY; without user
 // space there is none and can be none: its file is closed in the moment in which it dies.
-static __always_inline bool leased(void)
+static __always_inline bool living(void)
 {
 	__u32 zero = 0;
-	struct life *life;
+	struct life *life = bpf_map_lookup_elem(&lives, &zero);
 
-	if (bpf_ktime_get_ns() >= lease)
-		return false;
-	if (outlives)
-		return true;
-	life = bpf_map_lookup_elem(&lives, &zero);
 	return life && bpf_timer_init(&life->timer, &lives, CLOCK_MONOTONIC) != -EPERM;
 }
+
+// leased says that there is a lease.
+static __always_inline bool leased(void) { return bpf_ktime_get_ns() < lease && (outlives || living()); }
+
+// over says that nothing is to be copied any more.
+static __always_inline bool over(void) { return kept && (bpf_ktime_get_ns() >= kept || !(kept_outlives || living())); }
 
 static __always_inline enum reason judge(const struct packet *p, const struct network *n)
 {
@@ -269,15 +270,15 @@ static __always_inline enum reason judge(const struct packet *p, const struct ne
 		return REASON_SOURCE_INSIDE;
 	if (!p->check && p->six && !(n->flags & NETWORK_ZERO_CHECKSUM6))
 		return REASON_NO_UDP_CHECKSUM;
-	if (!(n->flags & NETWORK_GROUP))
-		return REASON_KEPT;
-	if (n->flags & NETWORK_ITSELF && in(n->itself, &p->source))
-		return REASON_COPIED_BY_SENDER;
-	if (!(n->flags & (own ? NETWORK_OWN : NETWORK_OTHERS)))
-		return REASON_NOT_ELECTED;
-	if (!own && n->flags & NETWORK_LEASED && !leased())
-		return REASON_NOT_ELECTED;
-	return REASON_KEPT;
+	if (n->flags & NETWORK_GROUP) {
+		if (n->flags & NETWORK_ITSELF && in(n->itself, &p->source))
+			return REASON_COPIED_BY_SENDER;
+		if (!(n->flags & (own ? NETWORK_OWN : NETWORK_OTHERS)))
+			return REASON_NOT_ELECTED;
+		if (!own && n->flags & NETWORK_LEASED && !leased())
+			return REASON_NOT_ELECTED;
+	}
+	return over() ? REASON_NOT_ELECTED : REASON_KEPT;
 }
 
 // take takes the tokens of n packets that travel as one when there is one token: what is

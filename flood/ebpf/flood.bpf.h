@@ -280,6 +280,10 @@ volatile __u64 lease = 0;
 // The lease is kept without user space.
 volatile bool outlives = false;
 
+// The same for all that is copied; 0: there is no end.
+volatile __u64 kept = 0;
+volatile bool kept_outlives = false;
+
 // Tells whether user space lives: the kernel makes timers only in maps to which a process
 // has a file.
 struct life {

@@ -157,6 +157,8 @@ const (
 	programProgFloodIngress    = "flood_ingress"
 	programProgFloodTake       = "flood_take"
 	programVarCongested        = "congested"
+	programVarKept             = "kept"
+	programVarKeptOutlives     = "kept_outlives"
 	programVarLease            = "lease"
 	programVarOutlives         = "outlives"
 	programVarUnusedHandover   = "unused_handover"
@@ -234,6 +236,8 @@ type programMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type programVariableSpecs struct {
 	Congested        *ebpf.VariableSpec `ebpf:"congested"`
+	Kept             *ebpf.VariableSpec `ebpf:"kept"`
+	KeptOutlives     *ebpf.VariableSpec `ebpf:"kept_outlives"`
 	Lease            *ebpf.VariableSpec `ebpf:"lease"`
 	Outlives         *ebpf.VariableSpec `ebpf:"outlives"`
 	UnusedHandover   *ebpf.VariableSpec `ebpf:"unused_handover"`
@@ -295,6 +299,8 @@ func (m *programMaps) Close() error {
 // It can be passed to loadProgramObjects or ebpf.CollectionSpec.LoadAndAssign.
 type programVariables struct {
 	Congested        *ebpf.Variable `ebpf:"congested"`
+	Kept             *ebpf.Variable `ebpf:"kept"`
+	KeptOutlives     *ebpf.Variable `ebpf:"kept_outlives"`
 	Lease            *ebpf.Variable `ebpf:"lease"`
 	Outlives         *ebpf.Variable `ebpf:"outlives"`
 	UnusedHandover   *ebpf.Variable `ebpf:"unused_handover"`

@@ -196,7 +196,7 @@ func (b *bench) expect(frame []byte, sent bool) map[string]uint64 {
 	if r != flood.Kept {
 		return map[string]uint64{"packets": 1, r.String(): 1}
 	}
-	v := b.decider.Decide(&p, sent, 0)
+	v := b.decider.Decide(&p, sent, 1)
 	if v.Reason != flood.Kept {
 		return map[string]uint64{"packets": 1, v.Reason.String(): 1}
 	}
@@ -256,6 +256,18 @@ func TestProgramDecidesAsTheDecisionDoes(t *testing.T) {
 	}
 	assert.Greater(t, seen["copied"], 400)
 	t.Log(seen)
+
+	b.decider.Keep(0)
+	require.NoError(t, b.objects.Kept.Set(uint64(1)))
+	clear(seen)
+	for range 5000 {
+		frame, sent := random(r)
+		for k := range b.check(frame, sent) {
+			seen[k]++
+		}
+	}
+	assert.Zero(t, seen["copied"])
+	assert.Greater(t, seen[flood.NotElected.String()], 100)
 }
 
 // TestReasons: the program counts with the numbers of flood.Reason.

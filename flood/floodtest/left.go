@@ -29,6 +29,7 @@ type served struct {
 	Interface string
 	Table     flood.Table
 	Lease     flood.Lease
+	Keep      flood.Lease // zero: it is not said
 }
 
 // Serves says that the process was started by RunLeft: it has to call Serve, and to end.
@@ -47,6 +48,11 @@ func Serve(kind flood.Kind) error {
 	if err := errors.Join(e.Start(), e.Renew(what.Lease), e.Apply(&what.Table)); err != nil {
 		return err
 	}
+	if what.Keep != (flood.Lease{}) {
+		if err := e.Keep(what.Keep); err != nil {
+			return err
+		}
+	}
 	fmt.Fprintln(os.Stdout, "serving")
 	if _, err := io.Copy(io.Discard, os.Stdin); err != nil { // until it closes
 		return err
@@ -63,10 +69,16 @@ type process struct {
 
 func (s *stage) serve(table *flood.Table, lease flood.Lease) *process {
 	s.t.Helper()
-	what, err := json.Marshal(served{Interface: "u0", Table: *table, Lease: lease})
+	return s.serveAs(served{Table: *table, Lease: lease})
+}
+
+func (s *stage) serveAs(what served) *process {
+	s.t.Helper()
+	what.Interface = "u0"
+	text, err := json.Marshal(what)
 	require.NoError(s.t, err)
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), serveVariable+"="+string(what))
+	cmd.Env = append(os.Environ(), serveVariable+"="+string(text))
 	cmd.Stderr = s.t.Output()
 	p := &process{t: s.t, cmd: cmd}
 	p.tell, err = cmd.StdinPipe()
@@ -109,6 +121,8 @@ func RunLeft(t *testing.T, kind flood.Kind) {
 		{"left", testLeft},
 		{"hangs", testHangs},
 		{"killed without a lease that outlives it", testLeaseDies},
+		{"killed for good", testDies},
+		{"left for good", testGoesForGood},
 		{"killed with a full queue", testKilledBusy},
 		{"swept", testSwept},
 	}
@@ -274,6 +288,63 @@ func testLeaseDies(t *testing.T, kind flood.Kind, f family) {
 	e := s.start(factory(kind), table)
 	require.NoError(t, e.Renew(flood.Lease{For: time.Hour}))
 	s.copiesOn(out, 5, 4)
+}
+
+// everything is a table with a group, for whose others there is a lease, and a service
+// address, and sends a packet for each that is to be copied.
+func (s *stage) everything() (*flood.Table, func() []*Packet) {
+	leased := s.family.onGroup(s.family.list(4)...)
+	leased.Leased = true
+	mine := newHose(s.t, s.relay, "u0")
+	return s.family.table(leased, s.family.onService(s.family.list(4)...)), func() []*Packet {
+		others, own, service := s.packet(64, Full), s.own(64), s.toService(64, Full)
+		s.hose.send(s.t, others)
+		mine.send(s.t, own)
+		s.hose.send(s.t, service)
+		return []*Packet{others, own, service}
+	}
+}
+
+// testDies: without a lease that outlives the process everything ends with it, at once.
+func testDies(t *testing.T, kind flood.Kind, f family) {
+	s := newStage(t, f)
+	out := newTap(t, s.relay, "u1")
+	table, send := s.everything()
+	short, long := flood.Lease{For: time.Hour}, flood.Lease{For: time.Hour, Outlives: true}
+	p := s.serveAs(served{Table: *table, Lease: long, Keep: short})
+	out.expect(t, f.list(4), send()...)
+	p.kill()
+	for range 5 {
+		send()
+	}
+	s.nothingIsCopied(out)
+	p = s.serveAs(served{Table: *table, Lease: long, Keep: long})
+	out.expect(t, f.list(4), send()...)
+	p.kill()
+	out.expect(t, f.list(4), send()...)
+	e := s.start(factory(kind), table)
+	require.NoError(t, e.Renew(short))
+	out.expect(t, f.list(4), send()...)
+}
+
+// testGoesForGood: where nobody follows, others take over some day, and what was left ends.
+func testGoesForGood(t *testing.T, _ flood.Kind, f family) {
+	s := newStage(t, f)
+	out := newTap(t, s.relay, "u1")
+	table, send := s.everything()
+	p := s.serveAs(served{Table: *table, Lease: flood.Lease{For: time.Hour, Outlives: true}, Keep: flood.Lease{For: 3 * time.Second, Outlives: true}})
+	out.expect(t, f.list(4), send()...)
+	p.leave()
+	begin := time.Now()
+	eventually(t, func() (string, bool) {
+		out.take(t)
+		send()
+		<-time.After(50 * time.Millisecond)
+		return "it copies on", out.seen() == 0
+	})
+	assert.Greater(t, time.Since(begin), time.Second)
+	send()
+	s.nothingIsCopied(out)
 }
 
 // testKilledBusy: a process that was killed while it sent the rest of a burst does not keep

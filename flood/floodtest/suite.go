@@ -36,6 +36,7 @@ func Run(t *testing.T, open Factory) {
 		{"facing", testFacing},
 		{"election", testElection},
 		{"lease", testLease},
+		{"kept", testKept},
 		{"deliver", testDeliver},
 		{"joined", testJoined},
 		{"down and up", testDownUp},

@@ -2,6 +2,7 @@ package floodtest
 
 import (
 	"net/netip"
+	"os"
 	"slices"
 	"testing"
 	"time"
@@ -135,4 +136,30 @@ func testLease(t *testing.T, open Factory, f family) {
 	p.SourcePort = 61001
 	s.send(e, p)
 	out.expectFlow(t, p.SourcePort, to, p)
+}
+
+// testKept: nothing is copied without a lease on everything, once there has been one.
+func testKept(t *testing.T, open Factory, f family) {
+	s := newStage(t, f)
+	out := newTap(t, s.relay, "u1")
+	to := f.list(4)
+	table := f.table(f.onGroup(to...), f.onService(to...))
+	e := s.start(open, table)
+	for _, outlives := range []bool{true, false} {
+		require.NoError(t, e.Keep(flood.Lease{Outlives: outlives}))
+		s.refuses(e, flood.NotElected, s.packet(64, Full))
+		s.refuses(e, flood.NotElected, s.own(64))
+		s.refuses(e, flood.NotElected, s.toService(64, Full))
+		require.NoError(t, e.Apply(table)) // which is no reason to go on
+		s.refuses(e, flood.NotElected, s.own(64))
+		require.NoError(t, e.Keep(flood.Lease{For: time.Hour, Outlives: outlives}))
+		others, own, service := s.packet(64, Full), s.own(64), s.toService(64, Full)
+		s.send(e, others)
+		s.sendOwn(e, own)
+		s.send(e, service)
+		out.expect(t, to, others, own, service)
+	}
+	require.NoError(t, e.Close())
+	require.ErrorIs(t, e.Keep(flood.Lease{For: time.Hour}), os.ErrClosed)
+	require.ErrorIs(t, e.Renew(flood.Lease{For: time.Hour}), os.ErrClosed)
 }

@@ -139,12 +139,19 @@ func (e *Engine) Counters() flood.Counters {
 
 // Renew implements [flood.Engine].
 func (e *Engine) Renew(l flood.Lease) error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
 	if e.closed() {
 		return os.ErrClosed
 	}
 	e.decider.Load().Renew(time.Since(e.born) + l.For)
+	return nil
+}
+
+// Keep implements [flood.Engine].
+func (e *Engine) Keep(l flood.Lease) error {
+	if e.closed() {
+		return os.ErrClosed
+	}
+	e.decider.Load().Keep(time.Since(e.born) + l.For)
 	return nil
 }
 
@@ -169,7 +176,7 @@ func (e *Engine) Close() error {
 // Leave implements [flood.Engine]: nothing copies without this process.
 func (e *Engine) Leave() error { return e.Close() }
 
-// closed says that Close was called. The caller holds mu.
+// closed says that Close was called. It lasts while the caller holds mu.
 func (e *Engine) closed() bool {
 	select {
 	case <-e.stop:

@@ -129,7 +129,7 @@ func (d *daemon) start(ctx context.Context, files *claimed) (err error) {
 	})
 	floodingPart.before = func() {
 		if d.keepRows() {
-			d.flooding.Leave(files.grace)
+			d.flooding.Leave(d.config().BGP.GracefulRestartTime)
 		}
 	}
 	// The loop stops before the speaker: what the sessions' end would change must
@@ -146,7 +146,7 @@ func (d *daemon) start(ctx context.Context, files *claimed) (err error) {
 	})
 	speakerPart.before = func() {
 		if !d.leaveGracefully() {
-			d.flooding.Renew(flood.Lease{}) // another relay takes over as soon as our routes are withdrawn
+			d.flooding.Keep(flood.Lease{}) // others take over as soon as our routes are withdrawn
 		}
 		stopSink()
 		select {
@@ -193,6 +193,7 @@ func (d *daemon) start(ctx context.Context, files *claimed) (err error) {
 	d.parts.start("prune timer", d.pruneTimer)
 	d.parts.start("host", d.watchHost)
 	d.parts.start("leases", d.leases)
+	d.parts.start("lease on everything", d.keep)
 	if addr := d.cfg.API.MetricsListen; addr != "" {
 		l, err := net.Listen("tcp", addr)
 		if err != nil {

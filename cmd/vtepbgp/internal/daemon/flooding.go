@@ -99,14 +99,36 @@ func detection(neighbors []speaker.NeighborStatus) flood.Lease {
 }
 
 // leases lets what we copy for others go on, by way of the loop: one that is stuck
-// renews nothing, because the neighbours may have given us up.
+// renews nothing, because what it should have heard may be that another relay copies.
 func (d *daemon) leases(ctx context.Context) error {
-	for {
+	return repeat(ctx, func() time.Duration {
 		lease := detection(d.speaker.Neighbors())
 		if d.loop.do(ctx, func(*evpn.Core) {}) == nil {
 			d.flooding.Renew(lease)
 		}
-		t := time.NewTimer(min(lease.For/leaseShare, time.Second))
+		return lease.For
+	})
+}
+
+// keep lets all that we copy go on as long as this process moves; when it does not, or is
+// gone, until neighbours drop our routes, because others copy our own frames then. That the
+// loop is stuck is no reason to end: sessions stay.
+func (d *daemon) keep(ctx context.Context) error {
+	return repeat(ctx, func() time.Duration {
+		lease := detection(d.speaker.Neighbors())
+		kept := lease
+		if kept.Outlives {
+			kept.For = max(kept.For, d.config().BGP.GracefulRestartTime)
+		}
+		d.flooding.Keep(kept)
+		return lease.For
+	})
+}
+
+// repeat calls f, which says how long a lease is, again in time to renew it, until ctx ends.
+func repeat(ctx context.Context, f func() time.Duration) error {
+	for {
+		t := time.NewTimer(min(f()/leaseShare, time.Second))
 		select {
 		case <-ctx.Done():
 			t.Stop()

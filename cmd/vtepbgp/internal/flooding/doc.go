@@ -18,7 +18,8 @@
 // or a crash). So no table is applied before [Manager.Release]: an empty list would lose
 // frames that the old one still copies. The lease is the other half: what we copy for
 // others ends by itself when [Manager.Renew] is not called for a while, because another
-// relay may have taken over from a process that is gone or hangs.
+// relay may have taken over from a process that is gone or hangs; and everything does
+// ([Manager.Keep]) when neighbours no longer keep what a process announced.
 //
 // Who was heard, and for which networks we relayed, is remembered in the state
 // directory: VTEPs for which we speak would else be withdrawn by our restart until they

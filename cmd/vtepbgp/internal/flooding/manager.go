@@ -41,16 +41,20 @@ type Manager struct {
 		relays []evpn.RelayChange
 	}
 
-	mu       sync.Mutex
-	intent   *intent
-	found    map[string]bool         // interfaces on which the process before may have left something
-	held     bool                    // which copies on as it is
-	waiting  map[string]*flood.Table // not handed to workers yet
-	workers  map[string]*worker      // by interface
-	lease    time.Time               // end of the lease
-	outlives bool                    // it does: [flood.Lease]
-	leave    bool                    // engines are left, with a lease of stay
-	stay     time.Duration
+	mu      sync.Mutex
+	intent  *intent
+	found   map[string]bool         // interfaces on which the process before may have left something
+	held    bool                    // which copies on as it is
+	waiting map[string]*flood.Table // not handed to workers yet
+	workers map[string]*worker      // by interface
+	leave   bool                    // engines are left, with leases of stay
+	stay    time.Duration
+
+	terms struct { // of its own: leases may be shorter than tables take to build
+		sync.Mutex
+		workers     []*worker
+		others, all term
+	}
 
 	heardVTEPs, heardMACs int
 }
@@ -99,17 +103,36 @@ func (m *Manager) Release() {
 
 // Renew has what we copy for others go on for a while from now.
 func (m *Manager) Renew(l flood.Lease) {
-	m.mu.Lock()
-	m.lease, m.outlives = time.Now().Add(l.For), l.Outlives
-	workers := slices.Collect(maps.Values(m.workers))
-	m.mu.Unlock()
+	m.terms.Lock()
+	m.terms.others = termOf(l)
+	workers := m.terms.workers
+	m.terms.Unlock()
 	for _, w := range workers {
 		w.renew(l)
 	}
 }
 
-// Leave has engines left behind when Run ends, as far as they copy without a process;
-// for others with a lease of d, if the lease until then outlives us. Without it, they are removed.
+// Keep has all that we copy go on for a while from now, at most.
+func (m *Manager) Keep(l flood.Lease) {
+	m.terms.Lock()
+	m.terms.all = termOf(l)
+	workers := m.terms.workers
+	m.terms.Unlock()
+	for _, w := range workers {
+		w.keep(l)
+	}
+}
+
+// employ has a new worker know the leases.
+func (m *Manager) employ(w *worker) {
+	m.terms.Lock()
+	defer m.terms.Unlock()
+	w.others, w.all = m.terms.others, m.terms.all
+	m.terms.workers = append(slices.Clip(m.terms.workers), w)
+}
+
+// Leave has engines left behind when Run ends, as far as they copy without a process, each
+// lease with d from then on if it outlives us. Without it, they are removed.
 func (m *Manager) Leave(d time.Duration) {
 	m.mu.Lock()
 	m.leave, m.stay = true, d
@@ -169,7 +192,7 @@ func (m *Manager) hand(working context.Context) {
 		delete(m.found, device)
 		if w == nil {
 			w = newWorker(device, m.o.Kinds, m.o.Log)
-			w.lease, w.outlives = m.lease, m.outlives
+			m.employ(w)
 			m.workers[device] = w
 			go w.run(working)
 		}
@@ -204,16 +227,18 @@ func (m *Manager) sweep(devices map[string]bool) {
 // end has all workers end, and waits for them.
 func (m *Manager) end(stop func()) {
 	m.mu.Lock()
-	leave, useless := m.leave, m.found
-	last := flood.Lease{Outlives: m.outlives}
-	if m.outlives {
-		last.For = m.stay
-	}
+	leave, stay, useless := m.leave, m.stay, m.found
 	workers := slices.Collect(maps.Values(m.workers))
 	m.mu.Unlock()
+	m.terms.Lock()
+	others, all := m.terms.others, m.terms.all
+	m.terms.Unlock()
 	for _, w := range workers {
 		if leave {
-			w.renew(last)
+			w.renew(others.last(stay))
+			if !all.until.IsZero() {
+				w.keep(all.last(stay))
+			}
 			w.leave()
 		}
 	}

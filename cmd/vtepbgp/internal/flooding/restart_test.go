@@ -214,3 +214,40 @@ func TestLearnedFromData(t *testing.T) {
 		w.end()
 	})
 }
+
+// What does not outlive the process ends with it; what does, when nobody is waited for any more.
+func TestWhatIsLeftEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		begin := func(outlives bool) {
+			w.boot()
+			w.m.Keep(flood.Lease{For: time.Hour, Outlives: outlives})
+			w.m.Configure(segment())
+			w.m.Apply([]evpn.ListChange{entry(100, "10.0.2.2", evpn.UseCopy)}, relay(evpn.Relay{VNI: 100, Own: true}))
+			w.run()
+			after(3 * time.Second) // what it remembers is written
+		}
+		copying := func() bool {
+			_, ok := w.host.Network("eth1", 100)
+			return ok
+		}
+		begin(false)
+		assert.True(t, copying())
+		w.crash()
+		assert.False(t, copying(), "an engine that came later knows as well")
+		begin(true)
+		w.crash()
+		assert.True(t, copying())
+		begin(true)
+		w.m.Leave(10 * time.Second)
+		w.end()
+		after(9 * time.Second)
+		assert.True(t, copying())
+		after(2 * time.Second)
+		assert.False(t, copying())
+		begin(false)
+		w.m.Leave(10 * time.Second)
+		w.end()
+		assert.False(t, copying())
+	})
+}

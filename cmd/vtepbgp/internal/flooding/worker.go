@@ -3,6 +3,7 @@ package flooding
 import (
 	"context"
 	"errors"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -28,19 +29,37 @@ type worker struct {
 	wake   chan struct{}
 	done   chan struct{}
 
-	mu       sync.Mutex
-	table    *flood.Table // newest; nil = nothing to do here
-	name     string       // of the engine that is wished for
-	fresh    bool         // table or name are not in effect yet
-	left     bool         // when it ends, what copies without a process stays
-	lease    time.Time    // end of the lease
-	outlives bool         // [flood.Lease]
-	engine   flood.Engine // nil while there is none
-	choice   flood.Choice
-	asked    string // what name was when the engine was chosen
-	why      error  // what went wrong last
-	gone     past   // counts of engines that were closed
-	behind   bool   // the last engine was left
+	mu     sync.Mutex
+	table  *flood.Table // newest; nil = nothing to do here
+	name   string       // of the engine that is wished for
+	fresh  bool         // table or name are not in effect yet
+	left   bool         // when it ends, what copies without a process stays
+	others term         // of the lease on what is copied for others
+	all    term         // of that on everything
+	engine flood.Engine // nil while there is none
+	choice flood.Choice
+	asked  string // what name was when the engine was chosen
+	why    error  // what went wrong last
+	gone   past   // counts of engines that were closed
+	behind bool   // the last engine was left
+}
+
+// term is when a lease ends.
+type term struct {
+	until    time.Time // zero: there was none yet
+	outlives bool
+}
+
+func termOf(l flood.Lease) term { return term{time.Now().Add(l.For), l.Outlives} }
+
+func (t term) rest() flood.Lease { return flood.Lease{For: time.Until(t.until), Outlives: t.outlives} }
+
+// last is the lease for when the process has ended.
+func (t term) last(stay time.Duration) flood.Lease {
+	if !t.outlives {
+		return flood.Lease{}
+	}
+	return flood.Lease{For: stay, Outlives: true}
 }
 
 // past are counts of engines that are gone.
@@ -195,9 +214,14 @@ func (w *worker) begin(e flood.Engine, t *flood.Table) error {
 		return err
 	}
 	w.mu.Lock()
-	lease := flood.Lease{For: time.Until(w.lease), Outlives: w.outlives}
+	others, all := w.others, w.all
 	w.mu.Unlock()
-	if lease.For > 0 {
+	if !all.until.IsZero() {
+		if err := e.Keep(all.rest()); err != nil {
+			return err
+		}
+	}
+	if lease := others.rest(); lease.For > 0 {
 		if err := e.Renew(lease); err != nil {
 			return err
 		}
@@ -247,16 +271,26 @@ func (w *worker) remains() bool {
 	return w.behind || w.engine != nil && slices.ContainsFunc(w.kinds, func(k flood.Kind) bool { return k.Name == w.choice.Name && k.Sweep != nil })
 }
 
-// renew moves the end of the lease.
+// renew replaces the lease on what is copied for others.
 func (w *worker) renew(l flood.Lease) {
+	w.lease(l, &w.others, flood.Engine.Renew)
+}
+
+// keep replaces the lease on everything.
+func (w *worker) keep(l flood.Lease) {
+	w.lease(l, &w.all, flood.Engine.Keep)
+}
+
+func (w *worker) lease(l flood.Lease, noted *term, tell func(flood.Engine, flood.Lease) error) {
 	w.mu.Lock()
 	e := w.engine
-	w.lease, w.outlives = time.Now().Add(l.For), l.Outlives
+	*noted = termOf(l)
 	w.mu.Unlock()
 	if e == nil {
 		return
 	}
-	if err := e.Renew(l); err != nil {
+	// An engine that has just been closed needs none.
+	if err := tell(e, l); err != nil && !errors.Is(err, os.ErrClosed) {
 		w.log.WithError(err).Warn("lease could not be renewed")
 	}
 }

@@ -39,10 +39,15 @@ type sender struct {
 
 // copier is what copies packets on an interface.
 type copier struct {
-	table    *flood.Table
-	lease    time.Time
-	outlives bool
-	owner    *engine // nil: of a process that is gone
+	table *flood.Table
+	leases
+	owner *engine // nil: of a process that is gone
+}
+
+// leases are when copying ends by itself.
+type leases struct {
+	lease, all         time.Time // for others, and of everything; zero: no end of that
+	outlives, allLives bool
 }
 
 // NewHost has no interface on which something copies.
@@ -129,7 +134,9 @@ func (h *Host) Copying(device string) (*flood.Table, string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for kind, c := range h.at[device] {
-		return c.table, kind
+		if c.all.IsZero() || time.Now().Before(c.all) && (c.owner != nil || c.allLives) {
+			return c.table, kind
+		}
 	}
 	return nil, ""
 }
@@ -191,12 +198,11 @@ type engine struct {
 	kind, device string
 
 	// Guarded by the host.
-	table    *flood.Table
-	lease    time.Time
-	outlives bool
-	started  bool
-	closed   bool
-	packets  uint64
+	table *flood.Table
+	leases
+	started bool
+	closed  bool
+	packets uint64
 }
 
 func (e *engine) Name() string { return e.kind }
@@ -215,7 +221,7 @@ func (e *engine) attach() {
 	if c := all[e.kind]; c != nil && c.owner != nil && c.owner != e {
 		h.errs = append(h.errs, fmt.Errorf("two %s engines on %s", e.kind, e.device))
 	}
-	all[e.kind] = &copier{table: e.table, lease: e.lease, outlives: e.outlives, owner: e}
+	all[e.kind] = &copier{table: e.table, leases: e.leases, owner: e}
 	if len(all) > 1 {
 		h.errs = append(h.errs, fmt.Errorf("on %s copy %s: every frame twice", e.device, slices.Sorted(maps.Keys(all))))
 	}
@@ -264,6 +270,17 @@ func (e *engine) Renew(l flood.Lease) error {
 		return os.ErrClosed
 	}
 	e.lease, e.outlives = time.Now().Add(l.For), l.Outlives
+	e.attach()
+	return nil
+}
+
+func (e *engine) Keep(l flood.Lease) error {
+	e.host.mu.Lock()
+	defer e.host.mu.Unlock()
+	if e.closed {
+		return os.ErrClosed
+	}
+	e.all, e.allLives = time.Now().Add(l.For), l.Outlives
 	e.attach()
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -45,7 +46,7 @@ func TestAddedVTEPs(t *testing.T) {
 	require.NoError(t, w.end())
 
 	w = newWorld(t, dir)
-	w.start(Options{})
+	w.eventually("the list after a restart", func() bool { return slices.Equal([]string{"10.0.0.9 static"}, w.floodList(100)) })
 	assert.Equal(t, []string{"10.0.0.9 static"}, w.floodList(100), "a restart")
 	w.change(func(c *config.Config) { c.VNIs = []config.VNI{testVNI(200)} })
 	_, err = w.api.Reload(ctx)
@@ -53,7 +54,7 @@ func TestAddedVTEPs(t *testing.T) {
 	w.change(func(c *config.Config) { c.VNIs = []config.VNI{testVNI(100)} })
 	_, err = w.api.Reload(ctx)
 	require.NoError(t, err)
-	assert.Equal(t, []string{"10.0.0.9 static"}, w.floodList(100), "a VNI that was away")
+	w.eventually("the list of a VNI that was away", func() bool { return slices.Equal([]string{"10.0.0.9 static"}, w.floodList(100)) })
 	require.NoError(t, w.api.DeleteVTEP(ctx, 100, byHand))
 	assert.Empty(t, w.floodList(100))
 	require.NoError(t, w.end())

@@ -60,6 +60,30 @@ func (f *floodEntry) isMember() bool {
 	return false
 }
 
+// strangers lists the VTEPs inside the prefixes of our segment that claim to be of another one.
+func (v *instance) strangers() (all []netip.Addr) {
+	if !v.hears() {
+		return nil
+	}
+	other := func(p *path) bool {
+		return p.set.attrs.Claim.Segment != 0 && !p.claims(v.segment) && p.claims(p.set.attrs.Claim.Segment)
+	}
+	for _, f := range v.floods {
+		if !v.cfg.Segment.has(f.addr) {
+			continue
+		}
+		for _, chain := range []*path{f.head, f.silent} {
+			for p := chain; p != nil; p = p.next {
+				if other(p) && !slices.Contains(all, f.addr) {
+					all = append(all, f.addr)
+				}
+			}
+		}
+	}
+	slices.SortFunc(all, netip.Addr.Compare)
+	return all
+}
+
 // delivers reports that v, once elected, sends frames from elsewhere to the group.
 func (c *Core) delivers(v *instance) bool {
 	g := &v.cfg.Segment

@@ -62,6 +62,9 @@ type VNIInfo struct {
 	RemoteMACs int
 	VTEPs      int   // in the flood list, whoever copies to them
 	Relay      Relay // what the flooding module does for it
+	// Strangers are VTEPs inside the prefixes of its segment that claim to be of another one:
+	// their group or prefixes differ, so they and we take no notice of each other. Sorted.
+	Strangers []netip.Addr
 }
 
 // FloodEntry is one VTEP of a flood list, whoever copies: kernel or flooding module.

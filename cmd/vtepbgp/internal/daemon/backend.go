@@ -75,6 +75,11 @@ func (d *daemon) Status(ctx context.Context) (api.Status, error) {
 			s.Problems = append(s.Problems, fmt.Sprintf("vni %s: %s", v.VNI, p))
 		}
 	}
+	for _, v := range vnis {
+		for _, p := range strangers(v) {
+			s.Problems = append(s.Problems, fmt.Sprintf("vni %s: %s", v.VNI, p))
+		}
+	}
 	stats := d.kernel.Stats()
 	s.Kernel, s.VTEPsUnreachable = kernelSummary(stats), stats.Underlay.Unreachable
 	s.Problems = append(s.Problems, unreachable(d.kernel.Underlay())...)
@@ -210,7 +215,7 @@ func (d *daemon) VNIs(ctx context.Context, f api.VNIFilter) ([]api.VNI, error) {
 			Flooding: i.Flooding, Suppression: i.Suppression,
 			SuppressionState: k.SuppressionState, SuppressionMissing: notNil(k.SuppressionMissing), MaxMACs: i.MaxMACs,
 			LocalMACs: i.LocalMACs, RemoteMACs: i.RemoteMACs, VTEPs: i.VTEPs, State: "down",
-			Problems: notNil(slices.Concat(k.Problems, copying.Networks[i.VNI].Problems)),
+			Problems: notNil(slices.Concat(k.Problems, copying.Networks[i.VNI].Problems, strangers(i))),
 		}
 		switch {
 		case i.Up:

@@ -2,6 +2,8 @@ package daemon
 
 import (
 	"context"
+	"fmt"
+	"slices"
 
 	"github.com/vtepbgp/vtepbgp/cmd/vtepbgp/internal/api"
 	"github.com/vtepbgp/vtepbgp/cmd/vtepbgp/internal/flooding"
@@ -49,7 +51,7 @@ func (d *daemon) Flood(ctx context.Context, f api.VNIFilter) ([]api.Flood, error
 			fl.Engine = engineKernel
 		case evpn.FloodMulticast, evpn.FloodReplicator:
 			fl.Engine, fl.Interface, fl.EngineReason = network.Engine, network.Interface, reasons[network.Interface]
-			fl.Problems, fl.Counters = notNil(network.Problems), floodCounters(network)
+			fl.Problems, fl.Counters = slices.Concat([]string{}, network.Problems, strangers(i)), floodCounters(network)
 			fl.Group = i.Segment.Group
 		case evpn.FloodOff:
 		}
@@ -59,6 +61,14 @@ func (d *daemon) Flood(ctx context.Context, f api.VNIFilter) ([]api.Flood, error
 		out = append(out, fl)
 	}
 	return out, known(f, len(out))
+}
+
+// strangers says who of the segment of a VNI is configured otherwise.
+func strangers(i evpn.VNIInfo) (problems []string) {
+	for _, a := range i.Strangers {
+		problems = append(problems, fmt.Sprintf("VTEP %s is on the segment, but has another multicast.group or multicast.segment: frames may arrive twice; set both alike", a))
+	}
+	return problems
 }
 
 // floodCounters are the counts of a network by name.

@@ -30,8 +30,9 @@ copies, a second table counts: HEARD are packets that came in, COPIED those that
 copied to somebody, COPIES what was given to the wire, DROPPED what went no further.
 
 ENGINE copies the frames. KERNEL says whether the kernel holds the row for those to
-whom it copies. ROLE: a "replicator" gets one copy and makes the others, a "standby" is
-served by it, a VTEP of the "segment" hears the group itself.`,
+whom it copies. ROLE: a "replicator" gets one copy and makes the others, a "standby" gets
+none meanwhile: it is served by it, or is another one. A VTEP of the "segment" hears the
+group itself.`,
 		Example:           "  vtepbgp flood show\n  vtepbgp flood show 100\n  vtepbgp flood show --json | jq '.[] | {vni, engine, counters}'",
 		ValidArgsFunction: completeArgument(s.vniWords),
 		Args:              vniArgument(&vni),

@@ -71,12 +71,12 @@ func (d *daemon) Status(ctx context.Context) (api.Status, error) {
 	}
 	copying := d.flooding.Status()
 	for _, v := range d.kernel.Status() {
-		for _, p := range slices.Concat(v.Problems, copying.Networks[v.VNI].Problems) {
+		for _, p := range v.Problems {
 			s.Problems = append(s.Problems, fmt.Sprintf("vni %s: %s", v.VNI, p))
 		}
 	}
 	for _, v := range vnis {
-		for _, p := range strangers(v) {
+		for _, p := range floodProblems(v, copying.Networks[v.VNI]) {
 			s.Problems = append(s.Problems, fmt.Sprintf("vni %s: %s", v.VNI, p))
 		}
 	}
@@ -215,7 +215,7 @@ func (d *daemon) VNIs(ctx context.Context, f api.VNIFilter) ([]api.VNI, error) {
 			Flooding: i.Flooding, Suppression: i.Suppression,
 			SuppressionState: k.SuppressionState, SuppressionMissing: notNil(k.SuppressionMissing), MaxMACs: i.MaxMACs,
 			LocalMACs: i.LocalMACs, RemoteMACs: i.RemoteMACs, VTEPs: i.VTEPs, State: "down",
-			Problems: notNil(slices.Concat(k.Problems, copying.Networks[i.VNI].Problems, strangers(i))),
+			Problems: notNil(slices.Concat(k.Problems, floodProblems(i, copying.Networks[i.VNI]))),
 		}
 		switch {
 		case i.Up:

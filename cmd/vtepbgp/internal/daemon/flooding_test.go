@@ -98,6 +98,12 @@ func TestFloodingIsShown(t *testing.T) {
 
 	w.speaker.events <- evpn.RoutesReceived{Neighbor: peer, Withdrawn: []evpn.RouteKey{listRoute("10.0.0.2", 400).Key}}
 	w.hears(lists, "monitor_begins", "flood_joined 400 10.0.0.2 VTEP 10.0.0.2, copied by the kernel", "flood_left 400 10.0.0.2 VTEP 10.0.0.2, copied by the kernel")
+
+	w.kernel.events <- evpn.VNIState{VNI: 300, Reason: "VTEP address 10.0.0.1 is not on this host"}
+	w.eventually("why nothing is flooded", func() bool {
+		fl, err = w.api.Flood(t.Context(), api.VNIFilter{VNI: 300})
+		return err == nil && slices.Equal(fl[0].Problems, []string{"VTEP address 10.0.0.1 is not on this host"})
+	})
 	require.NoError(t, w.end())
 }
 

@@ -51,20 +51,27 @@ func (d *daemon) Flood(ctx context.Context, f api.VNIFilter) ([]api.Flood, error
 			fl.Engine = engineKernel
 		case evpn.FloodMulticast, evpn.FloodReplicator:
 			fl.Engine, fl.Interface, fl.EngineReason = network.Engine, network.Interface, reasons[network.Interface]
-			fl.Problems, fl.Counters = slices.Concat([]string{}, network.Problems, strangers(i)), floodCounters(network)
+			fl.Problems, fl.Counters = notNil(floodProblems(i, network)), floodCounters(network)
 			fl.Group = i.Segment.Group
 		case evpn.FloodOff:
 		}
 		if i.Flooding == evpn.FloodReplicator || i.Segment.Delivery == evpn.DeliverMulticast {
 			fl.ServiceAddress = service
 		}
+		if i.Flooding != evpn.FloodOff && !i.Up && i.DownReason != "" {
+			fl.Problems = []string{i.DownReason}
+		}
 		out = append(out, fl)
 	}
 	return out, known(f, len(out))
 }
 
-// strangers says who of the segment of a VNI is configured otherwise.
-func strangers(i evpn.VNIInfo) (problems []string) {
+// floodProblems are those of a VNI that is up: what one that is down lacks follows from that.
+func floodProblems(i evpn.VNIInfo, n flooding.NetworkStatus) []string {
+	if !i.Up {
+		return nil
+	}
+	problems := slices.Clone(n.Problems)
 	for _, a := range i.Strangers {
 		problems = append(problems, fmt.Sprintf("VTEP %s is on the segment, but has another multicast.group or multicast.segment: frames may arrive twice; set both alike", a))
 	}

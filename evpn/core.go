@@ -56,7 +56,9 @@ func New(cfg Config) *Core {
 	c.configure(cfg)
 	if cfg.Resume {
 		for _, v := range c.vnis {
-			v.relay.own, v.relay.met = true, true
+			if v.cfg.Flooding == FloodMulticast {
+				v.relay.own, v.relay.met = true, true
+			}
 		}
 	}
 	c.settle()

@@ -114,7 +114,7 @@ func (c *Core) configureVNI(v *instance, vc VNIConfig, changed bool) {
 	v.cfg = vc
 	v.segment = vc.Segment.ID()
 	c.markVNI(v)
-	if v.up && (v.relay.vtep != c.cfg.VTEP || was.Flooding != vc.Flooding || was.Segment.ID() != v.segment) {
+	if was.Flooding != vc.Flooding || v.up && (v.relay.vtep != c.cfg.VTEP || was.Segment.ID() != v.segment) {
 		c.leaveSegment(v)
 	}
 	v.relay.vtep = c.cfg.VTEP

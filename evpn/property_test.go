@@ -165,7 +165,7 @@ func (g gen) event() evpn.Event {
 	case 9:
 		return evpn.LocalIPGone{VNI: g.vni(), IP: g.ip(), MAC: g.mac()}
 	case 10:
-		return evpn.NeighborUp{Neighbor: g.neighbor(), EndOfRIB: true, KeptForwarding: g.chance(60), KeptLongLived: g.chance(60)}
+		return evpn.NeighborUp{Neighbor: g.neighbor(), EndOfRIB: g.chance(80), KeptForwarding: g.chance(60), KeptLongLived: g.chance(60)}
 	case 11:
 		return evpn.NeighborDown{
 			Neighbor: g.neighbor(), Graceful: g.chance(60), StaleTime: time.Duration(g.IntN(2)) * 20 * time.Second,
@@ -471,10 +471,10 @@ func TestLimitsHold(t *testing.T) {
 				continue
 			}
 			c.Handle(ev, start)
-			remote, macsWait, routesWait := map[evpn.VNI]int{}, map[evpn.VNI]bool{}, false
+			placed, macsWait, routesWait := map[evpn.VNI]int{}, map[evpn.VNI]bool{}, false
 			c.MACs(0, func(i evpn.MACInfo) bool {
-				if i.Origin == evpn.OriginRemote && !i.Duplicate {
-					remote[i.VNI]++
+				if (i.Origin == evpn.OriginRemote || i.Origin == evpn.OriginProxy) && !i.Duplicate {
+					placed[i.VNI]++
 				}
 				return true
 			})
@@ -488,11 +488,11 @@ func TestLimitsHold(t *testing.T) {
 				}
 				return true
 			})
-			for vni, n := range remote {
+			for vni, n := range placed {
 				require.LessOrEqual(t, n, 2, vni)
 			}
 			for vni := range macsWait {
-				require.Equal(t, 2, remote[vni], vni)
+				require.Equal(t, 2, placed[vni], vni)
 			}
 			require.LessOrEqual(t, c.AcceptedRoutes(nb), 5)
 			if routesWait {

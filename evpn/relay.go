@@ -28,7 +28,7 @@ import (
 const settleTime = 3 * time.Second
 
 // relay is our part in the segment of a VNI. While the VNI is down, active and own are
-// what is taken up once it is up.
+// what is taken up once it is up. Without a segment it is zero.
 type relay struct {
 	vni     *instance
 	vtep    netip.Addr // we, as the others know us
@@ -254,7 +254,7 @@ func (c *Core) hearsOnGroup(v *instance) bool {
 	return r.withheld
 }
 
-// leaveSegment ends our part, because the VNI is down or its segment another.
+// leaveSegment ends our part, because the VNI is down, or its mode or segment another.
 func (c *Core) leaveSegment(v *instance) {
 	v.relay = relay{vni: v, vtep: v.relay.vtep, claims: v.relay.claims, touched: v.relay.touched}
 	c.touchRelay(v)

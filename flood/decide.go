@@ -212,6 +212,17 @@ func (d *Decider) Listens() []netip.Addr {
 	return slices.Compact(all)
 }
 
+// Outs are the interfaces by which groups are reached ([Network.Out]).
+func (d *Decider) Outs() []string {
+	outs := []string{""}
+	for _, n := range d.networks {
+		if n.delivers() && !slices.Contains(outs, n.Out) {
+			outs = append(outs, n.Out)
+		}
+	}
+	return outs
+}
+
 // Lists calls f for every network: to are those who get copies, sorted, and tally is
 // where it counts. They must not be changed.
 func (d *Decider) Lists(f func(n *Network, to []netip.Addr, tally *Tally)) {

@@ -41,10 +41,12 @@ type Network struct {
 	Leased bool
 	// Itself, for a group, are those of the segment that copy their own frames.
 	Itself []netip.Addr
-	// Deliver, for a service address: the group to which all that arrives is sent, once,
-	// out of [Options.Interface]. Copies are accepted as well: nobody copies them again
-	// from the group. Such a network has no VTEPs.
+	// Deliver, for a service address: the group to which all that arrives is sent, once.
+	// Copies are accepted as well: nobody copies them again from the group. Such a network
+	// has no VTEPs.
 	Deliver netip.Addr
+	// Out is the interface by which Deliver is reached; "" is [Options.Interface].
+	Out string
 	// Rate limits the packets copied, in packets a second; 0 is no limit. Burst is what
 	// may come at once; 0 is a tenth of Rate.
 	Rate, Burst uint32

@@ -182,13 +182,13 @@ func (e *Engine) Apply(t *flood.Table) error {
 	if err != nil {
 		return fmt.Errorf("apply flood lists: %w", err)
 	}
-	vteps := map[netip.Addr]bool{}
-	d.Lists(func(_ *flood.Network, to []netip.Addr, _ *flood.Tally) {
+	destinations := map[destination]bool{}
+	d.Lists(func(n *flood.Network, to []netip.Addr, _ *flood.Tally) {
 		for _, a := range to {
-			vteps[a] = true
+			destinations[destinationOf(n, a)] = true
 		}
 	})
-	if err := e.follower.want(vteps); err != nil {
+	if err := e.follower.want(destinations); err != nil {
 		return fmt.Errorf("apply flood lists: %w", err)
 	}
 	// Groups come first: what is newly listened to may come at once.
@@ -218,12 +218,36 @@ func (e *Engine) attach() (repaired bool, err error) {
 	if err := e.hook.locate(); err != nil {
 		return false, err
 	}
-	e.sender.Deliver(e.hook.index)
+	outs, err := e.outs()
+	if err != nil {
+		return false, err
+	}
+	e.sender.Deliver(outs)
 	if !e.applied {
 		return false, nil
 	}
 	repaired, err = e.hook.ensure()
 	return repaired, errors.Join(err, e.groups.Join(e.hook.index, e.decider.Load().Listens()))
+}
+
+// outs are the interfaces by which groups are reached, as far as they are there.
+func (e *Engine) outs() (map[string]int, error) {
+	outs := map[string]int{}
+	for _, name := range e.decider.Load().Outs() {
+		if name == "" {
+			outs[name] = e.hook.index
+			continue
+		}
+		link, err := e.nl.LinkByName(name)
+		if errors.As(err, new(netlink.LinkNotFoundError)) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("look for %s: %w", name, err)
+		}
+		outs[name] = link.Attrs().Index
+	}
+	return outs, nil
 }
 
 // Counters implements [flood.Engine].

@@ -1,6 +1,7 @@
 package ebpf
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -24,7 +25,7 @@ const (
 type follower struct {
 	nl          *netlink.Handle
 	inNamespace func(func() error) error
-	segment     string // groups are out of this interface
+	own         string // groups without another interface are out of this one
 	log         *logrus.Entry
 	changed     chan struct{} // ways may be others now
 
@@ -33,27 +34,27 @@ type follower struct {
 	hops    map[hop]bool // in use
 }
 
-func newFollower(nl *netlink.Handle, inNamespace func(func() error) error, segment string, log *logrus.Entry) *follower {
-	return &follower{nl: nl, inNamespace: inNamespace, segment: segment, log: log, changed: make(chan struct{}, 1), picture: newPicture(), hops: map[hop]bool{}}
+func newFollower(nl *netlink.Handle, inNamespace func(func() error) error, own string, log *logrus.Entry) *follower {
+	return &follower{nl: nl, inNamespace: inNamespace, own: own, log: log, changed: make(chan struct{}, 1), picture: newPicture(), hops: map[hop]bool{}}
 }
 
-func (f *follower) way(to netip.Addr) way {
+func (f *follower) way(to destination) way {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.picture.way(to)
 }
 
 // want sets whose ways are followed, and looks the new ones up.
-func (f *follower) want(vteps map[netip.Addr]bool) error {
+func (f *follower) want(all map[destination]bool) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for a := range f.picture.routes {
-		if !vteps[a] {
+		if !all[a] {
 			delete(f.picture.routes, a)
 		}
 	}
 	fresh := false
-	for a := range vteps {
+	for a := range all {
 		if _, known := f.picture.routes[a]; !known {
 			f.picture.routes[a] = f.lookup(a)
 			fresh = true
@@ -76,10 +77,11 @@ func (f *follower) want(vteps map[netip.Addr]bool) error {
 	return nil
 }
 
-// lookup asks the kernel for the route to a VTEP. One without a route has no device.
-func (f *follower) lookup(to netip.Addr) route {
+// lookup asks the kernel for the route to a destination. One without a route has no device.
+func (f *follower) lookup(at destination) route {
+	to := at.address
 	if to.IsMulticast() {
-		link, err := f.nl.LinkByName(f.segment)
+		link, err := f.nl.LinkByName(cmp.Or(at.out, f.own))
 		if err != nil {
 			return route{}
 		}

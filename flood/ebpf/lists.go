@@ -85,7 +85,7 @@ func (l *list) same(o *list) bool {
 // lists keeps the maps of the program.
 type lists struct {
 	maps *programMaps
-	way  func(netip.Addr) way
+	way  func(destination) way
 
 	installed   map[listKey]*list
 	generations map[uint32]*list // and those replaced not long ago
@@ -99,7 +99,7 @@ type lists struct {
 	listens   map[netip.Addr]bool
 }
 
-func newLists(maps *programMaps, way func(netip.Addr) way) *lists {
+func newLists(maps *programMaps, way func(destination) way) *lists {
 	return &lists{
 		maps: maps, way: way, installed: map[listKey]*list{}, generations: map[uint32]*list{}, states: map[listKey]*folded{},
 		sets: map[string]uint32{}, vnis: map[evpn.VNI]bool{}, listens: map[netip.Addr]bool{},
@@ -160,7 +160,7 @@ func (l *lists) build(n *flood.Network, to []netip.Addr, tally *flood.Tally, own
 	fresh := &list{key: key, entries: make([]entry, 1, 1+len(to)), to: to, network: *n, tally: tally}
 	fresh.entries[0] = entryOf(&head)
 	for i, a := range to {
-		w := l.way(a)
+		w := l.way(destinationOf(n, a))
 		t := programTarget{Ifindex: w.device, Dmac: w.dmac, Smac: w.smac, Mtu: w.mtu}
 		b := addressOf(a)
 		for j := range t.To.Word {

@@ -48,7 +48,7 @@ func newBench(t testing.TB) *bench {
 	var index int
 	_, err = fmt.Sscanf(b.ns.IP(t, "-o", "link", "show", "sink"), "%d:", &index)
 	require.NoError(t, err)
-	b.lists = newLists(&b.objects.programMaps, func(netip.Addr) way {
+	b.lists = newLists(&b.objects.programMaps, func(destination) way {
 		return way{fast: true, device: uint32(index), dmac: [6]byte{2, 0, 0, 0, 0, 1}, smac: [6]byte{2, 0, 0, 0, 0, 2}, mtu: 9000}
 	})
 	return b
@@ -341,9 +341,9 @@ func TestTooBig(t *testing.T) {
 	b := newBench(t)
 	b.apply(table())
 	fits := b.lists.way
-	b.lists.way = func(a netip.Addr) way {
+	b.lists.way = func(a destination) way {
 		w := fits(a)
-		if a == far4.Next() {
+		if a.address == far4.Next() {
 			w.mtu = 20 + 8 + 8 + 999
 		}
 		return w
@@ -360,8 +360,8 @@ func TestTooBig(t *testing.T) {
 func TestNobodyWaits(t *testing.T) {
 	b := newBench(t)
 	reach := b.lists.way
-	b.lists.way = func(a netip.Addr) way {
-		if a == far4.Next() || a == far4 {
+	b.lists.way = func(a destination) way {
+		if a.address == far4.Next() || a.address == far4 {
 			return way{}
 		}
 		return reach(a)

@@ -4,6 +4,8 @@ import (
 	"net/netip"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vtepbgp/vtepbgp/flood"
 )
 
 // way is how the program reaches a VTEP. Without fast it does not: the kernel's own
@@ -13,6 +15,20 @@ type way struct {
 	device     uint32
 	dmac, smac [6]byte
 	mtu        uint32
+}
+
+// destination is where copies are sent: a VTEP, or a group out of an interface, "" being
+// that of the engine.
+type destination struct {
+	address netip.Addr
+	out     string
+}
+
+func destinationOf(n *flood.Network, to netip.Addr) destination {
+	if to.IsMulticast() {
+		return destination{to, n.Out}
+	}
+	return destination{address: to}
 }
 
 // hop is a next hop: an address on a device.
@@ -49,16 +65,16 @@ type device struct {
 
 // picture is what is known of routes, neighbours and devices. It does no I/O.
 type picture struct {
-	routes    map[netip.Addr]route // of the VTEPs that are wanted
+	routes    map[destination]route // of those that are wanted
 	neighbors map[hop]neighbor
 	devices   map[int]device
 }
 
 func newPicture() *picture {
-	return &picture{routes: map[netip.Addr]route{}, neighbors: map[hop]neighbor{}, devices: map[int]device{}}
+	return &picture{routes: map[destination]route{}, neighbors: map[hop]neighbor{}, devices: map[int]device{}}
 }
 
-func (p *picture) way(to netip.Addr) way {
+func (p *picture) way(to destination) way {
 	r, ok := p.routes[to]
 	d := p.devices[r.device]
 	if !ok || !d.ethernet || !d.up {
@@ -68,8 +84,8 @@ func (p *picture) way(to netip.Addr) way {
 	if r.mtu > 0 {
 		w.mtu = min(w.mtu, uint32(r.mtu))
 	}
-	if to.IsMulticast() {
-		w.dmac = groupMAC(to)
+	if to.address.IsMulticast() {
+		w.dmac = groupMAC(to.address)
 		return w
 	}
 	if d.noARP {
@@ -97,7 +113,7 @@ func groupMAC(group netip.Addr) [6]byte {
 func (p *picture) hops() map[hop]bool {
 	used := map[hop]bool{}
 	for to, r := range p.routes {
-		if d := p.devices[r.device]; d.ethernet && d.up && !d.noARP && !to.IsMulticast() {
+		if d := p.devices[r.device]; d.ethernet && d.up && !d.noARP && !to.address.IsMulticast() {
 			used[r.hop] = true
 		}
 	}

@@ -14,7 +14,7 @@ func TestWay(t *testing.T) {
 	own := [6]byte{2, 0, 0, 0, 0, 1}
 	good := func() *picture {
 		p := newPicture()
-		p.routes[far4] = route{hop: hop{3, gateway}}
+		p.routes[destination{address: far4}] = route{hop: hop{3, gateway}}
 		p.neighbors[hop{3, gateway}] = neighbor{mac, unix.NUD_STALE}
 		p.devices[3] = device{mac: own, mtu: 1500, ethernet: true, up: true}
 		return p
@@ -24,8 +24,8 @@ func TestWay(t *testing.T) {
 		want   way
 	}{
 		"resolved":           {func(*picture) {}, way{true, 3, mac, own, 1500}},
-		"route with an MTU":  {func(p *picture) { p.routes[far4] = route{hop{3, gateway}, 1400} }, way{true, 3, mac, own, 1400}},
-		"no route":           {func(p *picture) { p.routes[far4] = route{} }, way{}},
+		"route with an MTU":  {func(p *picture) { p.routes[destination{address: far4}] = route{hop{3, gateway}, 1400} }, way{true, 3, mac, own, 1400}},
+		"no route":           {func(p *picture) { p.routes[destination{address: far4}] = route{} }, way{}},
 		"device down":        {func(p *picture) { p.devices[3] = device{mac: own, mtu: 1500, ethernet: true} }, way{}},
 		"no Ethernet":        {func(p *picture) { p.devices[3] = device{mtu: 1500, up: true} }, way{}},
 		"unknown neighbor":   {func(p *picture) { clear(p.neighbors) }, way{}},
@@ -36,7 +36,7 @@ func TestWay(t *testing.T) {
 	} {
 		p := good()
 		c.change(p)
-		assert.Equal(t, c.want, p.way(far4), name)
+		assert.Equal(t, c.want, p.way(destination{address: far4}), name)
 	}
 }
 

@@ -38,6 +38,7 @@ func Run(t *testing.T, open Factory) {
 		{"lease", testLease},
 		{"kept", testKept},
 		{"deliver", testDeliver},
+		{"deliver elsewhere", testDeliverElsewhere},
 		{"joined", testJoined},
 		{"down and up", testDownUp},
 		{"interface replaced", testReplaced},

@@ -54,6 +54,36 @@ func testDeliver(t *testing.T, open Factory, f family) {
 	}
 }
 
+// testDeliverElsewhere: what arrives by an uplink goes to the group out of the segment's
+// interface, where the engine of the segment lets it pass.
+func testDeliverElsewhere(t *testing.T, open Factory, f family) {
+	s := newStage(t, f)
+	out := newTap(t, s.relay, "u0", delivered(f.group))
+	here := s.start(open, f.table(f.onGroup(f.list(3)...)))
+	delivery := flood.Network{VNI: vni, Listen: f.service, Segment: []netip.Prefix{f.segment}, Deliver: f.group, Out: "u0"}
+	uplink := launch(t, open, options(t, s.relay, "u1"), f.table(delivery))
+	s.mac, s.hose = hardware(t, s.relay, "u1"), newHose(t, s.beyond, "v1")
+	for _, size := range []int{64, 1400} {
+		plain, copied := s.toService(size, Full), s.toService(size, Full)
+		copied.TOS = flood.Mark << 2
+		s.send(uplink, plain, copied)
+		out.expect(t, []netip.Addr{f.group}, plain, copied)
+	}
+	assert.Zero(t, here.Counters().Total.Packets, "what was delivered is not heard on its way out")
+
+	s.rename("u0", "x0")
+	eventually(t, func() (string, bool) {
+		s.hose.send(t, s.toService(64, Full))
+		return "there is no interface of that name", uplink.Counters().Total.Dropped[flood.NoRoute] > 0
+	})
+	s.rename("x0", "u0")
+	eventually(t, func() (string, bool) {
+		out.take(t)
+		s.hose.send(t, s.toService(64, Full))
+		return "it is there again", out.seen() > 0
+	})
+}
+
 // testJoined: two segments that each have a relay are joined to one by mistake, and the
 // relays have each other's delivery address as a VTEP. Every packet is copied once by the
 // first relay, delivered once by the second, and that is that.

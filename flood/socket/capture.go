@@ -142,7 +142,7 @@ func (c *capture) follow() (rebound bool, err error) {
 	if c.closed {
 		return false, nil
 	}
-	index, err := c.find()
+	index, err := c.find(c.device)
 	if err != nil {
 		return false, err
 	}
@@ -162,16 +162,30 @@ func (c *capture) follow() (rebound bool, err error) {
 	return rebound, c.groups.Join(c.index, c.listens)
 }
 
-// on is the interface that is heard; 0: there is none.
-func (c *capture) on() int {
+// outs are the interfaces with these names; "" is that which is heard.
+func (c *capture) outs(names []string) (map[string]int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.index
+	outs := map[string]int{}
+	if c.closed {
+		return outs, nil
+	}
+	for _, name := range names {
+		outs[name] = c.index
+		if name == "" {
+			continue
+		}
+		var err error
+		if outs[name], err = c.find(name); err != nil {
+			return nil, err
+		}
+	}
+	return outs, nil
 }
 
-// find looks for the interface; 0 is none.
-func (c *capture) find() (int, error) {
-	request, err := unix.NewIfreq(c.device)
+// find looks for an interface; 0 is none.
+func (c *capture) find(name string) (int, error) {
+	request, err := unix.NewIfreq(name)
 	if err == nil {
 		err = unix.IoctlIfreq(c.fd, unix.SIOCGIFINDEX, request)
 	}
@@ -179,7 +193,7 @@ func (c *capture) find() (int, error) {
 	case errors.Is(err, unix.ENODEV):
 		return 0, nil
 	case err != nil:
-		return 0, fmt.Errorf("look for %s: %w", c.device, err)
+		return 0, fmt.Errorf("look for %s: %w", name, err)
 	}
 	return int(int32(request.Uint32())), nil
 }

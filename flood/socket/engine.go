@@ -124,6 +124,11 @@ func (e *Engine) Apply(t *flood.Table) error {
 		e.decider.Store(before)
 		return fmt.Errorf("apply flood lists: %w", err)
 	}
+	outs, err := e.capture.outs(d.Outs())
+	if err != nil {
+		return fmt.Errorf("apply flood lists: %w", err)
+	}
+	e.sender.Deliver(outs)
 	return nil
 }
 
@@ -189,8 +194,9 @@ func (e *Engine) closed() bool {
 // follow keeps capture and sender on the interface, however often that comes and goes.
 func (e *Engine) follow() (rebound bool, err error) {
 	rebound, err = e.capture.follow()
-	e.sender.Deliver(e.capture.on())
-	return rebound, err
+	outs, errOuts := e.capture.outs(e.decider.Load().Outs())
+	e.sender.Deliver(outs)
+	return rebound, errors.Join(err, errOuts)
 }
 
 func (e *Engine) watch() {

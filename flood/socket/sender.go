@@ -38,7 +38,8 @@ type Sender struct {
 	recent        []flow // of flows, the least recent first
 	last          *way   // used before
 
-	segment      atomic.Int32 // the interface to deliver to groups on; 0: there is none
+	outs         atomic.Pointer[map[string]int] // interfaces by which groups are reached
+	out          int                            // that of the packets being sent; 0: there is none
 	doubts       *doubts
 	stalls       int          // of all ways
 	sure, unsure []netip.Addr // who gets the packets being sent
@@ -95,20 +96,20 @@ func controlMessage(level, typ int32, size int) []byte {
 	return b
 }
 
-// Deliver sets the interface out of which packets to groups leave.
-func (s *Sender) Deliver(index int) { s.segment.Store(int32(index)) }
+// Deliver sets the interfaces by which groups are reached, by the name that networks have
+// for them ([flood.Network.Out]).
+func (s *Sender) Deliver(outs map[string]int) { s.outs.Store(&outs) }
 
 // delivery is the control message for a packet to a group; nil when there is no interface.
 func (s *Sender) delivery(six int) []byte {
-	index := s.segment.Load()
-	if index == 0 {
+	if s.out == 0 {
 		return nil
 	}
 	b := s.groups[six]
 	if six == 0 {
-		(*unix.Inet4Pktinfo)(unsafe.Pointer(&b[unix.CmsgLen(0)])).Ifindex = index
+		(*unix.Inet4Pktinfo)(unsafe.Pointer(&b[unix.CmsgLen(0)])).Ifindex = int32(s.out)
 	} else {
-		(*unix.Inet6Pktinfo)(unsafe.Pointer(&b[unix.CmsgLen(0)])).Ifindex = uint32(index)
+		(*unix.Inet6Pktinfo)(unsafe.Pointer(&b[unix.CmsgLen(0)])).Ifindex = uint32(s.out)
 	}
 	return b
 }
@@ -135,6 +136,10 @@ func (s *Sender) Close() error {
 func (s *Sender) Send(packets []flood.Packet, v *flood.Verdict) error {
 	failed := s.doubts.renew(time.Now())
 	stalls := s.stalls
+	s.out = 0
+	if outs := s.outs.Load(); outs != nil {
+		s.out = (*outs)[v.Network.Out]
+	}
 	to := s.receivers(v)
 	rest := packets
 	for s.segments && len(rest) > 1 {

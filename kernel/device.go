@@ -3,6 +3,7 @@ package kernel
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -65,13 +66,6 @@ func newSite(c Config, s *snapshot) site {
 	if !st.vtep.IsValid() {
 		st.vtep = interfaceAddress(c.VTEPInterface, s)
 	}
-	own := map[string]bool{}
-	for _, v := range c.VNIs {
-		own[v.Device], own[v.Bridge] = true, true
-		for _, p := range v.Ports {
-			own[p] = true
-		}
-	}
 	for _, a := range s.addrs {
 		if a.IP == st.vtep && !a.Unusable && !a.Ours {
 			st.present = true
@@ -81,7 +75,7 @@ func newSite(c Config, s *snapshot) site {
 		}
 	}
 	if st.mtu == 0 {
-		st.mtu = uplinkMTU(s, own)
+		st.mtu = uplinkMTU(s.uplinks(c))
 	}
 	return st
 }
@@ -104,16 +98,34 @@ func interfaceAddress(name string, s *snapshot) (best netip.Addr) {
 	return best
 }
 
-// uplinkMTU serves a VTEP address on a loopback: packets leave by whatever link
-// routing chooses, so the smallest MTU of the candidates is the safe one. Ports of
-// bridges are none, though they may have addresses (link-local ones, from before).
-func uplinkMTU(s *snapshot, own map[string]bool) int {
-	smallest := 0
+// uplinks are the links by which packets of a VTEP address on a loopback may leave and come:
+// routing chooses. Ports of bridges are none, though they may have addresses (link-local
+// ones, from before).
+func (s *snapshot) uplinks(c Config) (all []*Link) {
+	own := map[string]bool{}
+	for _, v := range c.VNIs {
+		own[v.Device], own[v.Bridge] = true, true
+		for _, p := range v.Ports {
+			own[p] = true
+		}
+	}
 	for _, a := range s.addrs {
 		l := s.index[a.Index]
 		if l == nil || !a.hosts() || l.Loop || !l.Up || l.Port.Bridge || l.Kind == "dummy" || l.Kind == "vxlan" || own[l.Name] {
 			continue
 		}
+		if !slices.Contains(all, l) {
+			all = append(all, l)
+		}
+	}
+	return all
+}
+
+// uplinkMTU is the smallest: packets leave by whatever link routing chooses, so that is the
+// safe one.
+func uplinkMTU(uplinks []*Link) int {
+	smallest := 0
+	for _, l := range uplinks {
 		if smallest == 0 || l.MTU < smallest {
 			smallest = l.MTU
 		}

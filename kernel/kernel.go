@@ -41,6 +41,7 @@ type Kernel struct {
 	ready     bool // configured at least once
 	site      site
 	segments  map[string][]netip.Prefix // by interface
+	uplinks   []string
 	instances map[evpn.VNI]*instance
 	byDevice  map[int32]*instance
 	byBridge  map[int32]*instance

@@ -50,3 +50,25 @@ func (k *Kernel) VTEPDevice() string {
 	defer k.mu.Unlock()
 	return k.site.where
 }
+
+// Uplinks are the interfaces on which packets of others may arrive, in order: Ethernet links
+// that are up and have an address, but for those of VNIs. Like [Kernel.Segment], they change
+// with the host.
+func (k *Kernel) Uplinks() []string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return slices.Clone(k.uplinks)
+}
+
+// ethernet are the names of links with Ethernet frames. What arrives by a VRF has arrived by
+// one of its links.
+func ethernet(links []*Link) []string {
+	names := []string{}
+	for _, l := range links {
+		if !l.MAC.IsZero() && l.Kind != "vrf" {
+			names = append(names, l.Name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}

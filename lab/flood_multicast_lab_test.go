@@ -200,3 +200,30 @@ func (f *flooding) sane() error {
 	}
 	return nil
 }
+
+// A relay that delivers to its segment has a link of its own to everything else: what is to be delivered
+// comes by that.
+func TestFloodRelayWithAnUplink(t *testing.T) {
+	t.Parallel()
+	for _, engine := range []string{"ebpf", "socket"} {
+		for _, s := range floodFamilies {
+			t.Run(fmt.Sprintf("%s IPv%d", engine, s.family), func(t *testing.T) {
+				t.Parallel()
+				st := floodStage{family: s.family, rr: kindVTEPBGP}
+				st.players = []floodPlayer{
+					st.relay("r1", engine, "multicast", 1, 1), st.member("o1", engine, "multicast", 1),
+					{name: "l1", kind: kindLegacy, segment: 1}, {name: "l2", kind: kindLegacy, segment: 1},
+					{name: "v1", kind: kindVTEPBGP},
+				}
+				st.players[0].uplink = true
+				st.services = map[string][]string{st.service(1): {"r1"}}
+				f := st.build(t)
+				f.exactlyOnce()
+				f.truth("l1", "o1", "l2", "v1")
+				var shown []floodShown
+				require.NoError(t, f.json(&shown, "r1", "vtepbgp", "flood", "show", "100", "--json"))
+				require.Equal(t, []string{"eth1", "eth3"}, shown[0].Interfaces)
+			})
+		}
+	}
+}

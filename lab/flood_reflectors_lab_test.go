@@ -19,7 +19,9 @@ type floodShown struct {
 	Elected  string   `json:"elected"`
 	Tasks    []string `json:"tasks"`
 	Problems []string `json:"problems"`
-	VTEPs    []struct {
+	// Interfaces are those that are listened on.
+	Interfaces []string `json:"interfaces"`
+	VTEPs      []struct {
 		Address string `json:"address"`
 		Source  string `json:"source"`
 		Role    string `json:"role"`

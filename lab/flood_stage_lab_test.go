@@ -40,8 +40,11 @@ type floodStage struct {
 type floodPlayer struct {
 	name    string
 	kind    string
-	segment int    // 0 = a routed link
-	cmd     string // arguments of a vtepbgp player; "" = run
+	segment int // 0 = a routed link
+	// uplink: a routed link besides the segment, by which everything else is reached, and the
+	// service addresses of the player: 10.2.<n>.0/24, or fd00:2:<n>::/64.
+	uplink bool
+	cmd    string // arguments of a vtepbgp player; "" = run
 	// bgp, global and vni are lines of a vtepbgp player's configuration: for the table [bgp], for
 	// the end of the file but before the VNI, and for the VNI.
 	bgp, global, vni string
@@ -101,6 +104,18 @@ func (st *floodStage) addr(name string) string {
 		return fmt.Sprintf(st.pick("10.0.%d.%d", "fd00:0:%d::%d"), s, n)
 	}
 	return fmt.Sprintf(st.pick("10.1.%d.1", "fd00:1:%d::1"), n)
+}
+
+// entrance is the address by which a player's service addresses are reached.
+func (st *floodStage) entrance(name string) string {
+	if n := st.number(name); st.players[n-1].uplink {
+		return fmt.Sprintf(st.pick("10.2.%d.1", "fd00:2:%d::1"), n)
+	}
+	return st.addr(name)
+}
+
+func (st *floodStage) uplinkGateway(n int) string {
+	return fmt.Sprintf(st.pick("10.2.%d.254", "fd00:2:%d::fe"), n)
 }
 
 func (st *floodStage) segmentGateway(s int) string {
@@ -195,7 +210,15 @@ func (st *floodStage) build(t testing.TB) *flooding {
 		node(host, "host", "", []string{
 			"sysctl -qw net.ipv6.conf.eth1.disable_ipv6=1", // its chatter belongs to no test
 			fmt.Sprintf("ip addr add %s/24 dev eth1", st.hosts(p.name)[host])})
-		up := []string{fmt.Sprintf("ip addr add %s%s dev eth1", st.addr(p.name), st.mask()), fmt.Sprintf("ip route add %s via %s", st.everything(), gateway)}
+		var more []string
+		if p.uplink {
+			far := fmt.Sprintf("eth%d", 100+n)
+			link("router:"+far, p.name+":eth3", 1600)
+			gateway = st.uplinkGateway(n)
+			router = append(router, fmt.Sprintf("ip addr add %s%s dev %s", gateway, st.mask(), far))
+			more = []string{fmt.Sprintf("ip addr add %s%s dev eth3", st.entrance(p.name), st.mask())}
+		}
+		up := append(more, fmt.Sprintf("ip addr add %s%s dev eth1", st.addr(p.name), st.mask()), fmt.Sprintf("ip route add %s via %s", st.everything(), gateway))
 		switch p.kind {
 		case kindVTEPBGP:
 			files[p.name+".toml"] = st.toml(&p)
@@ -293,7 +316,7 @@ func (st *floodStage) serviceRoutes() []string {
 	for service, players := range st.services {
 		route := "ip route add " + service
 		for _, p := range players {
-			route += " nexthop via " + st.addr(p)
+			route += " nexthop via " + st.entrance(p)
 		}
 		out = append(out, route)
 	}

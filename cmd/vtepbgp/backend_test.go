@@ -282,7 +282,7 @@ func ipv4Daemon() *fakeDaemon {
 			{Address: ip("10.0.0.9"), Source: "static", Role: "vtep", Kernel: true}}},
 		{VNI: 200, Mode: evpn.FloodOff},
 		{
-			VNI: 300, Mode: evpn.FloodMulticast, Engine: "ebpf", EngineReason: "the first choice, and the kernel can", Interface: "eth1",
+			VNI: 300, Mode: evpn.FloodMulticast, Engine: "ebpf", EngineReason: "the first choice, and the kernel can", Interface: "eth1", Interfaces: []string{"eth1", "eth0"},
 			Group: ip("239.1.1.44"), Segment: []netip.Prefix{netip.MustParsePrefix("10.0.1.0/24")}, Elected: ip("10.0.1.1"),
 			Tasks:    []api.FloodTask{api.FloodOwn, api.FloodSegment},
 			Counters: map[string]uint64{"in": 1204, "copied": 1100, "copies": 2200, "dropped_copied_by_sender": 97, "dropped_fragment": 7},
@@ -291,7 +291,7 @@ func ipv4Daemon() *fakeDaemon {
 				{Address: ip("10.0.1.77"), Source: "proxy", Role: "segment"}, {Address: ip("10.0.1.2"), Source: "bgp", Role: "segment"}},
 		},
 		{
-			VNI: 400, Mode: evpn.FloodReplicator, ServiceAddress: ip("10.255.0.1"), Interface: "eth1", Problems: []string{"flooding on eth1: no ebpf: permission denied"},
+			VNI: 400, Mode: evpn.FloodReplicator, ServiceAddress: ip("10.255.0.1"), Interface: "eth1", Interfaces: []string{"eth1"}, Problems: []string{"flooding on eth1: no ebpf: permission denied"},
 			Tasks: []api.FloodTask{api.FloodReplicate}, Counters: map[string]uint64{"in": 0, "copied": 0, "copies": 0},
 			VTEPs: []api.FloodVTEP{
 				{Address: ip("10.0.0.2"), Source: "bgp", Role: "vtep", Kernel: true, Installed: true, Copied: true},
@@ -302,7 +302,7 @@ func ipv4Daemon() *fakeDaemon {
 	}
 	for i := range f.flood {
 		l := &f.flood[i]
-		l.Tasks, l.Problems, l.Segment, l.VTEPs = notNil(l.Tasks), notNil(l.Problems), notNil(l.Segment), notNil(l.VTEPs)
+		l.Tasks, l.Problems, l.Segment, l.VTEPs, l.Interfaces = notNil(l.Tasks), notNil(l.Problems), notNil(l.Segment), notNil(l.VTEPs), notNil(l.Interfaces)
 		if l.Counters == nil {
 			l.Counters = map[string]uint64{}
 		}

@@ -165,8 +165,8 @@ func writeFlood(w io.Writer, f api.Flood, colour bool) error {
 	if f.EngineReason != "" {
 		p.add("Because", f.EngineReason)
 	}
-	if f.Interface != "" {
-		p.add("Listens on", f.Interface)
+	if len(f.Interfaces) > 0 {
+		p.add("Listens on", joinShown(f.Interfaces, ", "))
 	}
 	if f.Group.IsValid() {
 		p.add("Group", f.Group)

@@ -388,6 +388,9 @@ func segments(t *testing.T, f Factory) {
 	assert.Equal(t, two, r.k.Segment("eth0"))
 	assert.Equal(t, []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}, r.k.Segment("p1"))
 	assert.Equal(t, []netip.Prefix{}, r.k.Segment("p9"))
+	assert.Contains(t, r.k.Uplinks(), "eth0")
+	assert.NotContains(t, r.k.Uplinks(), "lo")
+	assert.NotContains(t, r.k.Uplinks(), "p1", "a port of a VNI, though it has an address")
 	w.SetPrefix(t, "eth0", netip.MustParsePrefix("10.0.0.9/28"), false)
 	r.eventually(func() bool { return len(r.k.Segment("")) == 1 }, "and gone again")
 }

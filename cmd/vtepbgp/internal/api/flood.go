@@ -14,7 +14,10 @@ type Flood struct {
 	// does. EngineReason says why it is this one.
 	Engine       string `json:"engine"`
 	EngineReason string `json:"engine_reason"`
-	Interface    string `json:"interface"` // on which the flooding module listens
+	// Interfaces are those on which the flooding module listens; Interface is the first, that of the
+	// segment where there is one.
+	Interface  string   `json:"interface"`
+	Interfaces []string `json:"interfaces"`
 	// Group is where the kernel sends frames to, and Segment the VTEPs that hear it.
 	Group          netip.Addr     `json:"group"`
 	Segment        []netip.Prefix `json:"segment"`

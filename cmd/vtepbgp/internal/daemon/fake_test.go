@@ -180,6 +180,8 @@ func (k *fakeKernel) VTEPDevice() string {
 	return k.device
 }
 
+func (k *fakeKernel) Uplinks() []string { return []string{"eth0", "eth9"} }
+
 func (k *fakeKernel) Segment(string) []netip.Prefix {
 	p, _ := k.VTEPAddress().Prefix(24)
 	return []netip.Prefix{p.Masked()}

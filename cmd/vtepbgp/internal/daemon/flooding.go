@@ -18,12 +18,13 @@ import (
 type host struct {
 	vtep     netip.Addr
 	device   string                    // where it lives; "" = on none that others can send to
+	uplinks  []string                  // where packets of others may arrive
 	segments map[string][]netip.Prefix // by interface, "" = device
 }
 
 // look asks the kernel for what cfg leaves open.
 func (d *daemon) look(cfg *config.Config) host {
-	h := host{vtep: d.kernel.VTEPAddress(), device: d.kernel.VTEPDevice(), segments: map[string][]netip.Prefix{}}
+	h := host{vtep: d.kernel.VTEPAddress(), device: d.kernel.VTEPDevice(), uplinks: d.kernel.Uplinks(), segments: map[string][]netip.Prefix{}}
 	for _, v := range cfg.VNIs {
 		if m := v.Multicast; m != nil && m.Segment == nil {
 			h.segments[m.Interface] = d.kernel.Segment(m.Interface)
@@ -49,12 +50,27 @@ func (h host) on(device string) string {
 	return device
 }
 
+// listens are the interfaces on which frames for the service address are heard: of
+// replicators, and of who delivers to a segment, whose interface is often not that of the
+// way there.
+func (h host) listens(configured string) (services, uplinks []string) {
+	switch {
+	case configured != "":
+		return []string{configured}, []string{configured}
+	case h.device != "":
+		return []string{h.device}, h.uplinks
+	default:
+		return h.uplinks, h.uplinks
+	}
+}
+
 // floodingConfig is what the flooding module needs of cfg.
 func floodingConfig(cfg *config.Config, h host) flooding.Config {
 	f := flooding.Config{
 		Engine: cfg.Flood.Engine, HoldTime: cfg.Flood.HoldTime, VTEP: h.vtep, Service: cfg.Flood.ServiceAddress,
-		ServiceInterface: h.on(cfg.Flood.Interface), LearnFromData: cfg.Flood.LearnFromData, VNIs: []flooding.VNI{},
+		LearnFromData: cfg.Flood.LearnFromData, VNIs: []flooding.VNI{},
 	}
+	f.ServiceInterfaces, f.Uplinks = h.listens(cfg.Flood.Interface)
 	for _, v := range cfg.VNIs {
 		if v.Flooding != evpn.FloodMulticast && v.Flooding != evpn.FloodReplicator {
 			continue

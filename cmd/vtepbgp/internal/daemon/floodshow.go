@@ -44,13 +44,16 @@ func (d *daemon) Flood(ctx context.Context, f api.VNIFilter) ([]api.Flood, error
 		}
 		fl := api.Flood{
 			VNI: i.VNI, Mode: i.Flooding, VTEPs: notNil(members[i.VNI]), Tasks: api.FloodTasks(i.Relay), Elected: i.Relay.Elected,
-			Segment: notNil(i.Segment.Prefixes), Problems: []string{}, Counters: map[string]uint64{},
+			Segment: notNil(i.Segment.Prefixes), Interfaces: []string{}, Problems: []string{}, Counters: map[string]uint64{},
 		}
 		switch network := copying.Networks[i.VNI]; i.Flooding {
 		case evpn.FloodIngress, evpn.FloodAssisted:
 			fl.Engine = engineKernel
 		case evpn.FloodMulticast, evpn.FloodReplicator:
-			fl.Engine, fl.Interface, fl.EngineReason = network.Engine, network.Interface, reasons[network.Interface]
+			fl.Engine, fl.Interfaces = network.Engine, network.Interfaces
+			if len(fl.Interfaces) > 0 {
+				fl.Interface, fl.EngineReason = fl.Interfaces[0], reasons[fl.Interfaces[0]]
+			}
 			fl.Problems, fl.Counters = notNil(floodProblems(i, network)), floodCounters(network)
 			fl.Group = i.Segment.Group
 		case evpn.FloodOff:

@@ -52,6 +52,7 @@ type dataplane interface {
 	Stats() kernel.Stats
 	VTEPDevice() string
 	Segment(device string) []netip.Prefix
+	Uplinks() []string
 	Alive(context.Context, netip.Addr) (bool, error)
 }
 

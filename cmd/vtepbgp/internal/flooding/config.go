@@ -3,6 +3,7 @@ package flooding
 import (
 	"net/netip"
 	"reflect"
+	"slices"
 	"time"
 
 	"github.com/vtepbgp/vtepbgp/evpn"
@@ -14,12 +15,13 @@ type Config struct {
 	HoldTime time.Duration
 	// VTEP is our VTEP address in use; zero while there is none.
 	VTEP netip.Addr
-	// Service is where others send frames to be copied, heard on ServiceInterface; zero when
-	// there is none.
-	Service          netip.Addr
-	ServiceInterface string // "" = not known
-	LearnFromData    bool
-	VNIs             []VNI
+	// Service is where others send frames to be copied; zero when there is none.
+	Service netip.Addr
+	// ServiceInterfaces are where replicators hear it, and Uplinks where those do who deliver
+	// to a segment, besides the segment's.
+	ServiceInterfaces, Uplinks []string
+	LearnFromData              bool
+	VNIs                       []VNI
 }
 
 // VNI is one network. Those that the kernel floods may be left out.
@@ -51,7 +53,8 @@ func (c *Config) hears(v *VNI) (vteps, macs bool) {
 
 // shared says whether tables of all VNIs follow from the same as with o.
 func (c *Config) shared(o *Config) bool {
-	return c.VTEP == o.VTEP && c.Service == o.Service && c.ServiceInterface == o.ServiceInterface && c.LearnFromData == o.LearnFromData
+	return c.VTEP == o.VTEP && c.Service == o.Service && slices.Equal(c.ServiceInterfaces, o.ServiceInterfaces) &&
+		slices.Equal(c.Uplinks, o.Uplinks) && c.LearnFromData == o.LearnFromData
 }
 
 func (v *VNI) equal(o *VNI) bool { return reflect.DeepEqual(v, o) }

@@ -122,7 +122,7 @@ func after(d time.Duration) {
 func segment() flooding.Config {
 	return flooding.Config{
 		Engine: flood.Auto, HoldTime: 90 * time.Second, VTEP: addr("10.0.1.1"),
-		Service: addr("10.0.9.9"), ServiceInterface: "eth0",
+		Service: addr("10.0.9.9"), ServiceInterfaces: []string{"eth0"}, Uplinks: []string{"eth0", "eth1"},
 		VNIs: []flooding.VNI{{
 			VNI: 100, Mode: evpn.FloodMulticast, Port: 4789, Group: addr("239.1.1.1"), Interface: "eth1",
 			Segment: []netip.Prefix{netip.MustParsePrefix("10.0.1.0/24")}, ProxyVTEPs: true, ProxyMACs: true,

@@ -193,9 +193,13 @@ func (c *Config) segment(n *network) (all []place, why string) {
 		}})
 	}
 	if n.relay.Deliver && c.Service.IsValid() {
-		all = append(all, place{v.Interface, flood.Network{
-			VNI: v.VNI, Port: v.Port, Rate: v.Rate, Listen: c.Service, Deliver: v.Group, Segment: v.Segment,
-		}})
+		delivery := flood.Network{VNI: v.VNI, Port: v.Port, Rate: v.Rate, Listen: c.Service, Deliver: v.Group, Segment: v.Segment}
+		all = append(all, place{v.Interface, delivery})
+		for _, device := range c.Uplinks {
+			if delivery.Out = v.Interface; device != v.Interface {
+				all = append(all, place{device, delivery})
+			}
+		}
 	}
 	return all, ""
 }
@@ -205,13 +209,16 @@ func (c *Config) replicator(n *network) (all []place, why string) {
 	switch {
 	case !c.VTEP.IsValid() || !n.relay.Replicate || !c.Service.IsValid():
 		return nil, ""
-	case c.ServiceInterface == "":
+	case len(c.ServiceInterfaces) == 0:
 		return nil, "no interface to hear the service address on: set flood.interface"
 	}
 	vteps, _ := c.hears(n.cfg)
-	return []place{{c.ServiceInterface, flood.Network{
-		VNI: n.cfg.VNI, Port: n.cfg.Port, Rate: n.cfg.Rate, Listen: c.Service, VTEPs: n.vteps(c.Service), HearVTEPs: vteps,
-	}}}, ""
+	for _, device := range c.ServiceInterfaces {
+		all = append(all, place{device, flood.Network{
+			VNI: n.cfg.VNI, Port: n.cfg.Port, Rate: n.cfg.Rate, Listen: c.Service, VTEPs: n.vteps(c.Service), HearVTEPs: vteps,
+		}})
+	}
+	return all, ""
 }
 
 // vteps are those that get copies: a copy keeps its source, so they are of one family.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -125,7 +126,7 @@ func TestWhatIsMissingIsSaid(t *testing.T) {
 		"interface": {func(c *flooding.Config) { c.VNIs[0].Interface = "" }, "no interface of the segment: set multicast.interface"},
 		"segment":   {func(c *flooding.Config) { c.VNIs[0].Segment = nil }, "interface eth1 has no prefix that could be the segment: set multicast.segment"},
 		"family":    {func(c *flooding.Config) { c.VTEP = addr("2001:db8::1") }, "group 239.1.1.1 is of another address family than the VTEP address 2001:db8::1"},
-		"service": {func(c *flooding.Config) { c.VNIs[0].Mode, c.ServiceInterface = evpn.FloodReplicator, "" },
+		"service": {func(c *flooding.Config) { c.VNIs[0].Mode, c.ServiceInterfaces = evpn.FloodReplicator, nil },
 			"no interface to hear the service address on: set flood.interface"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -258,6 +259,47 @@ func TestLease(t *testing.T) {
 		assert.True(t, w.host.Leased("eth1"), "the next engine has what is left of it")
 		after(1100 * time.Millisecond)
 		assert.False(t, w.host.Leased("eth1"))
+		w.end()
+	})
+}
+
+// Frames for the service address may arrive by any uplink: each has an engine, and what they
+// count adds up. Who delivers to a segment hears them on its interface as well.
+func TestServiceAddressOnSeveralUplinks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		cfg := segment()
+		cfg.ServiceInterfaces, cfg.Uplinks = []string{"eth0", "eth2"}, []string{"eth0", "eth1", "eth2"}
+		cfg.VNIs = append(cfg.VNIs, flooding.VNI{VNI: 200, Mode: evpn.FloodReplicator})
+		w.start(cfg)
+		w.m.Apply([]evpn.ListChange{entry(200, "10.0.2.2", evpn.UseCopy)}, append(
+			relay(evpn.Relay{VNI: 100, Own: true, Deliver: true}), relay(evpn.Relay{VNI: 200, Replicate: true})...))
+		synctest.Wait()
+		assert.Equal(t, []string{"eth0", "eth1", "eth2"}, w.host.Devices())
+		for device, out := range map[string]string{"eth0": "eth1", "eth1": "", "eth2": "eth1"} {
+			table, _ := w.host.Copying(device)
+			at := slices.IndexFunc(table.Networks, func(n flood.Network) bool { return n.Deliver == addr("239.1.1.1") })
+			require.GreaterOrEqual(t, at, 0, device)
+			assert.Equal(t, out, table.Networks[at].Out)
+			replicates := slices.ContainsFunc(table.Networks, func(n flood.Network) bool { return n.VNI == 200 })
+			assert.Equal(t, device != "eth1", replicates)
+		}
+		st := w.m.Status()
+		assert.Equal(t, []string{"eth1", "eth0", "eth2"}, st.Networks[100].Interfaces)
+		assert.Equal(t, []string{"eth0", "eth2"}, st.Networks[200].Interfaces)
+		assert.Len(t, st.Engines, 3)
+		var sum uint64
+		for _, e := range st.Engines {
+			if e.Interface != "eth1" {
+				sum += e.Total.Packets
+			}
+		}
+		assert.Equal(t, sum, st.Networks[200].Count.Packets)
+
+		cfg.ServiceInterfaces, cfg.Uplinks = []string{"eth2"}, []string{"eth1", "eth2"}
+		w.m.Configure(cfg)
+		synctest.Wait()
+		assert.Equal(t, []string{"eth1", "eth2"}, w.host.Devices(), "the host has changed")
 		w.end()
 	})
 }

@@ -33,10 +33,10 @@ type EngineStatus struct {
 
 // NetworkStatus is one VNI.
 type NetworkStatus struct {
-	Engine    string // "" while nothing is copied
-	Interface string // "" as well
-	Problems  []string
-	Count     flood.Count
+	Engine     string   // "" while nothing is copied
+	Interfaces []string // the first is the segment's, where there is one
+	Problems   []string
+	Count      flood.Count
 }
 
 // Status gives what is done now. It asks the engines.
@@ -52,12 +52,14 @@ func (m *Manager) Status() Status {
 		if n.cfg == nil {
 			continue
 		}
-		ns := NetworkStatus{Problems: []string{}, Count: flood.Count{Dropped: map[flood.Reason]uint64{}}}
+		ns := NetworkStatus{Interfaces: []string{}, Problems: []string{}, Count: flood.Count{Dropped: map[flood.Reason]uint64{}}}
 		if n.why != "" {
 			ns.Problems = append(ns.Problems, n.why)
 		}
-		if len(n.places) > 0 {
-			ns.Interface = n.places[0].device
+		for _, p := range n.places {
+			if !slices.Contains(ns.Interfaces, p.device) {
+				ns.Interfaces = append(ns.Interfaces, p.device)
+			}
 		}
 		st.Networks[vni] = ns
 	}
@@ -77,10 +79,13 @@ func (m *Manager) Status() Status {
 	slices.SortFunc(st.Engines, func(a, b EngineStatus) int { return cmp.Compare(a.Interface, b.Interface) })
 	for vni, ns := range st.Networks {
 		for _, e := range st.Engines {
-			if e.Interface != ns.Interface {
+			at := slices.Index(ns.Interfaces, e.Interface)
+			if at < 0 {
 				continue
 			}
-			ns.Engine = e.Name
+			if at == 0 {
+				ns.Engine = e.Name
+			}
 			if e.Problem != "" {
 				ns.Problems = append(ns.Problems, "flooding on "+e.Interface+": "+e.Problem)
 			}

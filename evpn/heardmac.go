@@ -113,7 +113,9 @@ func (h *heardMAC) leave() {
 
 // lose says that a better claim has the MAC from now on.
 func (h *heardMAC) lose(now time.Time) {
-	h.active, h.lost, h.since = false, true, now
+	if !h.lost {
+		h.active, h.lost, h.since = false, true, now
+	}
 }
 
 // announcesMACs reports that we announce the hosts behind f.
@@ -129,9 +131,7 @@ func (c *Core) contestHeard(m *macEntry) {
 		h.active, h.lost = false, false // coming back is a new claim
 		return
 	case l != nil && l.active:
-		if !h.lost {
-			h.lose(c.now)
-		}
+		h.lose(c.now)
 		return
 	case m.static != nil || m.isGateway() || !c.announcesMACs(h.at):
 		h.active = false

@@ -15,10 +15,10 @@ import (
 // Lease is for how long from now something is copied, and no longer: when whoever renews it is
 // gone or hangs, another relay may have taken over.
 type Lease struct {
-	For time.Duration
-	// Outlives keeps it when this process is gone: those who would take over do not learn
-	// of that at once. Without it, it ends with the process.
-	Outlives bool
+	For time.Duration // while this process lives, should it renew nothing
+	// Outlives is the same for when this process is gone, which those who would take over may
+	// learn at another time. 0: it ends with the process.
+	Outlives time.Duration
 }
 
 // Engine moves packets: it hears what is sent to the addresses of its table, and sends

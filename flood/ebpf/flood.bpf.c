@@ -243,11 +243,21 @@ static __always_inline bool living(void)
 	return life && bpf_timer_init(&life->timer, &lives, CLOCK_MONOTONIC) != -EPERM;
 }
 
+// runs says that a lease has not ended. Where it would have ended, had the other thing happened
+// to user space, that has to be known.
+static __always_inline bool runs(__u64 living_until, __u64 dead_until)
+{
+	__u64 now = bpf_ktime_get_ns();
+	bool alive = now < living_until, dead = now < dead_until;
+
+	return alive == dead ? alive : living() == alive;
+}
+
 // leased says that there is a lease.
-static __always_inline bool leased(void) { return bpf_ktime_get_ns() < lease && (outlives || living()); }
+static __always_inline bool leased(void) { return runs(lease, outlives); }
 
 // over says that nothing is to be copied any more.
-static __always_inline bool over(void) { return kept && (bpf_ktime_get_ns() >= kept || !(kept_outlives || living())); }
+static __always_inline bool over(void) { return kept && !runs(kept, kept_outlives); }
 
 static __always_inline enum reason judge(const struct packet *p, const struct network *n)
 {

@@ -274,15 +274,15 @@ struct {
 volatile __u32 congested = 0;
 
 // Until when leased networks copy what others send, as bpf_ktime_get_ns counts. User space
-// moves it; without user space it passes.
+// moves it; when that hangs it passes.
 volatile __u64 lease = 0;
 
-// The lease is kept without user space.
-volatile bool outlives = false;
+// The same when user space is gone; 0: it ends with it.
+volatile __u64 outlives = 0;
 
 // The same for all that is copied; 0: there is no end.
 volatile __u64 kept = 0;
-volatile bool kept_outlives = false;
+volatile __u64 kept_outlives = 0;
 
 // Tells whether user space lives: the kernel makes timers only in maps to which a process
 // has a file.

@@ -36,7 +36,11 @@ func (l *leases) set(to flood.Lease, which func(*programObjects) (end, outlives 
 		return err
 	}
 	end, outlives := which(l.objects)
-	if err := errors.Join(outlives.Set(to.Outlives), end.Set(uint64(max(1, now+to.For)))); err != nil {
+	dead := uint64(0)
+	if to.Outlives > 0 {
+		dead = uint64(now + to.Outlives)
+	}
+	if err := errors.Join(outlives.Set(dead), end.Set(uint64(max(1, now+to.For)))); err != nil {
 		return fmt.Errorf("renew a lease of the program: %w", err)
 	}
 	return nil

@@ -232,7 +232,7 @@ func testHangs(t *testing.T, kind flood.Kind, f family) {
 	leased := f.onGroup(f.list(4)...)
 	leased.Leased = true
 	table := f.table(leased, f.onService(f.list(4)...))
-	p := s.serve(table, flood.Lease{For: 3 * time.Second, Outlives: true})
+	p := s.serve(table, flood.Lease{For: 3 * time.Second, Outlives: time.Hour})
 	s.copiesOn(out, 5, 4)
 	p.signal(syscall.SIGSTOP)
 	mine := newHose(t, s.relay, "u0")
@@ -310,7 +310,7 @@ func testDies(t *testing.T, kind flood.Kind, f family) {
 	s := newStage(t, f)
 	out := newTap(t, s.relay, "u1")
 	table, send := s.everything()
-	short, long := flood.Lease{For: time.Hour}, flood.Lease{For: time.Hour, Outlives: true}
+	short, long := flood.Lease{For: time.Hour}, flood.Lease{For: time.Hour, Outlives: time.Hour}
 	p := s.serveAs(served{Table: *table, Lease: long, Keep: short})
 	out.expect(t, f.list(4), send()...)
 	p.kill()
@@ -322,6 +322,11 @@ func testDies(t *testing.T, kind flood.Kind, f family) {
 	out.expect(t, f.list(4), send()...)
 	p.kill()
 	out.expect(t, f.list(4), send()...)
+	hung := flood.Lease{For: 500 * time.Millisecond, Outlives: time.Hour} // neighbours see sooner that it hangs than they forget it
+	p = s.serveAs(served{Table: *table, Lease: hung, Keep: hung})
+	p.kill()
+	<-time.After(2 * hung.For)
+	out.expect(t, f.list(4), send()...)
 	e := s.start(factory(kind), table)
 	require.NoError(t, e.Renew(short))
 	out.expect(t, f.list(4), send()...)
@@ -332,7 +337,7 @@ func testGoesForGood(t *testing.T, _ flood.Kind, f family) {
 	s := newStage(t, f)
 	out := newTap(t, s.relay, "u1")
 	table, send := s.everything()
-	p := s.serveAs(served{Table: *table, Lease: flood.Lease{For: time.Hour, Outlives: true}, Keep: flood.Lease{For: 3 * time.Second, Outlives: true}})
+	p := s.serveAs(served{Table: *table, Lease: flood.Lease{For: time.Hour, Outlives: time.Hour}, Keep: flood.Lease{For: time.Hour, Outlives: 3 * time.Second}})
 	out.expect(t, f.list(4), send()...)
 	p.leave()
 	begin := time.Now()

@@ -145,7 +145,7 @@ func testKept(t *testing.T, open Factory, f family) {
 	to := f.list(4)
 	table := f.table(f.onGroup(to...), f.onService(to...))
 	e := s.start(open, table)
-	for _, outlives := range []bool{true, false} {
+	for _, outlives := range []time.Duration{time.Hour, 0} {
 		require.NoError(t, e.Keep(flood.Lease{Outlives: outlives}))
 		s.refuses(e, flood.NotElected, s.packet(64, Full))
 		s.refuses(e, flood.NotElected, s.own(64))

@@ -95,8 +95,9 @@ const (
 
 // detection is how soon a neighbour may find us hanging, and another relay take over. One that does not
 // keep our routes when our process ends hears of that at once: the kernel closes our sessions.
-func detection(neighbors []speaker.NeighborStatus) flood.Lease {
-	lease := flood.Lease{For: leaseLongest, Outlives: true}
+// The others keep them for grace.
+func detection(neighbors []speaker.NeighborStatus, grace time.Duration) flood.Lease {
+	lease := flood.Lease{For: leaseLongest, Outlives: grace}
 	for _, n := range neighbors {
 		if n.State != established {
 			continue
@@ -108,17 +109,23 @@ func detection(neighbors []speaker.NeighborStatus) flood.Lease {
 		case n.HoldTime > 0:
 			lease.For = min(lease.For, n.HoldTime)
 		}
-		lease.Outlives = lease.Outlives && n.GracefulRestart
+		if !n.GracefulRestart {
+			lease.Outlives = 0
+		}
 	}
 	lease.For = max(lease.For, leaseShortest)
 	return lease
+}
+
+func (d *daemon) lease() flood.Lease {
+	return detection(d.speaker.Neighbors(), d.config().BGP.GracefulRestartTime)
 }
 
 // leases lets what we copy for others go on, by way of the loop: one that is stuck
 // renews nothing, because what it should have heard may be that another relay copies.
 func (d *daemon) leases(ctx context.Context) error {
 	return repeat(ctx, func() time.Duration {
-		lease := detection(d.speaker.Neighbors())
+		lease := d.lease()
 		if d.loop.do(ctx, func(*evpn.Core) {}) == nil {
 			d.flooding.Renew(lease)
 		}
@@ -131,12 +138,8 @@ func (d *daemon) leases(ctx context.Context) error {
 // loop is stuck is no reason to end: sessions stay.
 func (d *daemon) keep(ctx context.Context) error {
 	return repeat(ctx, func() time.Duration {
-		lease := detection(d.speaker.Neighbors())
-		kept := lease
-		if kept.Outlives {
-			kept.For = max(kept.For, d.config().BGP.GracefulRestartTime)
-		}
-		d.flooding.Keep(kept)
+		lease := d.lease()
+		d.flooding.Keep(lease)
 		return lease.For
 	})
 }

@@ -126,21 +126,22 @@ func TestDetection(t *testing.T) {
 		}
 		return st
 	}
+	const grace = 120 * time.Second
 	for name, c := range map[string]struct {
 		neighbors []speaker.NeighborStatus
 		want      time.Duration
-		outlives  bool
+		outlives  time.Duration
 	}{
-		"nobody":                 {nil, leaseLongest, true},
-		"a session that is down": {[]speaker.NeighborStatus{{State: "active"}}, leaseLongest, true},
-		"hold time":              {[]speaker.NeighborStatus{up(true, 30*time.Second, 0), up(true, 9*time.Second, 0)}, 9 * time.Second, true},
-		"no hold time":           {[]speaker.NeighborStatus{up(true, 0, 0)}, leaseLongest, true},
-		"BFD":                    {[]speaker.NeighborStatus{up(true, 9*time.Second, 900*time.Millisecond)}, 600 * time.Millisecond, true},
-		"faster than we renew":   {[]speaker.NeighborStatus{up(true, 9*time.Second, 30*time.Millisecond)}, leaseShortest, true},
-		"gone when we are":       {[]speaker.NeighborStatus{up(true, 9*time.Second, 0), up(false, 9*time.Second, 0)}, 9 * time.Second, false},
+		"nobody":                 {nil, leaseLongest, grace},
+		"a session that is down": {[]speaker.NeighborStatus{{State: "active"}}, leaseLongest, grace},
+		"hold time":              {[]speaker.NeighborStatus{up(true, 30*time.Second, 0), up(true, 9*time.Second, 0)}, 9 * time.Second, grace},
+		"no hold time":           {[]speaker.NeighborStatus{up(true, 0, 0)}, leaseLongest, grace},
+		"BFD":                    {[]speaker.NeighborStatus{up(true, 9*time.Second, 900*time.Millisecond)}, 600 * time.Millisecond, grace},
+		"faster than we renew":   {[]speaker.NeighborStatus{up(true, 9*time.Second, 30*time.Millisecond)}, leaseShortest, grace},
+		"gone when we are":       {[]speaker.NeighborStatus{up(true, 9*time.Second, 0), up(false, 9*time.Second, 0)}, 9 * time.Second, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			assert.Equal(t, flood.Lease{For: c.want, Outlives: c.outlives}, detection(c.neighbors))
+			assert.Equal(t, flood.Lease{For: c.want, Outlives: c.outlives}, detection(c.neighbors, grace))
 		})
 	}
 }

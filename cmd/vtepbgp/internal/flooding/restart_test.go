@@ -16,7 +16,7 @@ import (
 func working(t *testing.T) *world {
 	w := newWorld(t)
 	w.start(segment())
-	w.m.Renew(flood.Lease{For: time.Hour, Outlives: true})
+	w.m.Renew(flood.Lease{For: time.Hour, Outlives: time.Hour})
 	w.m.Apply([]evpn.ListChange{entry(100, "10.0.2.2", evpn.UseCopy)}, relay(evpn.Relay{VNI: 100, Own: true, Segment: true}))
 	w.host.Send(100, addr("10.0.1.5"), evpn.MAC{2, 5: 5})
 	after(3 * time.Second)
@@ -219,7 +219,7 @@ func TestLearnedFromData(t *testing.T) {
 func TestWhatIsLeftEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		begin := func(outlives bool) {
+		begin := func(outlives time.Duration) {
 			w.boot()
 			w.m.Keep(flood.Lease{For: time.Hour, Outlives: outlives})
 			w.m.Configure(segment())
@@ -231,21 +231,21 @@ func TestWhatIsLeftEnds(t *testing.T) {
 			_, ok := w.host.Network("eth1", 100)
 			return ok
 		}
-		begin(false)
+		begin(0)
 		assert.True(t, copying())
 		w.crash()
 		assert.False(t, copying(), "an engine that came later knows as well")
-		begin(true)
+		begin(time.Hour)
 		w.crash()
 		assert.True(t, copying())
-		begin(true)
+		begin(time.Hour)
 		w.m.Leave(10 * time.Second)
 		w.end()
 		after(9 * time.Second)
 		assert.True(t, copying())
 		after(2 * time.Second)
 		assert.False(t, copying())
-		begin(false)
+		begin(0)
 		w.m.Leave(10 * time.Second)
 		w.end()
 		assert.False(t, copying())

@@ -47,19 +47,31 @@ type worker struct {
 // term is when a lease ends.
 type term struct {
 	until    time.Time // zero: there was none yet
-	outlives bool
+	outlives time.Time // zero: it ends with the process
 }
 
-func termOf(l flood.Lease) term { return term{time.Now().Add(l.For), l.Outlives} }
+func termOf(l flood.Lease) term {
+	t := term{until: time.Now().Add(l.For)}
+	if l.Outlives > 0 {
+		t.outlives = time.Now().Add(l.Outlives)
+	}
+	return t
+}
 
-func (t term) rest() flood.Lease { return flood.Lease{For: time.Until(t.until), Outlives: t.outlives} }
+func (t term) rest() flood.Lease {
+	l := flood.Lease{For: time.Until(t.until)}
+	if !t.outlives.IsZero() {
+		l.Outlives = max(0, time.Until(t.outlives))
+	}
+	return l
+}
 
 // last is the lease for when the process has ended.
 func (t term) last(stay time.Duration) flood.Lease {
-	if !t.outlives {
+	if t.outlives.IsZero() {
 		return flood.Lease{}
 	}
-	return flood.Lease{For: stay, Outlives: true}
+	return flood.Lease{For: stay, Outlives: stay}
 }
 
 // past are counts of engines that are gone.

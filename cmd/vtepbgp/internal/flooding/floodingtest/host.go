@@ -46,8 +46,7 @@ type copier struct {
 
 // leases are when copying ends by itself.
 type leases struct {
-	lease, all         time.Time // for others, and of everything; zero: no end of that
-	outlives, allLives bool
+	lease, all term // for others, and of everything; zero: no end of that
 }
 
 // NewHost has no interface on which something copies.
@@ -134,7 +133,7 @@ func (h *Host) Copying(device string) (*flood.Table, string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for kind, c := range h.at[device] {
-		if c.all.IsZero() || time.Now().Before(c.all) && (c.owner != nil || c.allLives) {
+		if c.all == (term{}) || c.all.left(c.owner != nil) > 0 {
 			return c.table, kind
 		}
 	}
@@ -162,12 +161,24 @@ func (h *Host) Lease(device string) time.Duration {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, c := range h.at[device] {
-		if c.owner == nil && !c.outlives {
-			return 0
-		}
-		return max(0, time.Until(c.lease))
+		return c.lease.left(c.owner != nil)
 	}
 	return 0
+}
+
+// term is when a lease ends, with and without a process.
+type term struct{ living, dead time.Time }
+
+func termOf(l flood.Lease) term {
+	now := time.Now()
+	return term{now.Add(l.For), now.Add(l.Outlives)}
+}
+
+func (t term) left(alive bool) time.Duration {
+	if alive {
+		return max(0, time.Until(t.living))
+	}
+	return max(0, time.Until(t.dead))
 }
 
 // Devices are the interfaces on which something copies.
@@ -269,7 +280,7 @@ func (e *engine) Renew(l flood.Lease) error {
 	if e.closed {
 		return os.ErrClosed
 	}
-	e.lease, e.outlives = time.Now().Add(l.For), l.Outlives
+	e.lease = termOf(l)
 	e.attach()
 	return nil
 }
@@ -280,7 +291,7 @@ func (e *engine) Keep(l flood.Lease) error {
 	if e.closed {
 		return os.ErrClosed
 	}
-	e.all, e.allLives = time.Now().Add(l.For), l.Outlives
+	e.all = termOf(l)
 	e.attach()
 	return nil
 }

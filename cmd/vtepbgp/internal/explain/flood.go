@@ -65,6 +65,7 @@ func (f Flooding) unknownUnicast() (text string, details []string, lost bool) {
 		if chosen.IsValid() {
 			return fmt.Sprintf("%sgoes to the replicator %s, which sends it to all VTEPs", frame, chosen), details, false
 		}
+	default: // the kernel copies
 	}
 	if kernel == 0 {
 		return frame + "goes nowhere: no VTEP is on the flood list", details, false

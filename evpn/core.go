@@ -100,6 +100,8 @@ func (c *Core) Handle(ev Event, now time.Time) {
 		c.duplicateCleared(ev)
 	case NeighborRestored:
 		c.neighborRestored(ev)
+	case PlaceRestored:
+		c.placeRestored(ev)
 	case MACRestored:
 		c.macRestored(ev)
 	case IPRestored:

@@ -131,6 +131,14 @@ type NeighborRestored struct {
 	Expired   []RouteKey // long-lived stale, RFC 9494
 }
 
+// PlaceRestored keeps the place under max_macs of a MAC that comes with [MACRestored], because
+// it was heard on the segment. The routes that had to wait for a place come before that. Part
+// of a snapshot.
+type PlaceRestored struct {
+	VNI VNI
+	MAC MAC
+}
+
 // MACRestored gives back a local MAC, with what it has behind it, or the history of one
 // that is not local now. Part of a snapshot.
 type MACRestored struct {
@@ -242,6 +250,7 @@ func (EndOfRIB) event()           {}
 func (DuplicateCleared) event()   {}
 func (NextHopState) event()       {}
 func (NeighborRestored) event()   {}
+func (PlaceRestored) event()      {}
 func (MACRestored) event()        {}
 func (IPRestored) event()         {}
 func (SyncRestored) event()       {}

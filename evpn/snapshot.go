@@ -19,8 +19,8 @@ const snapshotRoutes = 500
 // desired state, and its notes tell no news.
 //
 // What the kernel and the neighbours would tell again is told by their own events.
-// What only the past tells comes in [NeighborRestored], [MACRestored], [IPRestored],
-// [ReplicatorRestored], [RelayRestored] and [SyncRestored].
+// What only the past tells comes in [PlaceRestored], [NeighborRestored], [MACRestored],
+// [IPRestored], [ReplicatorRestored], [RelayRestored] and [SyncRestored].
 func (c *Core) Snapshot() []Event {
 	var evs []Event
 	for _, v := range c.sortedVNIs() {
@@ -28,8 +28,15 @@ func (c *Core) Snapshot() []Event {
 			evs = append(evs, VNIState{VNI: v.vni, Up: v.up, Reason: v.downReason})
 		}
 	}
-	neighbors := sortedValues(c.neighbors, func(a, b *neighbor) int { return a.addr.Compare(b.addr) })
 	// Who came first keeps its place under a limit, so those that have one come first.
+	for _, v := range c.sortedVNIs() {
+		for _, m := range v.sortedMACs() {
+			if m.admitted && m.owner == ownProxy {
+				evs = append(evs, PlaceRestored{VNI: v.vni, MAC: m.mac})
+			}
+		}
+	}
+	neighbors := sortedValues(c.neighbors, func(a, b *neighbor) int { return a.addr.Compare(b.addr) })
 	for rank := placed; rank <= unplaced; rank++ {
 		for _, nb := range neighbors {
 			evs = nb.snapshotRoutes(evs, rank)
@@ -163,6 +170,18 @@ func (c *Core) neighborRestored(ev NeighborRestored) {
 	}
 	mark(ev.Stale, false)
 	mark(ev.Expired, true)
+}
+
+// placeRestored gives m its place before it is settled for the first time.
+func (c *Core) placeRestored(ev PlaceRestored) {
+	v := c.configured(ev.VNI)
+	if v == nil || v.admitted >= v.cfg.MaxMACs || ev.MAC.IsZero() || ev.MAC.IsGroup() {
+		return
+	}
+	if m := v.macEntry(ev.MAC); !m.admitted && !m.waiting {
+		m.admitted = true
+		v.admitted++
+	}
 }
 
 func (m *macEntry) snapshot() MACRestored {

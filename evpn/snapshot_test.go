@@ -1,6 +1,7 @@
 package evpn_test
 
 import (
+	"net/netip"
 	"testing"
 	"time"
 
@@ -53,10 +54,42 @@ func TestSnapshot(t *testing.T) {
 	})
 }
 
+// TestSnapshotKeepsPlaces: a MAC that was heard on the segment keeps its place under max_macs, and
+// the route that came later goes on waiting.
+func TestSnapshotKeepsPlaces(t *testing.T) {
+	vtep3, mac2 := addrAt(vtep2, 1), evpn.MAC{2, 0, 0, 0, 0, 2}
+	cfg := oneVNI()
+	v := &cfg.VNIs[0]
+	v.MaxMACs, v.Flooding = 1, evpn.FloodMulticast
+	v.Segment = evpn.SegmentConfig{
+		Group: mustAddr("239.1.1.1"), Prefixes: []netip.Prefix{netip.PrefixFrom(vtep3, 32)}, ProxyVTEPs: true, ProxyMACs: true,
+	}
+	c := evpn.New(cfg)
+	far := evpn.New(evpn.Config{VTEP: vtep2, VNIs: []evpn.VNIConfig{vniConfig(100, vtep2)}})
+	far.Handle(evpn.VNIState{VNI: 100, Up: true}, start)
+	far.Handle(evpn.LocalMACLearned{VNI: 100, MAC: mac1, Port: "veth1"}, start)
+	for _, ev := range []evpn.Event{
+		evpn.VNIState{VNI: 100, Up: true},
+		evpn.VTEPHeard{VNI: 100, VTEP: vtep3}, evpn.MACHeard{VNI: 100, VTEP: vtep3, MAC: mac2},
+		evpn.RoutesReceived{Neighbor: rr, Announced: far.Drain(start).Announce},
+	} {
+		c.Handle(ev, start)
+	}
+	for _, x := range []*evpn.Core{c, restore(c, start)} {
+		e, ok := x.Explain(100, mac2)
+		require.True(t, ok)
+		assert.Equal(t, evpn.OriginProxy, e.Origin)
+		e, ok = x.Explain(100, mac1)
+		require.True(t, ok)
+		assert.True(t, e.Limit.Over)
+	}
+}
+
 // TestSnapshotIsSafe: restoring events of a file that somebody wrote by hand do no harm.
 func TestSnapshotIsSafe(t *testing.T) {
 	c := liveCore()
 	for _, ev := range []evpn.Event{
+		evpn.PlaceRestored{VNI: 100}, evpn.PlaceRestored{VNI: 7, MAC: mac1}, evpn.PlaceRestored{VNI: 100, MAC: mac1},
 		evpn.MACRestored{VNI: 100}, evpn.MACRestored{VNI: 7, MAC: mac1, Local: true},
 		evpn.IPRestored{VNI: 100, MAC: mac1}, evpn.IPRestored{VNI: 100, IP: vtep2, MAC: evpn.MAC{1}},
 		evpn.NeighborRestored{Neighbor: rr, Stale: []evpn.RouteKey{{}}},

@@ -21,7 +21,7 @@ func TestFloodAllModes(t *testing.T) {
 	for _, engine := range []string{"ebpf", "socket"} {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
-			st := floodStage{family: 4, rr: kindVTEPBGP, bfd: true}
+			st := floodStage{family: 4, rr: kindVTEPBGP}
 			st.players = []floodPlayer{
 				st.relay("r1", engine, "unicast", 1, 0), {name: "l1", kind: kindLegacy, segment: 1},
 				st.replicator("s1", engine, 1), {name: "lf1", kind: kindLeaf},

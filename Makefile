@@ -61,7 +61,7 @@ test-unit: ## Unit, scenario, property and contract tests, with the race detecto
 
 .PHONY: test-lab
 test-lab: $(BIN) ## Labs and interop with FRR, GoBGP and ExaBGP in network namespaces (root)
-	GOTEST_FORMAT=testname VTEPBGP_BINARY=$(CURDIR)/$(BIN) packaging/gotest.sh -tags lab -p 1 -parallel 4 -count=1 -timeout 40m ./lab/...
+	GOTEST_FORMAT=testname VTEPBGP_BINARY=$(CURDIR)/$(BIN) packaging/gotest.sh -tags lab -p 1 -count=1 -timeout 40m ./lab/...
 
 .PHONY: fuzz
 fuzz: ## Run every fuzz target for FUZZTIME (default 10s)

@@ -120,7 +120,7 @@ func Choose(name string, kinds []Kind, o Options) (Engine, Choice, error) {
 			e, err = k.Open(o)
 		}
 		if err == nil {
-			if err := sweepOthers(k.Name, kinds, o); err != nil {
+			if err := SweepOthers(k.Name, kinds, o); err != nil {
 				return nil, Choice{}, errors.Join(err, e.Close())
 			}
 		}
@@ -140,7 +140,9 @@ func Choose(name string, kinds []Kind, o Options) (Engine, Choice, error) {
 	return nil, Choice{}, fmt.Errorf("choose an engine to flood with: %s", strings.Join(refused, "; "))
 }
 
-func sweepOthers(chosen string, kinds []Kind, o Options) error {
+// SweepOthers removes what other kinds than the chosen one have left behind on the interface: it
+// would copy as well.
+func SweepOthers(chosen string, kinds []Kind, o Options) error {
 	var errs []error
 	for _, k := range kinds {
 		if k.Name != chosen && k.Sweep != nil {

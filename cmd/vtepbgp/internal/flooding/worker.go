@@ -188,7 +188,7 @@ func (w *worker) open(name string, t *flood.Table) error {
 			if err != nil {
 				return nil, err
 			}
-			if err = errors.Join(w.shut(flood.Engine.Close), w.sweep(k, o)); err == nil {
+			if err = errors.Join(w.shut(flood.Engine.Close), flood.SweepOthers(k.Name, w.kinds, o)); err == nil {
 				err = w.begin(e, t)
 			}
 			if err != nil {
@@ -206,17 +206,6 @@ func (w *worker) open(name string, t *flood.Table) error {
 	w.mu.Unlock()
 	w.log.WithField("engine", choice.Name).WithField("reason", choice.Reason).Info("engine copies frames")
 	return nil
-}
-
-// sweep removes what other kinds than k have left here: it would copy as well.
-func (w *worker) sweep(k flood.Kind, o flood.Options) error {
-	var errs []error
-	for _, other := range w.kinds {
-		if other.Name != k.Name && other.Sweep != nil {
-			errs = append(errs, other.Sweep(o, func(name string) bool { return name == w.device }))
-		}
-	}
-	return errors.Join(errs...)
 }
 
 // begin has an engine start with a table: one that starts without would stop what the

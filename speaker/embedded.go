@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"sync"
 	"time"
 
 	apipb "github.com/osrg/gobgp/v3/api"
@@ -24,6 +25,41 @@ type embedded struct {
 	srv    *server.BgpServer
 	listen netip.AddrPort
 	cfg    Config
+	peers  *peersAlive
+}
+
+// peersAlive counts GoBGP's neighbours from being added until their goroutines have ended. Deleting one
+// only asks them to end, and GoBGP tells of it nowhere but in its log: see [gobgpLogger.Debug].
+type peersAlive struct {
+	mu     sync.Mutex
+	n      int
+	change chan struct{} // closed and made anew with each
+}
+
+func (p *peersAlive) add(n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.n += n
+	close(p.change)
+	p.change = make(chan struct{})
+}
+
+// awaitNone waits until there is none, for d at most, and gives how many are left.
+func (p *peersAlive) awaitNone(d time.Duration) int {
+	timeout := time.After(d)
+	for {
+		p.mu.Lock()
+		n, change := p.n, p.change
+		p.mu.Unlock()
+		if n <= 0 {
+			return 0
+		}
+		select {
+		case <-change:
+		case <-timeout:
+			return n
+		}
+	}
 }
 
 // innerAddr is the loopback address that stands for a neighbour's slot and
@@ -39,11 +75,12 @@ func innerAddr(slot, generation int) netip.Addr {
 }
 
 func startEmbedded(cfg Config, log *logrus.Entry, fatal func(error)) (*embedded, error) {
-	opts := []server.ServerOption{server.LoggerOption(gobgpLogger{log: log, fatal: fatal})}
+	peers := &peersAlive{change: make(chan struct{})}
+	opts := []server.ServerOption{server.LoggerOption(gobgpLogger{log: log, fatal: fatal, freed: func() { peers.add(-1) }})}
 	if cfg.GoBGPListen != "" {
 		opts = append(opts, server.GrpcListenAddress(cfg.GoBGPListen))
 	}
-	e := &embedded{srv: server.NewBgpServer(opts...), cfg: cfg}
+	e := &embedded{srv: server.NewBgpServer(opts...), cfg: cfg, peers: peers}
 	go e.srv.Serve()
 	if err := e.start(); err != nil {
 		return nil, err
@@ -144,7 +181,9 @@ func (e *embedded) addPeer(inner, real netip.Addr, cfg Config, n Neighbor) error
 	if n.RouteReflectorClient {
 		p.RouteReflector = &apipb.RouteReflector{RouteReflectorClient: true, RouteReflectorClusterId: cfg.RouterID.String()}
 	}
+	e.peers.add(1)
 	if err := e.srv.AddPeer(context.Background(), &apipb.AddPeerRequest{Peer: p}); err != nil {
+		e.peers.add(-1)
 		return fmt.Errorf("add gobgp neighbour %s for %s: %w", inner, real, err)
 	}
 	return nil
@@ -238,6 +277,14 @@ func (e *embedded) dialOnce(ctx context.Context, d *net.Dialer) (net.Conn, *bufi
 	return c, r, msg, nil
 }
 
-// stop closes the listener. The neighbours are gone by then: GoBGP would clear its configuration
-// while their goroutines still read it.
-func (e *embedded) stop() { e.srv.Stop() }
+// peersEnd is how long the goroutines of deleted neighbours may take to end: they only close a connection.
+const peersEnd = 2 * time.Second
+
+// stop closes the listener, after the neighbours: GoBGP clears its configuration
+// while their goroutines may still read it (pkg/server/server.go, StopBgp).
+func (e *embedded) stop(log *logrus.Entry) {
+	if n := e.peers.awaitNone(peersEnd); n > 0 {
+		log.WithField("count", n).Warn("gobgp ends before its neighbours have")
+	}
+	e.srv.Stop()
+}

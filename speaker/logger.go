@@ -14,7 +14,12 @@ import (
 type gobgpLogger struct {
 	log   *logrus.Entry
 	fatal func(error)
+	freed func() // a deleted neighbour's goroutines have ended
 }
+
+// freedPeer is what GoBGP v3.37.0 logs when it has waited for the goroutines of a deleted neighbour
+// (pkg/server/server.go, Serve).
+const freedPeer = "freed fsm.h"
 
 func (l gobgpLogger) Panic(msg string, f log.Fields) { l.die("panic", msg, f) }
 func (l gobgpLogger) Fatal(msg string, f log.Fields) { l.die("fatal", msg, f) }
@@ -30,9 +35,15 @@ func (l gobgpLogger) Error(msg string, f log.Fields) {
 
 // Warn is debug for us: what GoBGP warns of (a session that closed, a message it
 // sent) the guard reports itself, with the neighbour's real address.
-func (l gobgpLogger) Warn(msg string, f log.Fields)  { l.debug(msg, f) }
-func (l gobgpLogger) Info(msg string, f log.Fields)  { l.debug(msg, f) }
-func (l gobgpLogger) Debug(msg string, f log.Fields) { l.debug(msg, f) }
+func (l gobgpLogger) Warn(msg string, f log.Fields) { l.debug(msg, f) }
+func (l gobgpLogger) Info(msg string, f log.Fields) { l.debug(msg, f) }
+
+func (l gobgpLogger) Debug(msg string, f log.Fields) {
+	if msg == freedPeer {
+		l.freed()
+	}
+	l.debug(msg, f)
+}
 
 func (l gobgpLogger) debug(msg string, f log.Fields) {
 	if l.log.Logger.IsLevelEnabled(logrus.TraceLevel) {

@@ -88,7 +88,7 @@ func (s *Speaker) Run(ctx context.Context, sink func(evpn.Event)) error {
 	s.gobgp = gobgp
 	listeners, err := listenAll(ctx, cfg)
 	if err != nil {
-		gobgp.stop()
+		gobgp.stop(s.log)
 		return err
 	}
 	s.mu.Lock()
@@ -128,7 +128,7 @@ func (s *Speaker) Run(ctx context.Context, sink func(evpn.Event)) error {
 	s.wg.Wait()
 	// After BGP: a neighbour that takes the end of BFD for a failure finds a session that has ended gracefully.
 	s.bfd.Stop()
-	gobgp.stop()
+	gobgp.stop(s.log)
 	return err
 }
 

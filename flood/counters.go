@@ -51,6 +51,7 @@ func (c *Count) add(o Count) {
 // Counters are what an engine has counted since it was made.
 type Counters struct {
 	Total    Count // networks, gone ones too, and packets of no network
+	Rest     Count // of Total: packets of no network
 	Networks []NetworkCount
 	// Repairs counts what the engine found broken and mended: an interface that went
 	// away and came back, a program that somebody else detached.
@@ -66,7 +67,7 @@ type NetworkCount struct {
 
 // Counters reads the tallies.
 func (d *Decider) Counters() Counters {
-	c := Counters{Total: d.rest.read()}
+	c := Counters{Rest: d.rest.read(), Total: d.rest.read()}
 	c.Total.add(d.past)
 	for k, n := range d.networks {
 		nc := NetworkCount{VNI: k.vni, Listen: k.at, Count: n.tally.read()}

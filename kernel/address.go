@@ -48,7 +48,7 @@ func newAddresses() addresses {
 // addressStats counts them. mu guards it.
 type addressStats struct {
 	there   int
-	repairs uint64
+	repairs map[netip.Addr]uint64
 }
 
 // freshLooks is how often the route of a new group is looked for, freshEvery apart.
@@ -132,7 +132,7 @@ func (k *Kernel) tendAddresses(t tenure) (changes int) {
 			changes++
 			if a.had[own] {
 				k.mu.Lock()
-				k.addressStats.repairs++
+				k.addressStats.repairs[own.ip]++
 				k.mu.Unlock()
 				log.Warn("put back an address that somebody removed")
 			} else {

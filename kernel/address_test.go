@@ -60,7 +60,7 @@ func TestRefusedAddressesAreShownAndRetried(t *testing.T) {
 		}
 		f.FailAddresses(nil)
 		eventually(t, func() bool { return k.Stats().Addresses == 2 && len(k.Status()[0].Problems) == 0 }, "tried again")
-		assert.Zero(t, k.Stats().AddressRepairs)
+		assert.Empty(t, k.Stats().AddressRepairs)
 
 		f.FailAddresses(tt.err)
 		require.ErrorIs(t, k.Flush(context.Background()), tt.err, "what stays behind is told")

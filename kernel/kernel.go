@@ -83,7 +83,7 @@ func New(b Backend, log *logrus.Entry, opts ...Option) *Kernel {
 	k := &Kernel{
 		b: b, log: log, resyncEvery: 5 * time.Minute,
 		created:   map[string]bool{},
-		addresses: newAddresses(),
+		addresses: newAddresses(), addressStats: addressStats{repairs: map[netip.Addr]uint64{}},
 		instances: map[evpn.VNI]*instance{},
 		byDevice:  map[int32]*instance{},
 		byBridge:  map[int32]*instance{},

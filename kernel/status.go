@@ -3,6 +3,7 @@ package kernel
 import (
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -119,8 +120,8 @@ type Stats struct {
 
 	// Addresses are the service addresses and memberships that we want and the host has.
 	Addresses int
-	// AddressRepairs are those put back after somebody removed them.
-	AddressRepairs uint64
+	// AddressRepairs are those put back after somebody removed them, how often.
+	AddressRepairs map[netip.Addr]uint64
 
 	Underlay UnderlayStats
 }
@@ -159,7 +160,7 @@ func (k *Kernel) Stats() Stats {
 	s.Suppression = k.proxy.Stats()
 	s.Pending = k.pending.len()
 	s.Failing = len(k.failures)
-	s.Addresses, s.AddressRepairs = k.addressStats.there, k.addressStats.repairs
+	s.Addresses, s.AddressRepairs = k.addressStats.there, maps.Clone(k.addressStats.repairs)
 	s.Underlay = k.underlay.counters()
 	return s
 }

@@ -27,7 +27,9 @@ func newFloodShowCommand(d dependencies) *cobra.Command {
 		Long: `Show the flood list of each VNI: the VTEPs that get a copy of every broadcast,
 unknown-unicast and multicast frame, and how we know of them. Where the flooding module
 copies, a second table counts: HEARD are packets that came in, COPIED those that were
-copied to somebody, COPIES what was given to the wire, DROPPED what went no further.
+copied to somebody, COPIES what was given to the wire, REPAIRS what somebody else broke and
+was mended (its engine, its membership of a group, its service address), DROPPED what went
+no further. A third table has the interfaces, and what was dropped there of no VNI.
 
 ENGINE copies the frames. KERNEL says whether the kernel holds the row for those to
 whom it copies. ROLE: a "replicator" gets one copy and makes the others, a "standby" gets
@@ -50,7 +52,10 @@ group itself.`,
 			if err := floodTable(flood).write(cmd.OutOrStdout(), s.colour(cmd)); err != nil {
 				return err
 			}
-			return writeCounters(cmd.OutOrStdout(), flood, s.colour(cmd))
+			if err := writeCounters(cmd.OutOrStdout(), flood, s.colour(cmd)); err != nil {
+				return err
+			}
+			return writeEngines(cmd.OutOrStdout(), flood, s.colour(cmd))
 		},
 	}
 	s.addFlags(cmd)
@@ -104,13 +109,32 @@ func writeCounters(w io.Writer, flood []api.Flood, colour bool) error {
 		return err
 	}
 	t := newTable(column{name: "VNI", right: true}, column{name: "ELECTED", kind: moving}, column{name: "COPIES FRAMES OF"}, column{name: "HEARD", right: true},
-		column{name: "COPIED", right: true}, column{name: "COPIES", right: true}, column{name: "DROPPED", kind: remark})
+		column{name: "COPIED", right: true}, column{name: "COPIES", right: true}, column{name: "REPAIRS", kind: moving, right: true},
+		column{name: "DROPPED", kind: remark})
 	for _, f := range flood {
-		var dropped []string
-		for _, d := range drops(f.Counters) {
-			dropped = append(dropped, fmt.Sprintf("%s=%d", d.reason, d.count))
+		t.row(f.VNI, elected(f), tasks(f), f.Counters[api.FloodIn], f.Counters[api.FloodCopied], f.Counters[api.FloodCopies], f.Counters[api.FloodRepairs], dropWords(drops(f.Counters)))
+	}
+	return t.write(w, colour)
+}
+
+// writeEngines prints the interfaces on which the flooding module listens, each once.
+func writeEngines(w io.Writer, flood []api.Flood, colour bool) error {
+	engines := map[string]api.FloodEngine{}
+	for _, f := range flood {
+		for _, e := range f.Engines {
+			engines[e.Interface] = e
 		}
-		t.row(f.VNI, elected(f), tasks(f), f.Counters[api.FloodIn], f.Counters[api.FloodCopied], f.Counters[api.FloodCopies], strings.Join(dropped, " "))
+	}
+	if len(engines) == 0 {
+		return nil
+	}
+	if _, err := io.WriteString(w, "\n"); err != nil {
+		return err
+	}
+	t := newTable(column{name: "INTERFACE"}, column{name: "ENGINE"}, column{name: "REPAIRS", right: true}, column{name: "DROPPED OF NO VNI", kind: remark})
+	for _, name := range slices.Sorted(maps.Keys(engines)) {
+		e := engines[name]
+		t.row(e.Interface, e.Engine, e.Repairs, dropWords(sortedDrops(e.Dropped)))
 	}
 	return t.write(w, colour)
 }
@@ -147,13 +171,29 @@ type dropCount struct {
 }
 
 // drops are the counters of what went no further, by name.
-func drops(counters map[string]uint64) (list []dropCount) {
-	for _, name := range slices.Sorted(maps.Keys(counters)) {
+func drops(counters map[string]uint64) []dropCount {
+	reasons := map[string]uint64{}
+	for name, n := range counters {
 		if reason, ok := strings.CutPrefix(name, api.FloodDroppedPrefix); ok {
-			list = append(list, dropCount{reason, counters[name]})
+			reasons[reason] = n
 		}
 	}
+	return sortedDrops(reasons)
+}
+
+func sortedDrops(reasons map[string]uint64) (list []dropCount) {
+	for _, reason := range slices.Sorted(maps.Keys(reasons)) {
+		list = append(list, dropCount{reason, reasons[reason]})
+	}
 	return list
+}
+
+func dropWords(list []dropCount) string {
+	var words []string
+	for _, d := range list {
+		words = append(words, fmt.Sprintf("%s=%d", d.reason, d.count))
+	}
+	return strings.Join(words, " ")
 }
 
 // writeFlood prints all about one VNI.
@@ -181,8 +221,14 @@ func writeFlood(w io.Writer, f api.Flood, colour bool) error {
 		p.add("Packets heard", f.Counters[api.FloodIn])
 		p.add("Packets copied", f.Counters[api.FloodCopied])
 		p.add("Copies sent", f.Counters[api.FloodCopies])
+		p.add("Repairs", f.Counters[api.FloodRepairs])
 		for _, d := range drops(f.Counters) {
 			p.add("Dropped", fmt.Sprintf("%d × %s", d.count, d.reason))
+		}
+		for _, e := range f.Engines {
+			for _, d := range sortedDrops(e.Dropped) {
+				p.add("Dropped of no VNI", fmt.Sprintf("%d × %s on %s", d.count, d.reason, e.Interface))
+			}
 		}
 	}
 	for _, problem := range f.Problems {

@@ -137,6 +137,7 @@ func (e *Engine) Counters() flood.Counters {
 	c := e.decider.Load().Counters()
 	if n := e.capture.overruns(); n > 0 {
 		c.Total.Dropped[flood.Overrun] += n
+		c.Rest.Dropped[flood.Overrun] += n
 	}
 	c.Repairs = e.repaired.Load()
 	return c

@@ -28,8 +28,20 @@ type Flood struct {
 	Elected  netip.Addr  `json:"elected"`
 	VTEPs    []FloodVTEP `json:"vteps"`
 	Problems []string    `json:"problems"`
+	// Engines are those of Interfaces, which they serve for all VNIs.
+	Engines []FloodEngine `json:"engines"`
 	// Counters of the flooding module: see the constants; {} where the kernel copies.
 	Counters map[string]uint64 `json:"counters"`
+}
+
+// FloodEngine is what copies on an interface.
+type FloodEngine struct {
+	Interface string `json:"interface"`
+	Engine    string `json:"engine"` // "" while there is none
+	// Repairs counts what somebody else broke and the engine mended.
+	Repairs uint64 `json:"repairs"`
+	// Dropped are packets of no VNI, by reason.
+	Dropped map[string]uint64 `json:"dropped"`
 }
 
 // FloodVTEP is one member of a flood list.
@@ -71,8 +83,9 @@ func FloodTasks(r evpn.Relay) []FloodTask {
 // Names of [Flood.Counters]. Behind FloodDroppedPrefix stands the reason, for those that
 // occurred; some count packets, and those of sending count copies.
 const (
-	FloodIn            = "in"     // packets heard
-	FloodCopied        = "copied" // of these, copied to somebody
-	FloodCopies        = "copies" // given to the wire
+	FloodIn            = "in"      // packets heard
+	FloodCopied        = "copied"  // of these, copied to somebody
+	FloodCopies        = "copies"  // given to the wire
+	FloodRepairs       = "repairs" // of its engines, its membership of a group, its service address
 	FloodDroppedPrefix = "dropped_"
 )

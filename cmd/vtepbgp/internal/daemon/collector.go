@@ -180,7 +180,11 @@ func (c *collector) kernel(gauge gaugeFunc, counter counterFunc) {
 	counter(c.lost, s.Lost)
 	counter(c.batches, s.Batches)
 	gauge(c.addresses, float64(s.Addresses))
-	counter(c.addressRepairs, s.AddressRepairs)
+	var repairs uint64
+	for _, n := range s.AddressRepairs {
+		repairs += n
+	}
+	counter(c.addressRepairs, repairs)
 	gauge(c.unreachable, float64(s.Underlay.Unreachable))
 	counter(c.ways, s.Underlay.Events)
 	counter(c.lookups, s.Underlay.Lookups)

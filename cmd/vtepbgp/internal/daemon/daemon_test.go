@@ -343,7 +343,7 @@ func TestShowAndOrders(t *testing.T) {
 	fl, err := w.api.Flood(ctx, api.VNIFilter{VNI: 100})
 	require.NoError(t, err)
 	assert.Equal(t, []api.Flood{{
-		VNI: 100, Mode: "ingress", Engine: "kernel", Interfaces: []string{}, Segment: []netip.Prefix{}, Tasks: []api.FloodTask{}, Problems: []string{}, Counters: map[string]uint64{},
+		VNI: 100, Mode: "ingress", Engine: "kernel", Interfaces: []string{}, Segment: []netip.Prefix{}, Tasks: []api.FloodTask{}, Problems: []string{}, Engines: []api.FloodEngine{}, Counters: map[string]uint64{},
 		VTEPs: []api.FloodVTEP{{Address: netip.MustParseAddr("10.0.0.2"), Source: "bgp", Role: "vtep", Kernel: true, Installed: true}},
 	}}, fl)
 	vteps, err := w.api.VTEPs(ctx, api.VNIFilter{})

@@ -86,8 +86,9 @@ func TestFloodingIsShown(t *testing.T) {
 		{Address: netip.MustParseAddr("10.0.0.2"), Source: evpn.SourceBGP, Role: evpn.RoleVTEP, Copied: true},
 		{Address: netip.MustParseAddr("10.0.1.77"), Source: evpn.SourceProxy, Role: evpn.RoleSegment},
 	}, got.VTEPs)
-	assert.Equal(t, []string{"copied", "copies", "dropped_nobody", "in"}, slices.Sorted(maps.Keys(got.Counters)))
+	assert.Equal(t, []string{"copied", "copies", "dropped_nobody", "in", "repairs"}, slices.Sorted(maps.Keys(got.Counters)))
 	assert.Positive(t, got.Counters[api.FloodIn])
+	assert.Equal(t, []api.FloodEngine{{Interface: "eth1", Engine: floodingtest.Remaining, Dropped: map[string]uint64{}}}, got.Engines)
 
 	fl, err := w.api.Flood(t.Context(), api.VNIFilter{VNI: 400})
 	require.NoError(t, err)
@@ -109,23 +110,29 @@ func TestFloodingIsShown(t *testing.T) {
 
 // TestFloodCountsAreTold: engines that change, and what of counts is no daily business.
 func TestFloodCountsAreTold(t *testing.T) {
-	status := func(name, problem string, repairs uint64, dropped map[flood.Reason]uint64) flooding.Status {
-		return flooding.Status{
-			Engines:  []flooding.EngineStatus{{Interface: "eth1", Name: name, Reason: "because", Problem: problem, Repairs: repairs}},
+	type drops = map[flood.Reason]uint64
+	service, group := netip.MustParseAddr("10.255.0.1"), netip.MustParseAddr("239.1.1.44")
+	status := func(name, problem string, repairs uint64, rest, dropped drops, addresses map[netip.Addr]uint64) floodCount {
+		return countFloods(flooding.Status{
+			Engines:  []flooding.EngineStatus{{Interface: "eth1", Name: name, Reason: "because", Problem: problem, Repairs: repairs, Rest: flood.Count{Dropped: rest}}},
 			Networks: map[evpn.VNI]flooding.NetworkStatus{300: {Count: flood.Count{Dropped: dropped}}},
-		}
+		}, addresses)
 	}
-	none := countFloods(flooding.Status{})
-	one := countFloods(status("ebpf", "", 0, map[flood.Reason]uint64{flood.NotElected: 5, flood.Fragment: 1}))
-	two := countFloods(status("ebpf", "no such device", 2, map[flood.Reason]uint64{flood.NotElected: 50, flood.Fragment: 4, flood.EgressFull: 7}))
-	three := countFloods(status("socket", "", 2, map[flood.Reason]uint64{flood.Fragment: 4, flood.EgressFull: 7}))
+	none := countFloods(flooding.Status{}, nil)
+	one := status("ebpf", "", 0, drops{flood.Fragment: 1}, drops{flood.NotElected: 5, flood.Limited: 1}, map[netip.Addr]uint64{group: 1})
+	two := status("ebpf", "no such device", 2, drops{flood.Fragment: 1, flood.Truncated: 2}, drops{flood.NotElected: 50, flood.Limited: 4, flood.EgressFull: 7},
+		map[netip.Addr]uint64{group: 3, service: 1})
+	three := status("socket", "", 2, two.engines["eth1"].Rest.Dropped, drops{flood.Limited: 4, flood.EgressFull: 7}, two.repairs)
 	told := func(now, before floodCount) []string {
 		l := listener{events: now.since(before, time.Now())}
 		return l.lines()
 	}
-	assert.Equal(t, []string{"flood_engine ebpf on eth1, because", "flood_dropped 300 1 for fragment"}, told(one, none))
 	assert.Equal(t, []string{
-		"flood_problem on eth1: no such device", "flood_repair 2 on eth1", "flood_dropped 300 3 for fragment", "flood_dropped 300 7 for egress_full",
+		"flood_engine ebpf on eth1, because", "flood_repair 1 of the membership of 239.1.1.44", "flood_dropped 1 for fragment on eth1", "flood_dropped 300 1 for limited",
+	}, told(one, none))
+	assert.Equal(t, []string{
+		"flood_problem on eth1: no such device", "flood_repair 2 on eth1", "flood_repair 1 of the service address 10.255.0.1", "flood_repair 2 of the membership of 239.1.1.44",
+		"flood_dropped 2 for truncated on eth1", "flood_dropped 300 3 for limited", "flood_dropped 300 7 for egress_full",
 	}, told(two, one))
 	assert.Equal(t, []string{"flood_engine socket on eth1, because"}, told(three, two))
 	assert.Empty(t, told(three, three))

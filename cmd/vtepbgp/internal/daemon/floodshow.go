@@ -33,18 +33,21 @@ func (d *daemon) Flood(ctx context.Context, f api.VNIFilter) ([]api.Flood, error
 		})
 	}
 	out, copying := []api.Flood{}, d.flooding.Status()
-	reasons := map[string]string{}
+	engines := map[string]flooding.EngineStatus{}
 	for _, e := range copying.Engines {
-		reasons[e.Interface] = e.Reason
+		engines[e.Interface] = e
 	}
-	service := d.config().Flood.ServiceAddress
+	service, repairs := d.config().Flood.ServiceAddress, d.kernel.Stats().AddressRepairs
 	for _, i := range infos {
 		if f.VNI != 0 && i.VNI != f.VNI {
 			continue
 		}
 		fl := api.Flood{
 			VNI: i.VNI, Mode: i.Flooding, VTEPs: notNil(members[i.VNI]), Tasks: api.FloodTasks(i.Relay), Elected: i.Relay.Elected,
-			Segment: notNil(i.Segment.Prefixes), Interfaces: []string{}, Problems: []string{}, Counters: map[string]uint64{},
+			Segment: notNil(i.Segment.Prefixes), Interfaces: []string{}, Problems: []string{}, Engines: []api.FloodEngine{}, Counters: map[string]uint64{},
+		}
+		if i.Flooding == evpn.FloodReplicator || i.Segment.Delivery == evpn.DeliverMulticast {
+			fl.ServiceAddress = service
 		}
 		switch network := copying.Networks[i.VNI]; i.Flooding {
 		case evpn.FloodIngress, evpn.FloodAssisted:
@@ -52,14 +55,16 @@ func (d *daemon) Flood(ctx context.Context, f api.VNIFilter) ([]api.Flood, error
 		case evpn.FloodMulticast, evpn.FloodReplicator:
 			fl.Engine, fl.Interfaces = network.Engine, network.Interfaces
 			if len(fl.Interfaces) > 0 {
-				fl.Interface, fl.EngineReason = fl.Interfaces[0], reasons[fl.Interfaces[0]]
+				fl.Interface, fl.EngineReason = fl.Interfaces[0], engines[fl.Interfaces[0]].Reason
 			}
 			fl.Problems, fl.Counters = notNil(floodProblems(i, network)), floodCounters(network)
 			fl.Group = i.Segment.Group
+			fl.Counters[api.FloodRepairs] = repairs[fl.Group] + repairs[fl.ServiceAddress]
+			for _, name := range fl.Interfaces {
+				fl.Engines = append(fl.Engines, floodEngine(name, engines[name]))
+				fl.Counters[api.FloodRepairs] += engines[name].Repairs
+			}
 		case evpn.FloodOff:
-		}
-		if i.Flooding == evpn.FloodReplicator || i.Segment.Delivery == evpn.DeliverMulticast {
-			fl.ServiceAddress = service
 		}
 		if i.Flooding != evpn.FloodOff && !i.Up && i.DownReason != "" {
 			fl.Problems = []string{i.DownReason}
@@ -79,6 +84,13 @@ func floodProblems(i evpn.VNIInfo, n flooding.NetworkStatus) []string {
 		problems = append(problems, fmt.Sprintf("VTEP %s is on the segment, but has another multicast.group or multicast.segment: frames may arrive twice; set both alike", a))
 	}
 	return problems
+}
+
+// floodEngine is what copies on an interface, if anything does.
+func floodEngine(device string, e flooding.EngineStatus) api.FloodEngine {
+	shown := api.FloodEngine{Interface: device, Engine: e.Name, Repairs: e.Repairs, Dropped: map[string]uint64{}}
+	dropped(e.Rest, func(reason string, n uint64) { shown.Dropped[reason] = n })
+	return shown
 }
 
 // floodCounters are the counts of a network by name.

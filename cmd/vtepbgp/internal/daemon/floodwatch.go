@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -61,11 +62,14 @@ func appendFloods(events []api.Event, h happening) []api.Event {
 // floodCount is what of flooding is only looked at from time to time.
 type floodCount struct {
 	engines map[string]flooding.EngineStatus // by interface
+	repairs map[netip.Addr]uint64            // of addresses
 	drops   map[floodDrop]uint64
 }
 
+// floodDrop is of a VNI, or of none on an interface.
 type floodDrop struct {
 	vni    evpn.VNI
+	device string
 	reason flood.Reason
 }
 
@@ -74,15 +78,18 @@ func daily(r flood.Reason) bool {
 	return r == flood.CopiedBySender || r == flood.NotElected || r == flood.Nobody
 }
 
-func countFloods(st flooding.Status) floodCount {
-	c := floodCount{engines: map[string]flooding.EngineStatus{}, drops: map[floodDrop]uint64{}}
+func countFloods(st flooding.Status, repairs map[netip.Addr]uint64) floodCount {
+	c := floodCount{engines: map[string]flooding.EngineStatus{}, repairs: repairs, drops: map[floodDrop]uint64{}}
 	for _, e := range st.Engines {
 		c.engines[e.Interface] = e
+		for reason, count := range e.Rest.Dropped {
+			c.drops[floodDrop{device: e.Interface, reason: reason}] = count
+		}
 	}
 	for vni, n := range st.Networks {
 		for reason, count := range n.Count.Dropped {
 			if !daily(reason) {
-				c.drops[floodDrop{vni, reason}] = count
+				c.drops[floodDrop{vni: vni, reason: reason}] = count
 			}
 		}
 	}
@@ -107,12 +114,27 @@ func (c floodCount) since(before floodCount, now time.Time) (events []api.Event)
 			events = append(events, ev)
 		}
 	}
+	for _, a := range slices.SortedFunc(maps.Keys(c.repairs), netip.Addr.Compare) {
+		if n := grown(c.repairs[a], before.repairs[a]); n > 0 {
+			what := "service address"
+			if a.IsMulticast() {
+				what = "membership of"
+			}
+			ev := newEvent(now, api.EventFloodRepair, fmt.Sprintf("%d of the %s %s", n, what, a))
+			ev.Count = n
+			events = append(events, ev)
+		}
+	}
 	drops := slices.SortedFunc(maps.Keys(c.drops), func(a, b floodDrop) int {
-		return cmp.Or(cmp.Compare(a.vni, b.vni), cmp.Compare(a.reason, b.reason))
+		return cmp.Or(cmp.Compare(a.vni, b.vni), cmp.Compare(a.device, b.device), cmp.Compare(a.reason, b.reason))
 	})
 	for _, k := range drops {
 		if n := grown(c.drops[k], before.drops[k]); n > 0 {
-			e := newEvent(now, api.EventFloodDropped, fmt.Sprintf("%d for %s", n, k.reason))
+			text := fmt.Sprintf("%d for %s", n, k.reason)
+			if k.device != "" {
+				text += " on " + k.device
+			}
+			e := newEvent(now, api.EventFloodDropped, text)
 			e.VNI, e.Reason, e.Count = k.vni, k.reason.String(), n
 			events = append(events, e)
 		}

@@ -178,7 +178,7 @@ func (d *daemon) count() counted {
 	for what, w := range s.Writes {
 		c.kernel[resync{api.EventKernelFailure, what}] = w.Failed
 	}
-	c.floods = countFloods(d.flooding.Status())
+	c.floods = countFloods(d.flooding.Status(), s.AddressRepairs)
 	return c
 }
 

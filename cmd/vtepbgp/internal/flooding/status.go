@@ -27,8 +27,8 @@ type EngineStatus struct {
 	Capabilities flood.Capabilities
 	Networks     int // in the table
 	Repairs      uint64
-	// Total counts since the process started, packets of no network too.
-	Total flood.Count
+	// Total counts since the process started, packets of no network too; Rest is those alone.
+	Total, Rest flood.Count
 }
 
 // NetworkStatus is one VNI.
@@ -99,7 +99,7 @@ func (m *Manager) Status() Status {
 func (w *worker) status() (st EngineStatus, networks map[evpn.VNI]flood.Count) {
 	w.mu.Lock()
 	e := w.engine
-	st = EngineStatus{Interface: w.device, Total: w.gone.total, Repairs: w.gone.repairs}
+	st = EngineStatus{Interface: w.device}
 	if w.table != nil {
 		st.Networks = len(w.table.Networks)
 	}
@@ -109,7 +109,7 @@ func (w *worker) status() (st EngineStatus, networks map[evpn.VNI]flood.Count) {
 	if e != nil {
 		st.Name, st.Reason = w.choice.Name, w.choice.Reason
 	}
-	now := past{repairs: w.gone.repairs, total: w.gone.total, networks: map[evpn.VNI]flood.Count{}}
+	now := past{repairs: w.gone.repairs, total: w.gone.total, rest: w.gone.rest, networks: map[evpn.VNI]flood.Count{}}
 	for vni, c := range w.gone.networks {
 		now.networks[vni] = c
 	}
@@ -118,6 +118,6 @@ func (w *worker) status() (st EngineStatus, networks map[evpn.VNI]flood.Count) {
 		st.Capabilities = e.Capabilities()
 		now.add(e.Counters())
 	}
-	st.Total, st.Repairs = sum(now.total, flood.Count{}), now.repairs
+	st.Total, st.Rest, st.Repairs = sum(now.total, flood.Count{}), sum(now.rest, flood.Count{}), now.repairs
 	return st, now.networks
 }

@@ -78,6 +78,7 @@ func (t term) last(stay time.Duration) flood.Lease {
 type past struct {
 	repairs  uint64
 	total    flood.Count
+	rest     flood.Count // of total: packets of no network
 	networks map[evpn.VNI]flood.Count
 }
 
@@ -310,7 +311,7 @@ func (w *worker) heard(within time.Duration) []flood.Heard {
 // add counts what an engine counted in its life.
 func (p *past) add(c flood.Counters) {
 	p.repairs += c.Repairs
-	p.total = sum(p.total, c.Total)
+	p.total, p.rest = sum(p.total, c.Total), sum(p.rest, c.Rest)
 	for _, n := range c.Networks {
 		p.networks[n.VNI] = sum(p.networks[n.VNI], n.Count)
 	}

@@ -17,36 +17,51 @@ import (
 
 // parseUnicast reads an address that a host can have and others can reach.
 func parseUnicast(s string) (netip.Addr, error) {
+	return parseAddress(s, checkUnicast)
+}
+
+func parseAddress(s string, check func(netip.Addr) error) (netip.Addr, error) {
 	a, err := netip.ParseAddr(s)
-	switch {
-	case err != nil:
+	if err != nil {
 		return netip.Addr{}, fmt.Errorf(`want an IPv4 or IPv6 address such as "10.0.0.1" or "2001:db8::1", got %q`, s)
-	case a.Zone() != "":
-		return netip.Addr{}, fmt.Errorf("want an address without zone, got %q", s)
-	case a.Is4In6():
-		return netip.Addr{}, fmt.Errorf("want %q, the plain form of %q", a.Unmap().String(), s)
-	case a.IsMulticast():
-		return netip.Addr{}, fmt.Errorf("want a unicast address, got the multicast address %s", a)
-	case a.IsUnspecified():
-		return netip.Addr{}, fmt.Errorf("want the address of a host, got the unspecified address %s", a)
-	case a.Is4() && a.As4()[0] >= 240:
-		return netip.Addr{}, fmt.Errorf("want a unicast address, got %s", a)
+	}
+	if err := check(a); err != nil {
+		return netip.Addr{}, err
 	}
 	return a, nil
 }
 
-// parseVTEP reads an address that can be a tunnel endpoint on another host.
-func parseVTEP(s string) (netip.Addr, error) {
-	a, err := parseUnicast(s)
+func checkUnicast(a netip.Addr) error {
 	switch {
-	case err != nil:
-		return a, err
-	case a.IsLoopback():
-		return netip.Addr{}, fmt.Errorf("want an address that other hosts reach, got the loopback address %s", a)
-	case a.IsLinkLocalUnicast():
-		return netip.Addr{}, fmt.Errorf("want an address that is valid beyond one link, got the link-local address %s", a)
+	case a.Zone() != "":
+		return fmt.Errorf("want an address without zone, got %q", a)
+	case a.Is4In6():
+		return fmt.Errorf("want %q, the plain form of %q", a.Unmap(), a)
+	case a.IsMulticast():
+		return fmt.Errorf("want a unicast address, got the multicast address %s", a)
+	case a.IsUnspecified():
+		return fmt.Errorf("want the address of a host, got the unspecified address %s", a)
+	case a.Is4() && a.As4()[0] >= 240:
+		return fmt.Errorf("want a unicast address, got %s", a)
 	}
-	return a, nil
+	return nil
+}
+
+// parseVTEP reads an address that can be a tunnel endpoint on another host.
+func parseVTEP(s string) (netip.Addr, error) { return parseAddress(s, CheckVTEP) }
+
+// CheckVTEP says why an address cannot be a tunnel endpoint on another host.
+func CheckVTEP(a netip.Addr) error {
+	if err := checkUnicast(a); err != nil {
+		return err
+	}
+	switch {
+	case a.IsLoopback():
+		return fmt.Errorf("want an address that other hosts reach, got the loopback address %s", a)
+	case a.IsLinkLocalUnicast():
+		return fmt.Errorf("want an address that is valid beyond one link, got the link-local address %s", a)
+	}
+	return nil
 }
 
 func parsePrefix(s string) (netip.Prefix, error) {

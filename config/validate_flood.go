@@ -34,7 +34,7 @@ func (r *rawFlood) validate(vtep netip.Addr) Flood {
 		r.problem(r.key("service_address"), "want an address of the same family as vtep.address %s, got %s", vtep, s)
 		f.ServiceAddress = netip.Addr{}
 	}
-	if f.LearnFromData && r.ServiceAddress == nil {
+	if f.LearnFromData && (r.ServiceAddress == nil || *r.ServiceAddress == "") {
 		r.problem(r.key("learn_from_data"), "has no effect without service_address: nothing is heard there")
 	}
 	return f

@@ -120,6 +120,7 @@ id = 200
 		{"#more", "[flood]\nengine = \"xdp\"\nhold_time = \"0s\"\nrate_limit_pps = -1", `22: flood.engine: want auto | ebpf | socket, got "xdp"|23: flood.hold_time: want 1s to 1440m, got "0s"|24: flood.rate_limit_pps: want 0 to 2147483647, got -1`},
 		{"#more", "[flood]\nservice_address = \"10.0.0.1\"", `22: flood.service_address: 10.0.0.1 is vtep.address: frames to copy need an address of their own, or nobody could tell them from others (RFC 9574)`},
 		{"#more", "[flood]\nservice_address = \"2001:db8::1\"", `22: flood.service_address: want an address of the same family as vtep.address 10.0.0.1, got 2001:db8::1`},
+		{"#more", "[flood]\nservice_address = \"\"\nlearn_from_data = true", `23: flood.learn_from_data: has no effect without service_address: nothing is heard there`},
 		{"#more", "[flood]\nlearn_from_data = true", `22: flood.learn_from_data: has no effect without service_address: nothing is heard there`},
 		{"#more", "[duplicate_detection]\nmoves = -1\nwindow = \"0s\"", `22: duplicate_detection.moves: want 0 to 2147483647, got -1|23: duplicate_detection.window: want 1s to 43200m, got "0s"`},
 		{"#more", "[api]\nsocket = \"run/s\"\nmetrics_listen = \"9474\"", `22: api.socket: want an absolute path, got "run/s"|23: api.metrics_listen: want ADDRESS:PORT such as "127.0.0.1:9474" or "[::1]:9474", or "" for off, got "9474"`},

@@ -231,7 +231,7 @@ func (k *Kernel) retryLinks() {
 
 // commit takes the links as they are now into the table. deviceMu and mu are held.
 func (k *Kernel) commit(s *snapshot, st site, plans []*plan, trouble map[evpn.VNI]error, t tenure) {
-	k.site, k.segments, k.uplinks = st, s.segments(), ethernet(s.uplinks(k.cfg))
+	k.site, k.segments, k.uplinks, k.local = st, s.segments(), ethernet(s.uplinks(k.cfg)), s.local()
 	clear(k.byDevice)
 	clear(k.byBridge)
 	oldPorts := maps.Clone(k.ports)

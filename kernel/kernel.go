@@ -42,6 +42,7 @@ type Kernel struct {
 	site      site
 	segments  map[string][]netip.Prefix // by interface
 	uplinks   []string
+	local     map[netip.Addr]bool // addresses of this host
 	instances map[evpn.VNI]*instance
 	byDevice  map[int32]*instance
 	byBridge  map[int32]*instance

@@ -60,6 +60,22 @@ func (k *Kernel) Uplinks() []string {
 	return slices.Clone(k.uplinks)
 }
 
+// Local reports an address of this host. What is sent there comes back. Like
+// [Kernel.Segment], it changes with the host.
+func (k *Kernel) Local(a netip.Addr) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.local[a]
+}
+
+func (s *snapshot) local() map[netip.Addr]bool {
+	all := make(map[netip.Addr]bool, len(s.addrs))
+	for _, a := range s.addrs {
+		all[a.IP] = true
+	}
+	return all
+}
+
 // ethernet are the names of links with Ethernet frames. What arrives by a VRF has arrived by
 // one of its links.
 func ethernet(links []*Link) []string {

@@ -394,8 +394,12 @@ func segments(t *testing.T, f Factory) {
 	assert.Contains(t, r.k.Uplinks(), "eth0")
 	assert.NotContains(t, r.k.Uplinks(), "lo")
 	assert.NotContains(t, r.k.Uplinks(), "p1", "a port of a VNI, though it has an address")
-	w.SetPrefix(t, "eth0", netip.MustParsePrefix("10.0.0.9/28"), false)
+	gone := netip.MustParsePrefix("10.0.0.9/28")
+	assert.True(t, r.k.Local(gone.Addr()))
+	assert.False(t, r.k.Local(netip.MustParseAddr("10.0.0.10")), "on the link, but another host's")
+	w.SetPrefix(t, "eth0", gone, false)
 	r.eventually(func() bool { return len(r.k.Segment("")) == 1 }, "and gone again")
+	assert.False(t, r.k.Local(gone.Addr()))
 }
 
 func driftAddresses(t *testing.T, f Factory) {

@@ -182,6 +182,10 @@ func (k *fakeKernel) VTEPDevice() string {
 
 func (k *fakeKernel) Uplinks() []string { return []string{"eth0", "eth9"} }
 
+func (k *fakeKernel) Local(a netip.Addr) bool { return a == k.VTEPAddress() || a == ofAnotherLink }
+
+var ofAnotherLink = netip.MustParseAddr("192.0.2.1")
+
 func (k *fakeKernel) Segment(string) []netip.Prefix {
 	p, _ := k.VTEPAddress().Prefix(24)
 	return []netip.Prefix{p.Masked()}

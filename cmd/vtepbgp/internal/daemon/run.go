@@ -53,6 +53,7 @@ type dataplane interface {
 	VTEPDevice() string
 	Segment(device string) []netip.Prefix
 	Uplinks() []string
+	Local(netip.Addr) bool
 	Alive(context.Context, netip.Addr) (bool, error)
 }
 

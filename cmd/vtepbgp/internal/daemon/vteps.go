@@ -166,9 +166,9 @@ func (d *daemon) wantCore(cfg *config.Config, numbers map[evpn.VNI]uint16, h hos
 func (d *daemon) mayAdd(v *config.VNI, vtep netip.Addr) error {
 	ours := d.kernel.VTEPAddress()
 	switch {
-	case vtep.IsMulticast() || vtep.IsUnspecified() || vtep.IsLoopback() || vtep.IsLinkLocalUnicast() || vtep.Zone() != "":
-		return refuse(http.StatusBadRequest, "%s is no address of a VTEP: want a unicast address that the underlay routes", vtep)
-	case vtep == ours || vtep == d.config().Flood.ServiceAddress:
+	case config.CheckVTEP(vtep) != nil:
+		return refuse(http.StatusBadRequest, "%s is no address of a VTEP: %s", vtep, config.CheckVTEP(vtep))
+	case vtep == ours || vtep == d.config().Flood.ServiceAddress || d.kernel.Local(vtep):
 		return refuse(http.StatusBadRequest, "%s is an address of this host: want that of the other VTEP", vtep)
 	case ours.IsValid() && ours.Is4() != vtep.Is4():
 		return refuse(http.StatusBadRequest, "%s is of another address family than our VTEP address %s: packets have one or the other", vtep, ours)

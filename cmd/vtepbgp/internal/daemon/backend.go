@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/vtepbgp/vtepbgp/cmd/vtepbgp/internal/api"
+	"github.com/vtepbgp/vtepbgp/config"
 	"github.com/vtepbgp/vtepbgp/evpn"
 	"github.com/vtepbgp/vtepbgp/kernel"
 	"github.com/vtepbgp/vtepbgp/speaker/bfd"
@@ -243,6 +244,11 @@ func (d *daemon) VTEPs(ctx context.Context, f api.VNIFilter) ([]api.VTEP, error)
 	)
 	if err := d.loop.do(ctx, func(c *evpn.Core) { infos, entries = c.VTEPs(), c.Flood(f.VNI) }); err != nil {
 		return nil, err
+	}
+	if !slices.ContainsFunc(d.config().VNIs, func(v config.VNI) bool { return v.ID == f.VNI }) {
+		if err := known(f, 0); err != nil {
+			return nil, err
+		}
 	}
 	sources := map[netip.Addr][]evpn.FloodSource{}
 	for _, e := range entries {

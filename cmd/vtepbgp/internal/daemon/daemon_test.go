@@ -368,6 +368,9 @@ func TestShowAndOrders(t *testing.T) {
 	_, err = w.api.VNIs(ctx, api.VNIFilter{VNI: 999})
 	require.ErrorAs(t, err, &refused)
 	assert.Equal(t, http.StatusNotFound, refused.StatusCode)
+	_, err = w.api.VTEPs(ctx, api.VNIFilter{VNI: 999})
+	require.ErrorAs(t, err, &refused)
+	assert.Equal(t, http.StatusNotFound, refused.StatusCode)
 	require.NoError(t, w.end())
 }
 

@@ -56,13 +56,17 @@ type wanted func(evpn.VNI, netip.Addr) hearing
 
 type hearing struct{ vteps, macs, asked bool }
 
-// note takes whom engines heard, and gives what is new.
-func (e *ears) note(all []flood.Heard, wants wanted, now time.Time) (news []evpn.Event) {
+// note takes whom engines heard, and gives what is new. Who was silent for the hold time since
+// then is no news: [ears.age] has given him up, or is about to.
+func (e *ears) note(all []flood.Heard, wants wanted, hold time.Duration, now time.Time) (news []evpn.Event) {
 	slices.SortFunc(all, func(a, b flood.Heard) int {
 		// VTEPs before MACs behind them, and of a MAC that moved the older place first.
 		return cmp.Or(cmp.Compare(a.VNI, b.VNI), a.MAC.Compare(b.MAC), cmp.Compare(b.Age, a.Age), a.VTEP.Compare(b.VTEP))
 	})
 	for _, h := range all {
+		if h.Age >= hold {
+			continue
+		}
 		at := now.Add(-h.Age)
 		w := wants(h.VNI, h.VTEP)
 		switch {
@@ -185,7 +189,7 @@ func (m *Manager) listen(ctx context.Context, sink func(evpn.Event)) {
 			asking = false
 			tell(m.ears.answer(alive, m.hold(), time.Now()))
 		case <-tick.C:
-			tell(m.ears.note(m.heard(), m.wants(), time.Now()))
+			tell(m.ears.note(m.heard(), m.wants(), m.hold(), time.Now()))
 			gone, silent := m.ears.age(m.wants(), m.hold(), time.Now())
 			tell(gone)
 			if len(silent) > 0 && !asking {

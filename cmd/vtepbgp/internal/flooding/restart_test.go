@@ -215,6 +215,30 @@ func TestLearnedFromData(t *testing.T) {
 	})
 }
 
+// Engines tell for some seconds of whom they heard: a hold time that is shorter ends all the same, once.
+func TestShortHoldTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		cfg := segment()
+		cfg.HoldTime = 2 * time.Second
+		w.start(cfg)
+		w.m.Apply(nil, relay(evpn.Relay{VNI: 100, Segment: true}))
+		vtep, mac := addr("10.0.1.5"), evpn.MAC{2, 5: 5}
+		for range 2 {
+			w.host.Send(100, vtep, mac)
+			after(20 * time.Second)
+			told := w.told()
+			require.Len(t, told, 4)
+			assert.Equal(t, evpn.VTEPHeard{VNI: 100, VTEP: vtep}, told[0])
+			assert.IsType(t, evpn.MACHeard{}, told[1])
+			assert.Equal(t, []evpn.Event{
+				evpn.MACSilent{VNI: 100, MAC: mac, VTEP: vtep}, evpn.VTEPSilent{VNI: 100, VTEP: vtep},
+			}, told[2:])
+		}
+		w.end()
+	})
+}
+
 // What does not outlive the process ends with it; what does, when nobody is waited for any more.
 func TestWhatIsLeftEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -306,6 +306,7 @@ func learner(destination, local string) []string {
 		"ip link set br100 addrgenmode none up",
 		fmt.Sprintf("ip link add vxlan100 type vxlan id 100 local %s %s dstport 4789", local, destination),
 		"ip link set vxlan100 master br100 addrgenmode none mtu 1500 up",
+		"sysctl -qw net.ipv6.conf.eth2.disable_ipv6=1", // it would solicit routers through the overlay
 		"ip link set eth2 master br100",
 	}
 }

@@ -74,10 +74,6 @@ func bfdConfig() speaker.Config {
 	return cfg
 }
 
-func lastIs(want evpn.Event) func([]evpn.Event) bool {
-	return func(ev []evpn.Event) bool { return len(ev) > 0 && ev[len(ev)-1] == want }
-}
-
 // A BFD session that goes down takes the BGP session with it, without grace; one that never came up, that comes up,
 // or that the neighbour ends on purpose, does not. Then the configuration changes, and the session stays.
 func TestBFDDown(t *testing.T) {
@@ -97,7 +93,7 @@ func TestBFDDown(t *testing.T) {
 	cfg.Neighbors[0].BFD.Interval = 500 * time.Millisecond
 	cfg.ListenPort = int(s.At.Port())
 	require.NoError(t, s.Reconfigure(cfg))
-	require.Eventually(t, func() bool { return s.Neighbors()[0].BFD.Interval == 500*time.Millisecond }, 10*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return s.Neighbors()[0].BFD.Interval == 500*time.Millisecond }, speakertest.Wait, 10*time.Millisecond)
 	assert.Equal(t, uint64(0), s.Neighbors()[0].Flaps)
 	assert.Equal(t, bfd.Up, s.Neighbors()[0].BFD.State)
 

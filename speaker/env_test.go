@@ -28,3 +28,8 @@ func hasEvent(events []evpn.Event, want evpn.Event) bool {
 	}
 	return false
 }
+
+// lastIs wants an event as the last of those so far; there may be none yet.
+func lastIs(want evpn.Event) func([]evpn.Event) bool {
+	return func(events []evpn.Event) bool { return len(events) > 0 && events[len(events)-1] == want }
+}

@@ -240,7 +240,7 @@ func TestManyReconnects(t *testing.T) {
 	bothModes(t, func(t *testing.T, transit bool) {
 		a := newArena(t, transit)
 		a.attack(t).Close()
-		a.Await(t, "NeighborDown", func(ev []evpn.Event) bool { return ev[len(ev)-1] == evpn.NeighborDown{Neighbor: peerA} })
+		a.Await(t, "NeighborDown", lastIs(evpn.NeighborDown{Neighbor: peerA}))
 		base := runtime.NumGoroutine()
 		for i := range 200 {
 			p := speakertest.Dial(t, peerA, a.At, ibgp(idA))

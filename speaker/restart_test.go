@@ -29,24 +29,21 @@ func TestGracefulDown(t *testing.T) {
 	cfg := passive(speaker.Neighbor{Address: peerA})
 	cfg.GracefulRestartTime = 60 * time.Second
 	s := speakertest.Start(t, cfg)
-	last := func(want evpn.Event) func([]evpn.Event) bool {
-		return func(ev []evpn.Event) bool { return len(ev) > 0 && ev[len(ev)-1] == want }
-	}
 	p := speakertest.Dial(t, peerA, s.At, restarts(idA)).Handshake(t)
 	require.NotNil(t, p.Theirs.GracefulRestart)
 	assert.Equal(t, wire.GracefulRestart{Time: 60 * time.Second, EVPN: true}, *p.Theirs.GracefulRestart,
 		"a cold start neither restarts nor has kept anything")
-	s.Await(t, "NeighborUp", last(evpn.NeighborUp{Neighbor: peerA, RouterID: idA, ASN: 65000, IBGP: true, EndOfRIB: true}))
+	s.Await(t, "NeighborUp", lastIs(evpn.NeighborUp{Neighbor: peerA, RouterID: idA, ASN: 65000, IBGP: true, EndOfRIB: true}))
 	assert.True(t, s.AwaitState(t, peerA, "established").GracefulRestart)
 	p.Close()
-	s.Await(t, "a graceful NeighborDown", last(evpn.NeighborDown{Neighbor: peerA, Graceful: true, StaleTime: 20 * time.Second}))
+	s.Await(t, "a graceful NeighborDown", lastIs(evpn.NeighborDown{Neighbor: peerA, Graceful: true, StaleTime: 20 * time.Second}))
 
 	o := restarts(idA)
 	o.Restarting, o.Forwarding = true, true
 	p = speakertest.Dial(t, peerA, s.At, o).Handshake(t)
 	assert.Equal(t, wire.GracefulRestart{Time: 60 * time.Second, EVPN: true, Forwarding: true}, *p.Theirs.GracefulRestart,
 		"over a lost session we forward on")
-	s.Await(t, "NeighborUp", last(evpn.NeighborUp{Neighbor: peerA, RouterID: idA, ASN: 65000, IBGP: true, EndOfRIB: true, KeptForwarding: true}))
+	s.Await(t, "NeighborUp", lastIs(evpn.NeighborUp{Neighbor: peerA, RouterID: idA, ASN: 65000, IBGP: true, EndOfRIB: true, KeptForwarding: true}))
 
 	// RFC 4724 §4.2: a new connection while the old one looks alive takes over.
 	p2 := speakertest.Dial(t, peerA, s.At, o).Handshake(t)
@@ -55,14 +52,14 @@ func TestGracefulDown(t *testing.T) {
 	})
 	// A NOTIFICATION ends it for good.
 	p2.Send(t, wire.Notification(wire.CodeCease, wire.SubShutdown, wire.ShutdownText("maintenance")))
-	s.Await(t, "NeighborDown", last(evpn.NeighborDown{Neighbor: peerA}))
+	s.Await(t, "NeighborDown", lastIs(evpn.NeighborDown{Neighbor: peerA}))
 	assert.Contains(t, s.Neighbors()[0].LastError, `administrative shutdown: "maintenance"`)
 
 	// A peer without graceful restart for EVPN is not waited for.
 	p = speakertest.Dial(t, peerA, s.At, ibgp(idA)).Handshake(t)
 	s.AwaitState(t, peerA, "established")
 	p.Close()
-	s.Await(t, "NeighborDown", last(evpn.NeighborDown{Neighbor: peerA}))
+	s.Await(t, "NeighborDown", lastIs(evpn.NeighborDown{Neighbor: peerA}))
 }
 
 func TestRestartingBits(t *testing.T) {
@@ -71,6 +68,7 @@ func TestRestartingBits(t *testing.T) {
 	s := speakertest.Start(t, cfg)
 	p := speakertest.Dial(t, peerA, s.At, restarts(idA)).Handshake(t)
 	assert.Equal(t, wire.GracefulRestart{Restarting: true, Time: 60 * time.Second, EVPN: true, Forwarding: true}, *p.Theirs.GracefulRestart)
+	s.AwaitState(t, peerA, "established")
 	p.Close()
 	s.AwaitState(t, peerA, "active")
 	p = speakertest.Dial(t, peerA, s.At, restarts(idA)).Handshake(t)
@@ -182,7 +180,7 @@ func TestReconfigure(t *testing.T) {
 	require.NoError(t, s.Reconfigure(next))
 	n := b.AwaitNotification(t)
 	assert.Equal(t, []uint8{wire.CodeCease, wire.SubDeconfigured}, []uint8{n.Code, n.Subcode})
-	s.Await(t, "NeighborRemoved", func(ev []evpn.Event) bool { return ev[len(ev)-1] == evpn.NeighborRemoved{Neighbor: peerB} })
+	s.Await(t, "NeighborRemoved", lastIs(evpn.NeighborRemoved{Neighbor: peerB}))
 	speakertest.Dial(t, peerC, s.At, ibgp(idB)).Handshake(t)
 	s.AwaitState(t, peerC, "established")
 	st := s.AwaitState(t, peerA, "established")

@@ -210,7 +210,7 @@ func TestUpdatesFeedTheHoldTimer(t *testing.T) {
 	n := p.AwaitNotification(t)
 	assert.EqualValues(t, wire.CodeHoldTimer, n.Code)
 	s.AwaitError(t, peerA, "hold timer expired")
-	s.Await(t, "NeighborDown", func(ev []evpn.Event) bool { return ev[len(ev)-1] == evpn.NeighborDown{Neighbor: peerA} })
+	s.Await(t, "NeighborDown", lastIs(evpn.NeighborDown{Neighbor: peerA}))
 }
 
 func TestLoopsAreIgnoredAndCounted(t *testing.T) {

@@ -50,7 +50,7 @@ func run(t *testing.T, b kernel.Backend, sink func(evpn.Event)) *kernel.Kernel {
 
 func eventually(t *testing.T, ok func() bool, what string) {
 	t.Helper()
-	require.Eventually(t, ok, 10*time.Second, time.Millisecond, what)
+	require.Eventually(t, ok, 30*time.Second, time.Millisecond, what)
 }
 
 func TestRefusedRowIsShownAndRetried(t *testing.T) {

@@ -27,7 +27,8 @@ var (
 	macC     = evpn.MAC{2, 0, 0, 0, 0, 0xc}
 )
 
-const patience = 10 * time.Second
+// patience is what must come may take on a busy machine; only who waits in vain waits that long.
+const patience = 30 * time.Second
 
 // rig is a running Kernel in a World, with an ear on its events.
 type rig struct {

@@ -93,7 +93,7 @@ func (e *ear) awaitRunning(names ...string) {
 				return err
 			})
 			return err == nil && flags&net.FlagRunning != 0
-		}, 10*time.Second, time.Millisecond, "%s is running", name)
+		}, 30*time.Second, time.Millisecond, "%s is running", name)
 	}
 }
 
@@ -104,7 +104,7 @@ func (e *ear) hears(link int32, want ...snoop.Kind) {
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		return len(e.heard[link]) >= len(want)
-	}, 10*time.Second, time.Millisecond, "frames are heard")
+	}, 30*time.Second, time.Millisecond, "frames are heard")
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	assert.Equal(e.t, want, e.heard[link])
@@ -189,7 +189,7 @@ func TestTapsStorm(t *testing.T) {
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		return len(e.heard[loud]) > heard
-	}, 10*time.Second, 10*time.Millisecond)
+	}, 30*time.Second, 10*time.Millisecond)
 }
 
 func TestTapsNeedPermission(t *testing.T) {

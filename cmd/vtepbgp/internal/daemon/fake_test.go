@@ -526,7 +526,7 @@ func (w *world) start(opts Options) {
 	require.Eventually(w.t, func() bool {
 		st, err := w.api.Status(context.Background())
 		return err == nil && st.Ready
-	}, 10*time.Second, time.Millisecond)
+	}, 30*time.Second, time.Millisecond)
 }
 
 func (w *world) end() error {
@@ -537,5 +537,5 @@ func (w *world) end() error {
 
 func (w *world) eventually(what string, ok func() bool) {
 	w.t.Helper()
-	require.Eventually(w.t, ok, 10*time.Second, time.Millisecond, what)
+	require.Eventually(w.t, ok, 30*time.Second, time.Millisecond, what)
 }

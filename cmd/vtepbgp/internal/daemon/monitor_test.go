@@ -74,7 +74,7 @@ func text(a netip.Addr) string {
 
 func (w *world) hears(l *listener, want ...string) {
 	w.t.Helper()
-	ok := assert.Eventually(w.t, func() bool { return len(l.lines()) >= len(want) }, 10*time.Second, time.Millisecond)
+	ok := assert.Eventually(w.t, func() bool { return len(l.lines()) >= len(want) }, 30*time.Second, time.Millisecond)
 	require.Equal(w.t, want, l.lines()[:min(len(want), len(l.lines()))])
 	require.True(w.t, ok)
 }

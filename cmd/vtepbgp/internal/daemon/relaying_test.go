@@ -234,7 +234,7 @@ func TestEngineThatCannotStartIsUnhealthy(t *testing.T) {
 	require.Eventually(t, func() bool {
 		code, text := health()
 		return code == http.StatusServiceUnavailable && text == "packets are not copied on eth0: choose an engine to flood with: no ebpf: no; no socket: no\n"
-	}, 10*time.Second, time.Millisecond)
+	}, 30*time.Second, time.Millisecond)
 	cancel()
 	require.NoError(t, <-done)
 }

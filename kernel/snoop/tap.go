@@ -177,6 +177,17 @@ func (t *Taps) drop(link int32, tp *tap) {
 	delete(t.muted, link)
 }
 
+// cause is err, or that [Taps.Close] was called: os gives its own error for a file that is being closed
+// (internal/poll, ErrFileClosing), which is not os.ErrClosed.
+func (t *Taps) cause(err error) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return os.ErrClosed
+	}
+	return err
+}
+
 // drops takes the kernel's count, which reading sets to zero.
 func drops(fd int) uint64 {
 	s, err := unix.GetsockoptTpacketStats(fd, unix.SOL_PACKET, unix.PACKET_STATISTICS)
@@ -190,11 +201,12 @@ func drops(fd int) uint64 {
 func (t *Taps) Receive(yield func(link int32, frame []byte)) error {
 	var ready [roundLinks]unix.EpollEvent
 	var count int
-	if err := t.gate.SetReadDeadline(t.unmute()); err != nil {
-		return fmt.Errorf("wait for frames: %w", err) // os.ErrClosed
-	}
 	var failed error
-	err := t.raw.Read(func(epoll uintptr) bool {
+	err := t.gate.SetReadDeadline(t.unmute())
+	if err != nil {
+		return t.cause(fmt.Errorf("wait for frames: %w", err))
+	}
+	err = t.raw.Read(func(epoll uintptr) bool {
 		count, failed = unix.EpollWait(int(epoll), ready[:], 0)
 		if errors.Is(failed, unix.EINTR) {
 			count, failed = 0, nil
@@ -204,14 +216,10 @@ func (t *Taps) Receive(yield func(link int32, frame []byte)) error {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return nil // somebody may speak again
 	}
-	t.mu.Lock()
-	if t.closed {
-		err = os.ErrClosed
-	}
-	if err = errors.Join(err, failed); err != nil {
-		t.mu.Unlock()
+	if err = t.cause(errors.Join(err, failed)); err != nil {
 		return err
 	}
+	t.mu.Lock()
 	t.frames = t.frames[:0]
 	used := 0
 	for _, ev := range ready[:count] {

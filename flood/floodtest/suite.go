@@ -240,6 +240,7 @@ func testClosed(t *testing.T, open Factory, f family) {
 	require.NoError(t, first.Close())
 	require.ErrorIs(t, first.Close(), os.ErrClosed)
 	require.ErrorIs(t, first.Apply(f.table()), os.ErrClosed)
+	require.ErrorIs(t, first.Start(), os.ErrClosed)
 	assert.EqualValues(t, len(to), first.Counters().Total.Copies, "what was counted can still be read")
 	s.hose.send(t, s.packet(64, Full))
 	second := s.start(open, f.table(f.onGroup(to...)))

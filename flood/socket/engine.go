@@ -97,6 +97,9 @@ func (e *Engine) Capabilities() flood.Capabilities {
 func (e *Engine) Start() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if e.closed() {
+		return os.ErrClosed
+	}
 	if e.started {
 		return errors.New("start the socket engine: it was started before")
 	}

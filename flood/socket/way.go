@@ -100,11 +100,28 @@ func (w *way) wait(most int) error {
 		case err != nil && !errors.Is(err, unix.EINTR):
 			return fmt.Errorf("wait for a socket to drain: %w", err)
 		case n > 0:
-			return nil
+			if fds[0].Revents&unix.POLLERR != 0 {
+				w.hush()
+			}
+			if fds[0].Revents&unix.POLLOUT != 0 {
+				return nil
+			}
 		case err == nil && w.underWay() >= before:
 			return w.replace()
 		}
 	}
+}
+
+// hush forgets the ICMP errors that copies were answered with. With IP_RECVERR, which is there for
+// another reason, they stay at the socket, and poll returns at once as long as there is one.
+func (w *way) hush() {
+	for {
+		_, _, _, _, err := unix.Recvmsg(w.fd, nil, nil, unix.MSG_ERRQUEUE|unix.MSG_DONTWAIT)
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			break
+		}
+	}
+	_, _ = unix.GetsockoptInt(w.fd, unix.SOL_SOCKET, unix.SO_ERROR) // what the queue had no room for
 }
 
 func (w *way) underWay() int {

@@ -107,9 +107,10 @@ func softirqThread(cpu int) (int, error) {
 // settle waits until r0 has received what was sent, nobody has anything to do and nothing
 // arrives any more, and gives all that ever did.
 func (m *method) settle() (uint64, error) {
-	const quiet, lost = 50 * time.Millisecond, 10 * time.Second
+	const quiet, others, lost = 50 * time.Millisecond, 5 * time.Second, 10 * time.Second
 	deadline := time.Now().Add(time.Minute)
-	last, since := uint64(0), time.Now()
+	last, changed := uint64(0), time.Now()
+	since := changed
 	ticker := time.NewTicker(5 * time.Millisecond)
 	defer ticker.Stop()
 	for {
@@ -118,11 +119,12 @@ func (m *method) settle() (uint64, error) {
 			return 0, err
 		}
 		if n != last {
-			last, since = n, time.Now()
+			last, changed = n, time.Now()
+			since = changed
 		}
 		switch now := time.Now(); {
-		case now.Sub(since) > quiet && m.working():
-			since = now // only that others have the processor
+		case now.Sub(since) > quiet && now.Sub(changed) < others && m.working():
+			since = now // only that others have the processor; but the kernel's threads may work for others, too
 		case now.Sub(since) > quiet:
 			received, err := m.received()
 			if err != nil {

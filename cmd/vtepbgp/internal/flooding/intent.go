@@ -182,7 +182,7 @@ func (c *Config) segment(n *network) (all []place, why string) {
 	case v.Interface == "":
 		return nil, "no interface of the segment: set multicast.interface"
 	case len(v.Segment) == 0:
-		return nil, fmt.Sprintf("interface %s has no prefix that could be the segment: set multicast.segment", v.Interface)
+		return nil, fmt.Sprintf("interface %s is not there, or has no prefix that could be the segment: look at multicast.interface, or set multicast.segment", v.Interface)
 	}
 	vteps, macs := c.hears(v)
 	if n.relay.Own || n.relay.Segment || vteps || macs {

@@ -124,7 +124,7 @@ func TestWhatIsMissingIsSaid(t *testing.T) {
 		want string
 	}{
 		"interface": {func(c *flooding.Config) { c.VNIs[0].Interface = "" }, "no interface of the segment: set multicast.interface"},
-		"segment":   {func(c *flooding.Config) { c.VNIs[0].Segment = nil }, "interface eth1 has no prefix that could be the segment: set multicast.segment"},
+		"segment":   {func(c *flooding.Config) { c.VNIs[0].Segment = nil }, "interface eth1 is not there, or has no prefix that could be the segment: look at multicast.interface, or set multicast.segment"},
 		"family":    {func(c *flooding.Config) { c.VTEP = addr("2001:db8::1") }, "group 239.1.1.1 is of another address family than the VTEP address 2001:db8::1"},
 		"service": {func(c *flooding.Config) { c.VNIs[0].Mode, c.ServiceInterfaces = evpn.FloodReplicator, nil },
 			"no interface to hear the service address on: set flood.interface"},

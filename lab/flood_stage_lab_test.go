@@ -302,11 +302,12 @@ func (st *floodStage) segmentBridge(s int) []string {
 // learner makes the overlay of a VTEP without a daemon, as administrators did before EVPN.
 func learner(destination, local string) []string {
 	return []string{
+		// Its devices would solicit routers through the overlay.
+		"sysctl -qw net.ipv6.conf.default.disable_ipv6=1 net.ipv6.conf.eth2.disable_ipv6=1",
 		"ip link add br100 type bridge",
-		"ip link set br100 addrgenmode none up",
+		"ip link set br100 up",
 		fmt.Sprintf("ip link add vxlan100 type vxlan id 100 local %s %s dstport 4789", local, destination),
-		"ip link set vxlan100 master br100 addrgenmode none mtu 1500 up",
-		"sysctl -qw net.ipv6.conf.eth2.disable_ipv6=1", // it would solicit routers through the overlay
+		"ip link set vxlan100 master br100 mtu 1500 up",
 		"ip link set eth2 master br100",
 	}
 }

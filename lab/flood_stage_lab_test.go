@@ -3,6 +3,7 @@
 package lab_test
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -31,6 +32,7 @@ type floodStage struct {
 	family  int
 	rr      string // kind of the reflector
 	bfd     bool   // sessions are watched, 100 ms × 3
+	port    int    // UDP port of the VNI; 0 = 4789
 	players []floodPlayer
 	// services maps each service address to the players that answer there: several are anycast.
 	services map[string][]string
@@ -129,6 +131,8 @@ func (st *floodStage) linkGateway(n int) string {
 // everything is the whole underlay. FRR resolves no next hop by a default route.
 func (st *floodStage) everything() string { return st.pick("10.0.0.0/8", "fd00::/16") }
 
+func (st *floodStage) udpPort() int { return cmp.Or(st.port, 4789) }
+
 func (st *floodStage) mask() string { return st.pick("/24", "/64 nodad") }
 
 const reflectorNumber = 250
@@ -161,7 +165,7 @@ func (st *floodStage) toml(p *floodPlayer) string {
 	}
 	fmt.Fprintf(&b, "%s[vtep]\naddress = %q\n[[neighbor]]\naddress = %q\nasn = 65000\nconnect_retry = \"1s\"\n", p.bgp, st.addr(p.name), st.reflector())
 	b.WriteString(st.watched() + p.global)
-	fmt.Fprintf(&b, "[[vni]]\nid = 100\nports = [\"eth2\"]\n%s", p.vni)
+	fmt.Fprintf(&b, "[[vni]]\nid = 100\nports = [\"eth2\"]\nudp_port = %d\n%s", st.udpPort(), p.vni)
 	return b.String()
 }
 
@@ -235,11 +239,11 @@ func (st *floodStage) build(t testing.TB) *flooding {
 			for _, line := range up {
 				fmt.Fprintf(&nodes, "        - %s\n", line)
 			}
-			nodes.WriteString(frrOverlay(st.addr(p.name), "eth2"))
+			nodes.WriteString(strings.Replace(frrOverlay(st.addr(p.name), "eth2"), "dstport 4789", fmt.Sprintf("dstport %d", st.udpPort()), 1))
 		case kindLegacy:
-			node(p.name, "host", "", append(up, learner("dev eth1 group "+st.group(), st.addr(p.name))...))
+			node(p.name, "host", "", append(up, st.learner("dev eth1 group "+st.group(), p.name)...))
 		case kindLeaf:
-			node(p.name, "host", "", append(up, learner("remote "+st.service(1), st.addr(p.name))...))
+			node(p.name, "host", "", append(up, st.learner("remote "+st.service(1), p.name)...))
 		case kindSink:
 			node(p.name, "host", "", append(up, "sysctl -qw net.ipv4.ip_forward=0"))
 		default:
@@ -300,13 +304,13 @@ func (st *floodStage) segmentBridge(s int) []string {
 }
 
 // learner makes the overlay of a VTEP without a daemon, as administrators did before EVPN.
-func learner(destination, local string) []string {
+func (st *floodStage) learner(destination, player string) []string {
 	return []string{
 		// Its devices would solicit routers through the overlay.
 		"sysctl -qw net.ipv6.conf.default.disable_ipv6=1 net.ipv6.conf.eth2.disable_ipv6=1",
 		"ip link add br100 type bridge",
 		"ip link set br100 up",
-		fmt.Sprintf("ip link add vxlan100 type vxlan id 100 local %s %s dstport 4789", local, destination),
+		fmt.Sprintf("ip link add vxlan100 type vxlan id 100 local %s %s dstport %d", st.addr(player), destination, st.udpPort()),
 		"ip link set vxlan100 master br100 mtu 1500 up",
 		"ip link set eth2 master br100",
 	}

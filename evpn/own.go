@@ -24,8 +24,12 @@ type ownAttrs struct {
 	refs  int
 }
 
-// attrsFor gives the shared attributes; keep says that they will be emitted.
+// attrsFor gives the shared attributes; keep says that they will be emitted. There are none without a
+// next hop: a host whose VTEP address is that of an interface may have none yet, or none any more.
 func (c *Core) attrsFor(v *instance, key ownKey, keep bool) *ownAttrs {
+	if !key.nextHop.IsValid() {
+		return nil
+	}
 	if o := v.own[key]; o != nil {
 		return o
 	}

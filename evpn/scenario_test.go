@@ -117,7 +117,7 @@ func (s *scenario) play(story []byte) error {
 
 // scenarioWords is the language: one event a line, '#' starts a comment.
 //
-//	vtep A | duplicate MOVES WINDOW RECOVERY | stale-time D | neighbor-limit NB N
+//	vtep A|none | duplicate MOVES WINDOW RECOVERY | stale-time D | neighbor-limit NB N
 //	unreachable keep|remove | service A|none | learn-from-data on|off | resume on|off
 //	vni N [rd RD] [export RT]... [import TARGET]... [flooding M] [max-macs N]
 //	    [static-vtep A]... [static-mac MAC VTEP IP|-]... [no-suppression]
@@ -141,7 +141,11 @@ func (s *scenario) play(story []byte) error {
 //	at D                           the clock, since the start
 //	tick | drain | show            show prints the whole state and every route's reason
 var scenarioWords = map[string]func(s *scenario, a *args){
-	"vtep": func(s *scenario, a *args) { s.cfg.VTEP = a.addr() },
+	"vtep": func(s *scenario, a *args) {
+		if s.cfg.VTEP = (addr{}); !a.option("none") {
+			s.cfg.VTEP = a.addr()
+		}
+	},
 	"duplicate": func(s *scenario, a *args) {
 		s.cfg.Duplicate = evpn.DuplicateConfig{Moves: a.number(), Window: a.duration(), Recovery: a.duration()}
 	},

@@ -138,6 +138,9 @@ func (m *Meter) Send(frames int, every time.Duration) Report {
 func (m *Meter) Since() time.Duration { return time.Since(m.run.start) }
 
 func (m *Meter) begin(every time.Duration) {
+	if m.run.quit != nil {
+		m.Stop() // of a test that failed while it went on
+	}
 	m.run = &run{names: m.run.names, id: rand.Uint32(), start: time.Now(), every: every, ledger: newLedger(m.run.names),
 		quit: make(chan struct{}), over: make(chan struct{})}
 	for i, e := range m.ends {

@@ -55,6 +55,20 @@ func TestChoose(t *testing.T) {
 	}
 }
 
+func TestComeback(t *testing.T) {
+	var c flood.Comeback
+	c.Down()
+	assert.False(t, c.Look(true), "it comes up for the first time")
+	assert.False(t, c.Look(true))
+	assert.False(t, c.Look(false))
+	assert.False(t, c.Look(false))
+	assert.True(t, c.Look(true))
+	assert.False(t, c.Look(true))
+	c.Down()
+	assert.True(t, c.Look(true), "it was down between two looks")
+	assert.False(t, c.Look(true))
+}
+
 func TestEars(t *testing.T) {
 	e := flood.NewEars()
 	p, r := flood.ParseEthernet(outer(false).Bytes(), flood.Trust{})

@@ -3,6 +3,7 @@ package ebpf
 import (
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 
 	"github.com/cilium/ebpf"
@@ -30,6 +31,7 @@ type hook struct {
 	ingress, egress *ebpf.Program
 
 	index     int // of the interface that has the name; 0: none has it
+	up        bool
 	on        int // what we are attached to; 0: nothing
 	been      bool
 	madeQdisc bool
@@ -45,11 +47,11 @@ func (h *hook) locate() error {
 	link, err := h.nl.LinkByName(h.device)
 	switch {
 	case errors.As(err, new(netlink.LinkNotFoundError)):
-		h.index = 0
+		h.index, h.up = 0, false
 	case err != nil:
 		return fmt.Errorf("look for %s: %w", h.device, err)
 	default:
-		h.index = link.Attrs().Index
+		h.index, h.up = link.Attrs().Index, link.Attrs().Flags&net.FlagUp != 0
 	}
 	return nil
 }

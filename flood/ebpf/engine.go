@@ -160,6 +160,7 @@ func (e *Engine) Start() error {
 	if _, err := e.attach(); err != nil {
 		return err
 	}
+	e.follower.comeback.Look(e.hook.up)
 	e.started = true
 	go e.finish()
 	e.running.Go(func() { e.follower.run(e.stop) })
@@ -390,8 +391,10 @@ func (e *Engine) mend() {
 	}
 	repaired, err := e.attach()
 	if repaired {
-		e.repaired.Add(1)
 		log.Info("program was no longer attached, attached it again")
+	}
+	if e.follower.comeback.Look(e.hook.up) || repaired {
+		e.repaired.Add(1)
 	}
 	if err != nil {
 		log.WithError(err).Warn("cannot attach the program that copies, or join groups")

@@ -12,6 +12,8 @@ import (
 	"github.com/sirupsen/logrus"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/vtepbgp/vtepbgp/flood"
 )
 
 const (
@@ -28,6 +30,7 @@ type follower struct {
 	own         string // groups without another interface are out of this one
 	log         *logrus.Entry
 	changed     chan struct{} // ways may be others now
+	comeback    flood.Comeback
 
 	mu      sync.Mutex
 	picture *picture
@@ -266,7 +269,10 @@ func (f *follower) listen(u *updates, stop <-chan struct{}) error {
 			if err := f.readAll(); err != nil {
 				return err
 			}
-		case _, ok = <-u.links:
+		case l, more := <-u.links:
+			if ok = more; ok && l.Attrs().Name == f.own && l.Attrs().Flags&net.FlagUp == 0 {
+				f.comeback.Down()
+			}
 			settled = soon(settled)
 		case _, ok = <-u.routes:
 			settled = soon(settled)

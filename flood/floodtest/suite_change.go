@@ -77,6 +77,7 @@ func testDownUp(t *testing.T, open Factory, f family) {
 	s.relay.IP(t, "link", "set", "u0", "down")
 	s.relay.IP(t, "link", "set", "u0", "up")
 	s.comesBack(out, to)
+	s.await(e, "it is counted", func(c flood.Counters) bool { return c.Repairs == 1 })
 }
 
 // testReplaced: another interface of the same name takes the place of one that is deleted.

@@ -198,6 +198,17 @@ func (c *capture) find(name string) (int, error) {
 	return int(int32(request.Uint32())), nil
 }
 
+// up says that the interface is there and up.
+func (c *capture) up() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	request, err := unix.NewIfreq(c.device)
+	if err != nil || c.closed {
+		return false
+	}
+	return unix.IoctlIfreq(c.fd, unix.SIOCGIFFLAGS, request) == nil && request.Uint16()&unix.IFF_UP != 0
+}
+
 // bound is the interface that the socket really hears: none, once it was deleted
 // (packet_notifier in net/packet/af_packet.c).
 func (c *capture) bound() int {

@@ -30,6 +30,7 @@ type Engine struct {
 	sender   *Sender
 	ears     *flood.Ears
 	repaired atomic.Uint64
+	comeback flood.Comeback
 	born     time.Time
 
 	mu      sync.Mutex // of what follows
@@ -106,6 +107,7 @@ func (e *Engine) Start() error {
 	if _, err := e.follow(); err != nil {
 		return err
 	}
+	e.comeback.Look(e.capture.up())
 	e.started = true
 	e.running.Go(e.relay)
 	e.running.Go(e.watch)
@@ -213,9 +215,9 @@ func (e *Engine) watch() {
 		case <-ticker.C:
 		}
 		rebound, err := e.follow()
-		if rebound {
+		if e.comeback.Look(e.capture.up()) || rebound {
 			e.repaired.Add(1)
-			e.log.WithField("interface", e.capture.device).Info("interface is another one now, listening there")
+			e.log.WithField("interface", e.capture.device).Info("interface is back, listening there")
 		}
 		if err != nil {
 			e.log.WithError(err).WithField("interface", e.capture.device).Warn("cannot listen on interface")
@@ -234,7 +236,8 @@ func (e *Engine) relay() {
 		case errors.Is(err, os.ErrClosed):
 			return
 		case errors.Is(err, unix.ENETDOWN):
-			continue // the socket hears again when the interface is up
+			e.comeback.Down() // the socket hears again when it is up
+			continue
 		case err != nil:
 			complain.Do(func() { e.log.WithError(err).Warn("cannot read packets") })
 			continue

@@ -28,6 +28,11 @@ func TestFloodAllModes(t *testing.T) {
 				{name: "a1", kind: kindVTEPBGP, vni: "flooding = \"assisted\"\n"},
 				{name: "v1", kind: kindVTEPBGP}, {name: "v2", kind: kindFRR}, {name: "v3", kind: kindVTEPBGP},
 			}
+			for i := range st.players {
+				if st.players[i].global != "" {
+					st.players[i].global += metered
+				}
+			}
 			st.services = map[string][]string{st.service(1): {"s1"}}
 			f := st.build(t)
 			f.exactlyOnce()
@@ -95,10 +100,11 @@ func (f *flooding) notListed(at, player string) {
 // repairBound is how long something that an administrator broke may stay so.
 const repairBound = 3 * time.Second
 
-// repaired breaks something, and demands that it is whole again by itself, without a frame coming twice. It may be so
-// soon that no frame is lost.
+// repaired breaks something, and demands that it is whole again by itself, without a frame coming twice, and that the
+// repair is counted and told. It may be so soon that no frame is lost.
 func (f *flooding) repaired(node, harm string) {
 	f.t.Helper()
+	told, before := f.monitor(node, "--kind", "flood_repair"), f.repairs(node)
 	report := f.during(nil, func(f *flooding) {
 		f.sh(node, harm)
 		f.pass(repairBound + time.Second)
@@ -106,7 +112,25 @@ func (f *flooding) repaired(node, harm string) {
 	f.t.Logf("%s at %s: outage %s", harm, node, report.Outage().Round(time.Millisecond))
 	assert.Zero(f.t, report.Doubled(), "doubled: %v", report.Err())
 	assert.Less(f.t, report.Outage(), repairBound)
+	after := f.repairs(node)
+	assert.Greater(f.t, after.shown, before.shown)
+	assert.EqualValues(f.t, after.shown-before.shown, after.metrics-before.metrics)
+	eventually(f.t, convergence, "the repair is told", told.tells(toldEvent{Kind: "flood_repair"}))
 	f.exactlyOnce()
+}
+
+// repairs are those of a player's engine and addresses, by `flood show` and by its metrics.
+type repairs struct {
+	shown   uint64
+	metrics float64
+}
+
+func (f *flooding) repairs(node string) repairs {
+	f.t.Helper()
+	return repairs{
+		f.counted(node)[100].Counters["repairs"],
+		f.metric(node, `vtepbgp_flood_engine_repairs_total{interface="eth1"}`) + f.metric(node, "vtepbgp_kernel_address_repairs_total"),
+	}
 }
 
 // A wire of 500 Mbit/s whose queue holds a fifth of a burst: 1,000 copies of each frame, and none is lost or comes

@@ -47,6 +47,9 @@ type floodPlayer struct {
 	// service addresses of the player: 10.2.<n>.0/24, or fd00:2:<n>::/64.
 	uplink bool
 	cmd    string // arguments of a vtepbgp player; "" = run
+	// address is the VTEP address where it is another one than the number of the player says, and
+	// vtepInterface the interface that a vtepbgp player takes it from.
+	address, vtepInterface string
 	// bgp, global and vni are lines of a vtepbgp player's configuration: for the table [bgp], for
 	// the end of the file but before the VNI, and for the VNI.
 	bgp, global, vni string
@@ -102,6 +105,9 @@ func (st *floodStage) service(n int) string {
 // addr is the VTEP address of a player.
 func (st *floodStage) addr(name string) string {
 	n := st.number(name)
+	if a := st.players[n-1].address; a != "" {
+		return a
+	}
 	if s := st.players[n-1].segment; s > 0 {
 		return fmt.Sprintf(st.pick("10.0.%d.%d", "fd00:0:%d::%d"), s, n)
 	}
@@ -163,7 +169,11 @@ func (st *floodStage) toml(p *floodPlayer) string {
 		grace := map[string]string{kindVTEPBGP: "0s", kindFRR: "5s"} // FRR sends End-of-RIB to who restarts gracefully
 		fmt.Fprintf(&b, "graceful_restart_time = %q\n", grace[st.rr])
 	}
-	fmt.Fprintf(&b, "%s[vtep]\naddress = %q\n[[neighbor]]\naddress = %q\nasn = 65000\nconnect_retry = \"1s\"\n", p.bgp, st.addr(p.name), st.reflector())
+	vtep := fmt.Sprintf("address = %q", st.addr(p.name))
+	if p.vtepInterface != "" {
+		vtep = fmt.Sprintf("interface = %q", p.vtepInterface)
+	}
+	fmt.Fprintf(&b, "%s[vtep]\n%s\n[[neighbor]]\naddress = %q\nasn = 65000\nconnect_retry = \"1s\"\n", p.bgp, vtep, st.reflector())
 	b.WriteString(st.watched() + p.global)
 	fmt.Fprintf(&b, "[[vni]]\nid = 100\nports = [\"eth2\"]\nudp_port = %d\n%s", st.udpPort(), p.vni)
 	return b.String()

@@ -60,17 +60,17 @@ func (t *told) events() (events []toldEvent, err error) {
 }
 
 // monitor runs `vtepbgp monitor` in a node until the daemon stops.
-func (f *fabric) monitor(node string, args ...string) *told {
-	f.t.Helper()
+func (r *running) monitor(node string, args ...string) *told {
+	r.t.Helper()
 	m := &told{code: make(chan int, 1)}
 	go func() {
-		code, err := f.Exec(f.t.Context(), node, append([]string{"vtepbgp", "monitor", "-o", "json"}, args...), lab.Stdio{Out: m, Err: &m.errs})
+		code, err := r.Exec(r.t.Context(), node, append([]string{"vtepbgp", "monitor", "-o", "json"}, args...), lab.Stdio{Out: m, Err: &m.errs})
 		if err != nil {
 			code = -1 // the test has ended
 		}
 		m.code <- code
 	}()
-	eventually(f.t, convergence, "the monitor begins", m.tells(toldEvent{Kind: "monitor_begins"}))
+	eventually(r.t, convergence, "the monitor begins", m.tells(toldEvent{Kind: "monitor_begins"}))
 	return m
 }
 

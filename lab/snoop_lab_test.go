@@ -22,28 +22,28 @@ const metricsAt = "127.0.0.1:9474"
 var withMetrics = map[string]string{"va": "[api]\nmetrics_listen = \"" + metricsAt + "\"\n", "vb": "[api]\nmetrics_listen = \"" + metricsAt + "\"\n"}
 
 // metric reads one series of a node as it is written there, with its labels.
-func (f *fabric) metric(node, series string) float64 {
-	f.t.Helper()
+func (r *running) metric(node, series string) float64 {
+	r.t.Helper()
 	var c net.Conn
-	require.NoError(f.t, within(f.namespace(node), func() (err error) {
+	require.NoError(r.t, within(r.namespace(node), func() (err error) {
 		c, err = net.Dial("tcp", metricsAt)
 		return err
 	}))
 	defer c.Close()
 	req, err := http.NewRequest(http.MethodGet, "http://"+metricsAt+"/metrics", nil)
-	require.NoError(f.t, err)
-	require.NoError(f.t, req.Write(c))
+	require.NoError(r.t, err)
+	require.NoError(r.t, req.Write(c))
 	resp, err := http.ReadResponse(bufio.NewReader(c), req)
-	require.NoError(f.t, err)
+	require.NoError(r.t, err)
 	defer resp.Body.Close()
 	for s := bufio.NewScanner(resp.Body); s.Scan(); {
 		if text, ok := strings.CutPrefix(s.Text(), series+" "); ok {
 			v, err := strconv.ParseFloat(text, 64)
-			require.NoError(f.t, err)
+			require.NoError(r.t, err)
 			return v
 		}
 	}
-	require.FailNow(f.t, "no such series", "%s on %s", series, node)
+	require.FailNow(r.t, "no such series", "%s on %s", series, node)
 	return 0
 }
 

@@ -88,7 +88,7 @@ func (b *backend) Flood(context.Context, api.VNIFilter) ([]api.Flood, error) {
 	}, {
 		VNI: 200, Mode: evpn.FloodIngress, Engine: "kernel", Interfaces: []string{}, Segment: []netip.Prefix{}, Tasks: api.FloodTasks(evpn.Relay{}), Problems: []string{},
 		Engines: []api.FloodEngine{}, Counters: map[string]uint64{},
-		VTEPs:    []api.FloodVTEP{{Address: netip.MustParseAddr("10.0.0.2"), Source: "bgp", Role: "vtep", Kernel: true, Installed: true}},
+		VTEPs: []api.FloodVTEP{{Address: netip.MustParseAddr("10.0.0.2"), Source: "bgp", Role: "vtep", Kernel: true, Installed: true}},
 	}}, nil
 }
 

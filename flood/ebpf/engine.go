@@ -120,7 +120,7 @@ func (e *Engine) open(o flood.Options) error {
 	e.hook = &hook{nl: e.nl, device: o.Interface, ingress: e.objects.FloodIngress, egress: e.objects.FloodEgress}
 	e.groups = socket.NewGroups(o)
 	e.follower = newFollower(e.nl, e.inNamespace, o.Interface, e.log)
-	e.lists = newLists(&e.objects.programMaps, e.follower.way)
+	e.lists = newLists(&e.objects, e.follower.way)
 	empty, err := flood.Compile(&flood.Table{}, nil)
 	if err != nil {
 		return err

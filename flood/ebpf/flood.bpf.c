@@ -48,12 +48,27 @@ static __always_inline bool is_mapped(const struct address *a)
 	return !a->word[0] && !a->word[1] && a->word[2] == bpf_htonl(0xffff);
 }
 
-static __always_inline void drop_rest(enum reason r, __u32 n)
+// mark is a number of 12 bits for an address: where its bit is not set in the marks of a set,
+// it is not in the set, and no lookup is needed. Go makes the marks (lists.go).
+static __always_inline __u32 mark(const struct address *a)
+{
+	return (a->word[0] ^ a->word[1] ^ a->word[2] ^ a->word[3]) * 0x9e3779b1u >> 20;
+}
+
+static __always_inline bool listens_perhaps(const struct address *a)
+{
+	__u32 m = mark(a);
+
+	return listening[m >> 6] >> (m & 63) & 1;
+}
+
+// drop_rest counts packets of no network, if they are to an address at which we listen.
+static __always_inline void drop_rest(const struct packet *p, enum reason r, __u32 n)
 {
 	__u32 zero = 0;
 	struct rest *rest = bpf_map_lookup_elem(&rests, &zero);
 
-	if (rest && r < REASONS) {
+	if (rest && r < REASONS && bpf_map_lookup_elem(&listens, &p->destination)) {
 		rest->packets += n;
 		rest->dropped[r] += n;
 	}
@@ -184,7 +199,7 @@ static __always_inline enum reason read_udp(struct __sk_buff *skb, struct scratc
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
 	__u32 at = p->six ? ETH_HLEN + IPV6_SIZE : ETH_HLEN + IPV4_SIZE;
 	__u8 *udp = data + at;
-	__u32 vxlan[2];
+	__u32 *vxlan;
 	__s64 sum;
 
 	if (length < UDP_SIZE)
@@ -198,7 +213,8 @@ static __always_inline enum reason read_udp(struct __sk_buff *skb, struct scratc
 	p->check = *(__u16 *)(udp + 6);
 	if (p->payload < VXLAN_SIZE + ETH_HLEN)
 		return REASON_NO_VXLAN;
-	if (bpf_skb_load_bytes(skb, at + UDP_SIZE, vxlan, sizeof(vxlan)))
+	vxlan = (__u32 *)(udp + UDP_SIZE);
+	if ((void *)(vxlan + 2) > end)
 		return REASON_TRUNCATED;
 	if (vxlan[0] != bpf_htonl(0x08000000) || vxlan[1] & bpf_htonl(0xff))
 		return REASON_BAD_FLAGS;
@@ -269,7 +285,7 @@ static __always_inline enum reason judge(const struct packet *p, const struct ne
 		return REASON_BAD_SOURCE;
 	if (p->dscp == MARK && !(n->flags & NETWORK_DELIVERS))
 		return REASON_RELAYED;
-	own = in(n->own, &p->source);
+	own = n->own_marks >> (mark(&p->source) & 31) & 1 && in(n->own, &p->source);
 	if (own && !p->sent)
 		return REASON_OWN_SOURCE;
 	if (p->sent && !own)
@@ -295,12 +311,13 @@ static __always_inline enum reason judge(const struct packet *p, const struct ne
 // overdrawn is waited for.
 static __always_inline bool take(struct state *s, const struct network *n, __u32 packets)
 {
-	__u64 now = bpf_ktime_get_ns(), passed;
 	__s64 most = (__s64)n->burst * 1000000000, more = most;
+	__u64 now, passed;
 	bool ok;
 
 	if (!n->rate)
 		return true;
+	now = bpf_ktime_get_ns();
 	bpf_spin_lock(&s->lock);
 	passed = now - s->at;
 	if (!s->at) {
@@ -362,43 +379,48 @@ static __always_inline __u16 follow(__u16 check, const struct address *from, con
 	return check ? check : 0xffff;
 }
 
-// copy makes one copy: it turns the packet into it, and sends a clone.
-static long copy(__u32 i, struct context *c)
+// put_macs writes both addresses of an Ethernet header. Its first two bytes apart, all of it is
+// aligned wherever the IP header is.
+static __always_inline void put_macs(void *to, const void *macs)
 {
-	struct __sk_buff *skb = c->skb;
-	struct scratch *s = c->s;
-	__u32 key = i + 1;
-	struct target *t = bpf_map_lookup_elem(c->list, &key);
+	*(__u16 *)to = *(__u16 *)macs;
+	*(__u32 *)(to + 2) = *(__u32 *)(macs + 2);
+	*(__u32 *)(to + 6) = *(__u32 *)(macs + 6);
+	*(__u16 *)(to + 10) = *(__u16 *)(macs + 10);
+}
+
+// copy makes one copy: it turns the packet into it, and sends a clone. False ends the list.
+static __always_inline bool copy(struct __sk_buff *skb, struct scratch *s, const struct target *t, __u32 i)
+{
 	__u64 flags = BPF_F_PSEUDO_HDR | BPF_F_MARK_MANGLED_0;
 	void *data, *end;
 	long r;
 
-	s->work.next = i;
-	if (!t)
-		goto stop;
 	if (same(&t->to, &s->work.source))
-		return 0;
+		return true;
 	if (t->flags & TARGET_SLOW) {
 		s->work.slow++;
-		return 0;
+		return true;
 	}
 	if (s->work.size > t->mtu) {
 		s->work.big++;
-		return 0;
+		return true;
 	}
-	if (s->work.whole)
-		s->work.check = follow(s->work.check, &s->work.previous, &t->to);
-	else if (s->work.checked && s->work.six)
-		bpf_l4_csum_replace(skb, s->work.udp + 6, 0, bpf_csum_diff(s->work.previous.word, sizeof(struct address), t->to.word, sizeof(struct address), 0), flags);
-	else if (s->work.checked)
-		bpf_l4_csum_replace(skb, s->work.udp + 6, s->work.previous.word[3], t->to.word[3], flags | sizeof(__u32));
-	s->work.previous = t->to;
+	s->work.next = i;
+	if (s->work.checked) {
+		if (s->work.whole)
+			s->work.check = follow(s->work.check, &s->work.previous, &t->to);
+		else if (s->work.six)
+			bpf_l4_csum_replace(skb, s->work.udp + 6, 0, bpf_csum_diff(s->work.previous.word, sizeof(struct address), (__be32 *)t->to.word, sizeof(struct address), 0), flags);
+		else
+			bpf_l4_csum_replace(skb, s->work.udp + 6, s->work.previous.word[3], t->to.word[3], flags | sizeof(__u32));
+		s->work.previous = t->to;
+	}
 	data = (void *)(long)skb->data;
 	end = (void *)(long)skb->data_end;
 	if (data + HEAD > end)
 		goto stop;
-	__builtin_memcpy(data, t->dmac, sizeof(t->dmac));
-	__builtin_memcpy(data + 6, t->smac, sizeof(t->smac));
+	put_macs(data, t->macs);
 	if (s->work.six) {
 		__builtin_memcpy(data + ETH_HLEN + 24, &t->to, sizeof(t->to));
 		if (s->work.whole)
@@ -418,12 +440,32 @@ static long copy(__u32 i, struct context *c)
 	}
 	s->work.copies++;
 	if (!r)
-		return 0;
+		return true;
 	congested = 1;
 	s->work.next = i + 1;
 stop:
 	s->work.stopped = true;
-	return 1;
+	return false;
+}
+
+// copy_block makes the copies for the targets of a block.
+static long copy_block(__u32 b, struct context *c)
+{
+	struct block *block = bpf_map_lookup_elem(c->list, &b);
+	struct scratch *s = c->s;
+
+	if (!block) {
+		s->work.next = b * BLOCK - 1;
+		s->work.stopped = true;
+		return 1;
+	}
+	for (__u32 i = 0; i < BLOCK; i++) {
+		__u32 target = b * BLOCK + i - 1; // the first entry is no target
+
+		if (target < s->work.count && !copy(c->skb, s, &block->entries[i], target))
+			return 1;
+	}
+	return 0;
 }
 
 // hand gives a packet to user space.
@@ -572,6 +614,7 @@ static __always_inline void replicate(struct __sk_buff *skb, struct scratch *s, 
 		return;
 	congested = 0;
 	headers = (p->six ? IPV6_SIZE : IPV4_SIZE) + UDP_SIZE;
+	s->work.count = count;
 	s->work.copies = s->work.slow = s->work.big = s->work.next = 0;
 	s->work.source = p->source;
 	s->work.previous = p->destination;
@@ -584,7 +627,7 @@ static __always_inline void replicate(struct __sk_buff *skb, struct scratch *s, 
 	s->work.stopped = false;
 	if (!begin(skb, p, s, &o))
 		return;
-	bpf_loop(count, copy, &c, 0);
+	bpf_loop(count / BLOCK + 1, copy_block, &c, 0);
 	restore(skb, p, s, &o);
 	add(&state->copies, (__u64)s->work.copies * packets);
 	if (s->work.big)
@@ -598,15 +641,16 @@ static __always_inline void replicate(struct __sk_buff *skb, struct scratch *s, 
 	}
 }
 
-static __always_inline int consumed(struct __sk_buff *skb, const struct packet *p, const struct network *n)
+// open_port says that this host has a socket for what is sent to a service address. The answer
+// holds until the kernel's clock ticks (jiffies), as looking costs as much as a third of a copy.
+static __always_inline bool open_port(struct __sk_buff *skb, struct scratch *s, const struct packet *p)
 {
 	struct bpf_sock_tuple tuple = {};
+	__u64 tick = bpf_jiffies64();
 	struct bpf_sock *sk;
 
-	if (p->sent || n->flags & NETWORK_GROUP)
-		return TC_ACT_UNSPEC;
-	// A VXLAN device of this host gets its copy of what was sent to the service address.
-	// Without one the kernel would answer that the port is closed.
+	if (s->socket.tick == tick && s->socket.port == p->port && same(&s->socket.address, &p->destination))
+		return s->socket.open;
 	if (p->six) {
 		__builtin_memcpy(tuple.ipv6.daddr, &p->destination, sizeof(p->destination));
 		tuple.ipv6.dport = p->port;
@@ -616,10 +660,22 @@ static __always_inline int consumed(struct __sk_buff *skb, const struct packet *
 		tuple.ipv4.dport = p->port;
 		sk = bpf_sk_lookup_udp(skb, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0);
 	}
-	if (!sk)
-		return TC_ACT_SHOT;
-	bpf_sk_release(sk);
-	return TC_ACT_UNSPEC;
+	s->socket.address = p->destination;
+	s->socket.port = p->port;
+	s->socket.tick = tick;
+	s->socket.open = sk != 0;
+	if (sk)
+		bpf_sk_release(sk);
+	return s->socket.open;
+}
+
+// A VXLAN device of this host gets its copy of what was sent to the service address. Without
+// one the kernel would answer that the port is closed.
+static __always_inline int consumed(struct __sk_buff *skb, struct scratch *s, const struct packet *p, const struct network *n)
+{
+	if (p->sent || n->flags & NETWORK_GROUP)
+		return TC_ACT_UNSPEC;
+	return open_port(skb, s, p) ? TC_ACT_UNSPEC : TC_ACT_SHOT;
 }
 
 // undecided hands over what is not parsed here.
@@ -627,8 +683,8 @@ static __always_inline void undecided(struct __sk_buff *skb, const struct packet
 {
 	struct handover h = {.flags = HANDOVER_UNDECIDED | (p->sent ? HANDOVER_SENT : 0)};
 
-	if (!hand(skb, &h, p))
-		drop_rest(REASON_OVERRUN, 1);
+	if (bpf_map_lookup_elem(&listens, &p->destination) && !hand(skb, &h, p))
+		drop_rest(p, REASON_OVERRUN, 1);
 }
 
 static __always_inline int relay(struct __sk_buff *skb, bool sent)
@@ -637,6 +693,7 @@ static __always_inline int relay(struct __sk_buff *skb, bool sent)
 	__u32 total, zero = 0, packets = 1, size;
 	void *data, *end, *list;
 	struct network_key key;
+	struct block *block;
 	struct network *n;
 	struct scratch *scratch;
 	struct state *s;
@@ -677,19 +734,18 @@ static __always_inline int relay(struct __sk_buff *skb, bool sent)
 		map_ipv4(&p.source, *(__u32 *)(ip + 12));
 		map_ipv4(&p.destination, *(__u32 *)(ip + 16));
 	}
-	if (!bpf_map_lookup_elem(&listens, &p.destination))
+	// What is in networks is listened to. So only what is not has to be looked up in listens.
+	if (!listens_perhaps(&p.destination))
 		return TC_ACT_UNSPEC;
-
-	// From here on the packet is ours to count.
 	scratch = bpf_map_lookup_elem(&scratches, &zero);
 	if (!scratch)
 		return TC_ACT_UNSPEC;
 	if (ip[0] >> 4 != (p.six ? 6 : 4)) {
-		drop_rest(REASON_BAD_IP_HEADER, 1);
+		drop_rest(&p, REASON_BAD_IP_HEADER, 1);
 		return TC_ACT_UNSPEC;
 	}
 	if (!p.six && (ip[0] & 0x0f) < 5) {
-		drop_rest(REASON_BAD_IP_HEADER, 1);
+		drop_rest(&p, REASON_BAD_IP_HEADER, 1);
 		return TC_ACT_UNSPEC;
 	}
 	if (!p.six && (ip[0] & 0x0f) > 5) {
@@ -698,13 +754,14 @@ static __always_inline int relay(struct __sk_buff *skb, bool sent)
 	}
 	r = p.six ? read_ipv6(skb, ip, &p, &total) : read_ipv4(skb, ip, &p, &total);
 	if (r) {
-		drop_rest(r, 1);
+		drop_rest(&p, r, 1);
 		return TC_ACT_UNSPEC;
 	}
-	bpf_skb_pull_data(skb, skb->len < HEAD ? skb->len : HEAD);
+	if (data + PARSED > end)
+		bpf_skb_pull_data(skb, skb->len < PARSED ? skb->len : PARSED);
 	r = read_udp(skb, scratch, &p, total - size);
 	if (r) {
-		drop_rest(r, 1);
+		drop_rest(&p, r, 1);
 		return TC_ACT_UNSPEC;
 	}
 	if (skb->gso_size) {
@@ -720,11 +777,14 @@ static __always_inline int relay(struct __sk_buff *skb, bool sent)
 	key.listen = p.destination;
 	list = bpf_map_lookup_elem(&networks, &key);
 	if (!list) {
-		drop_rest(bpf_map_lookup_elem(&vnis, &p.vni) ? REASON_NOT_LISTENING : REASON_UNKNOWN_VNI, packets);
+		drop_rest(&p, bpf_map_lookup_elem(&vnis, &p.vni) ? REASON_NOT_LISTENING : REASON_UNKNOWN_VNI, packets);
 		return TC_ACT_UNSPEC;
 	}
-	n = bpf_map_lookup_elem(list, &zero);
-	s = n ? bpf_map_lookup_elem(&states, &n->state) : 0;
+	block = bpf_map_lookup_elem(list, &zero);
+	if (!block)
+		return TC_ACT_UNSPEC;
+	n = (struct network *)block;
+	s = bpf_map_lookup_elem(&states, &n->state);
 	if (!s)
 		return TC_ACT_UNSPEC;
 	add(&s->packets, packets);
@@ -734,23 +794,19 @@ static __always_inline int relay(struct __sk_buff *skb, bool sent)
 	if (!r) {
 		if (!n->count) {
 			r = REASON_NOBODY;
-		} else if (n->count == 1) {
-			__u32 one = 1;
-			struct target *t = bpf_map_lookup_elem(list, &one);
-
-			if (!t || same(&t->to, &p.source))
-				r = REASON_NOBODY;
+		} else if (n->count == 1 && same(&block->entries[1].to, &p.source)) {
+			r = REASON_NOBODY;
 		}
 		if (!r && !take(s, n, packets))
 			r = REASON_LIMITED;
 	}
 	if (r) {
 		add(&s->dropped[r & (REASONS - 1)], packets);
-		return r == REASON_NOBODY || r == REASON_LIMITED ? consumed(skb, &p, n) : TC_ACT_UNSPEC;
+		return r == REASON_NOBODY || r == REASON_LIMITED ? consumed(skb, scratch, &p, n) : TC_ACT_UNSPEC;
 	}
 	add(&s->relayed, packets);
 	replicate(skb, scratch, &p, n, list, s, packets);
-	return consumed(skb, &p, n);
+	return consumed(skb, scratch, &p, n);
 }
 
 SEC("tc")
@@ -782,5 +838,6 @@ int flood_take(struct __sk_buff *skb)
 const struct network_key *unused_network_key __attribute__((unused));
 const struct network *unused_network __attribute__((unused));
 const struct target *unused_target __attribute__((unused));
+const struct block *unused_block __attribute__((unused));
 const struct handover *unused_handover __attribute__((unused));
 const enum reason *unused_reason __attribute__((unused));

@@ -16,12 +16,13 @@ enum {
 	// What is read and written directly, with the headers of IPv6. A packet of IPv4 that
 	// carries an Ethernet header is longer as well.
 	HEAD = ETH_HLEN + IPV6_SIZE + UDP_SIZE,
+	PARSED = HEAD + VXLAN_SIZE,
 
 	SCRATCH = 512,	      // what bpf_csum_diff takes at once
 	MOST = 65536,	      // networks
 	HEARD = 16384,	      // senders remembered
 	MAX_SAMPLE = 65000,   // a perf sample has a 16 bit size
-	MAX_TARGETS = 1 << 16,
+	BLOCK = 8,	      // entries of a list that are looked up at once
 };
 
 // The reasons of flood/reason.go, in their order; a test compares them.
@@ -102,7 +103,7 @@ struct network {
 	__u16 flags;
 	__u32 rate;
 	__u32 burst;
-	__u32 reserved;
+	__u32 own_marks; // of the set own: see marks
 };
 
 enum target_flags {
@@ -112,13 +113,18 @@ enum target_flags {
 struct target {
 	struct address to;
 	__u32 ifindex;
-	__u8 dmac[6];
-	__u8 smac[6];
+	__u16 flags;
+	__u8 macs[12]; // destination and source, aligned as in a packet: see put_macs
+	__u16 reserved;
 	__u32 mtu;
-	__u32 flags;
 };
 
 _Static_assert(sizeof(struct network) == sizeof(struct target), "both are entries of a list");
+
+// What a list is kept in: a lookup costs more than all else that the program does for a copy.
+struct block {
+	struct target entries[BLOCK];
+};
 
 struct state {
 	struct bpf_spin_lock lock;
@@ -178,11 +184,18 @@ struct scratch {
 		__u32 udp;		 // offset
 		__u32 size;		 // of a copy, without Ethernet
 		__u32 sum;		 // of the IPv4 header without its destination
+		__u32 count; // of targets
 		__u32 copies, slow, big;
 		__u32 next; // target to go on with
 		__u32 six, checked, stopped;
 		__u32 whole, check; // as in struct packet
 	} work;
+	struct {
+		struct address address;
+		__u64 tick;
+		__u16 port;
+		__u16 open;
+	} socket; // the last one that was looked for
 	__u8 bytes[SCRATCH + 4];
 };
 
@@ -198,7 +211,7 @@ struct list {
 	__uint(map_flags, BPF_F_INNER_MAP);
 	__uint(max_entries, 1);
 	__uint(key_size, sizeof(__u32));
-	__uint(value_size, sizeof(struct target));
+	__uint(value_size, sizeof(struct block));
 };
 
 struct {
@@ -268,6 +281,9 @@ struct {
 	__uint(key_size, sizeof(__u32));
 	__uint(value_size, sizeof(__u32));
 } handovers SEC(".maps");
+
+// Marks of the addresses in listens: see mark.
+volatile __u64 listening[64] = {};
 
 // An egress queue was full: packets go to user space, which waits, until it says that it
 // has sent all.

@@ -58,6 +58,9 @@ func targetOf(t *programTarget) entry     { return *(*entry)(unsafe.Pointer(t)) 
 func (e *entry) network() *programNetwork { return (*programNetwork)(unsafe.Pointer(e)) }
 func (e *entry) target() *programTarget   { return (*programTarget)(unsafe.Pointer(e)) }
 
+// block is what a list is kept in.
+type block [len(programBlock{}.Entries)]entry
+
 // list is a list as the program has it.
 type list struct {
 	key        listKey
@@ -84,8 +87,9 @@ func (l *list) same(o *list) bool {
 
 // lists keeps the maps of the program.
 type lists struct {
-	maps *programMaps
-	way  func(destination) way
+	maps      *programMaps
+	listening *ebpf.Variable
+	way       func(destination) way
 
 	installed   map[listKey]*list
 	generations map[uint32]*list // and those replaced not long ago
@@ -99,9 +103,9 @@ type lists struct {
 	listens   map[netip.Addr]bool
 }
 
-func newLists(maps *programMaps, way func(destination) way) *lists {
+func newLists(objects *programObjects, way func(destination) way) *lists {
 	return &lists{
-		maps: maps, way: way, installed: map[listKey]*list{}, generations: map[uint32]*list{}, states: map[listKey]*folded{},
+		maps: &objects.programMaps, listening: objects.Listening, way: way, installed: map[listKey]*list{}, generations: map[uint32]*list{}, states: map[listKey]*folded{},
 		sets: map[string]uint32{}, vnis: map[evpn.VNI]bool{}, listens: map[netip.Addr]bool{},
 	}
 }
@@ -124,7 +128,7 @@ func (l *lists) install(d *flood.Decider, own []netip.Addr, now time.Time) error
 	})
 	errs = append(errs, l.replace(wanted, now), l.remove(wanted, now))
 	errs = append(errs, follow(l.maps.Vnis, l.vnis, vnis, func(v evpn.VNI) any { return uint32(v) }))
-	errs = append(errs, follow(l.maps.Listens, l.listens, listens, func(a netip.Addr) any { return addressOf(a) }))
+	errs = append(errs, follow(l.maps.Listens, l.listens, listens, func(a netip.Addr) any { return addressOf(a) }), l.listen())
 	errs = append(errs, l.sweep(used))
 	for g, old := range l.generations {
 		if !old.replaced.IsZero() && now.Sub(old.replaced) > retention {
@@ -146,6 +150,9 @@ func (l *lists) build(n *flood.Network, to []netip.Addr, tally *flood.Tally, own
 			return nil, err
 		}
 	}
+	for _, a := range own {
+		head.OwnMarks |= 1 << (markOf(a) % 32)
+	}
 	if head.Burst == 0 {
 		head.Burst = max(1, n.Rate/10)
 	}
@@ -161,7 +168,7 @@ func (l *lists) build(n *flood.Network, to []netip.Addr, tally *flood.Tally, own
 	fresh.entries[0] = entryOf(&head)
 	for i, a := range to {
 		w := l.way(destinationOf(n, a))
-		t := programTarget{Ifindex: w.device, Dmac: w.dmac, Smac: w.smac, Mtu: w.mtu}
+		t := programTarget{Ifindex: w.device, Macs: [12]byte(append(w.dmac[:], w.smac[:]...)), Mtu: w.mtu}
 		b := addressOf(a)
 		for j := range t.To.Word {
 			t.To.Word[j] = binary.NativeEndian.Uint32(b[4*j:])
@@ -217,18 +224,24 @@ func (l *lists) replace(wanted []*list, now time.Time) error {
 }
 
 func (l *lists) put(fresh *list) error {
+	var blocks []block
+	for some := range slices.Chunk(fresh.entries, len(block{})) {
+		var b block
+		copy(b[:], some)
+		blocks = append(blocks, b)
+	}
 	m, err := ebpf.NewMap(&ebpf.MapSpec{
-		Type: ebpf.Array, KeySize: 4, ValueSize: uint32(unsafe.Sizeof(entry{})), MaxEntries: uint32(len(fresh.entries)), Flags: innerMap,
+		Type: ebpf.Array, KeySize: 4, ValueSize: uint32(unsafe.Sizeof(block{})), MaxEntries: uint32(len(blocks)), Flags: innerMap,
 	})
 	if err != nil {
 		return fmt.Errorf("make the list of network %d: %w", fresh.key.vni, err)
 	}
 	defer func() { _ = m.Close() }() // the outer map holds it
-	keys := make([]uint32, len(fresh.entries))
+	keys := make([]uint32, len(blocks))
 	for i := range keys {
 		keys[i] = uint32(i)
 	}
-	if _, err := m.BatchUpdate(keys, fresh.entries, nil); err != nil {
+	if _, err := m.BatchUpdate(keys, blocks, nil); err != nil {
 		return fmt.Errorf("fill the list of network %d: %w", fresh.key.vni, err)
 	}
 	if err := l.maps.Networks.Put(fresh.key.bytes(), m); err != nil {
@@ -333,6 +346,29 @@ func (l *lists) sweep(used map[string]bool) error {
 		errs = append(errs, l.maps.Places.Delete(k))
 	}
 	return errors.Join(errs...)
+}
+
+// listen marks the addresses that are listened to.
+func (l *lists) listen() error {
+	var marks [64]uint64
+	for a := range l.listens {
+		m := markOf(a)
+		marks[m/64] |= 1 << (m % 64)
+	}
+	if err := l.listening.Set(marks); err != nil {
+		return fmt.Errorf("mark the addresses that are listened to: %w", err)
+	}
+	return nil
+}
+
+// markOf is a number of 12 bits, as the program makes it.
+func markOf(a netip.Addr) uint32 {
+	var sum uint32
+	b := addressOf(a)
+	for i := 0; i < len(b); i += 4 {
+		sum ^= binary.NativeEndian.Uint32(b[i:])
+	}
+	return sum * 0x9e3779b1 >> 20
 }
 
 // follow makes a map have the keys that are wanted, and remembers what it has.

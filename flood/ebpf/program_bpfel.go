@@ -13,6 +13,11 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type programBlock struct {
+	_       structs.HostLayout
+	Entries [8]programTarget
+}
+
 type programHandover struct {
 	_          structs.HostLayout
 	Length     uint32
@@ -45,7 +50,7 @@ type programNetwork struct {
 	Flags      uint16
 	Rate       uint32
 	Burst      uint32
-	Reserved   uint32
+	OwnMarks   uint32
 }
 
 type programNetworkKey struct {
@@ -132,11 +137,11 @@ type programTarget struct {
 		_    structs.HostLayout
 		Word [4]uint32
 	}
-	Ifindex uint32
-	Dmac    [6]uint8
-	Smac    [6]uint8
-	Mtu     uint32
-	Flags   uint32
+	Ifindex  uint32
+	Flags    uint16
+	Macs     [12]uint8
+	Reserved uint16
+	Mtu      uint32
 }
 
 // Names of all BPF objects in the ELF.
@@ -160,7 +165,9 @@ const (
 	programVarKept             = "kept"
 	programVarKeptOutlives     = "kept_outlives"
 	programVarLease            = "lease"
+	programVarListening        = "listening"
 	programVarOutlives         = "outlives"
+	programVarUnusedBlock      = "unused_block"
 	programVarUnusedHandover   = "unused_handover"
 	programVarUnusedNetwork    = "unused_network"
 	programVarUnusedNetworkKey = "unused_network_key"
@@ -239,7 +246,9 @@ type programVariableSpecs struct {
 	Kept             *ebpf.VariableSpec `ebpf:"kept"`
 	KeptOutlives     *ebpf.VariableSpec `ebpf:"kept_outlives"`
 	Lease            *ebpf.VariableSpec `ebpf:"lease"`
+	Listening        *ebpf.VariableSpec `ebpf:"listening"`
 	Outlives         *ebpf.VariableSpec `ebpf:"outlives"`
+	UnusedBlock      *ebpf.VariableSpec `ebpf:"unused_block"`
 	UnusedHandover   *ebpf.VariableSpec `ebpf:"unused_handover"`
 	UnusedNetwork    *ebpf.VariableSpec `ebpf:"unused_network"`
 	UnusedNetworkKey *ebpf.VariableSpec `ebpf:"unused_network_key"`
@@ -302,7 +311,9 @@ type programVariables struct {
 	Kept             *ebpf.Variable `ebpf:"kept"`
 	KeptOutlives     *ebpf.Variable `ebpf:"kept_outlives"`
 	Lease            *ebpf.Variable `ebpf:"lease"`
+	Listening        *ebpf.Variable `ebpf:"listening"`
 	Outlives         *ebpf.Variable `ebpf:"outlives"`
+	UnusedBlock      *ebpf.Variable `ebpf:"unused_block"`
 	UnusedHandover   *ebpf.Variable `ebpf:"unused_handover"`
 	UnusedNetwork    *ebpf.Variable `ebpf:"unused_network"`
 	UnusedNetworkKey *ebpf.Variable `ebpf:"unused_network_key"`

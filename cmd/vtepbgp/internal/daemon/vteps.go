@@ -151,7 +151,10 @@ func (d *daemon) changeVTEP(ctx context.Context, vni evpn.VNI, vtep netip.Addr, 
 	d.mu.Lock()
 	cfg, rds, h := d.cfg, d.rds, d.host
 	d.mu.Unlock()
-	return d.change(ctx, cfg, rds, h)
+	if err := d.change(ctx, cfg, rds, h); err != nil { // who asked has gone, or we stop
+		return errors.Join(err, d.added.set(vni, vtep, !there))
+	}
+	return nil
 }
 
 // wantCore is what the core needs to know of all that we know. It is for who changes the

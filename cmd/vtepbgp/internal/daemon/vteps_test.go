@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/vtepbgp/vtepbgp/cmd/vtepbgp/internal/api"
+	"github.com/vtepbgp/vtepbgp/cmd/vtepbgp/internal/flooding"
 	"github.com/vtepbgp/vtepbgp/config"
 	"github.com/vtepbgp/vtepbgp/evpn"
 )
@@ -110,6 +111,28 @@ func TestAddedVTEPsRefused(t *testing.T) {
 	}
 	assert.Equal(t, before, w.floodList(100), "nothing has changed")
 	require.NoError(t, w.end())
+}
+
+// TestAddedVTEPsUndone: what did not reach the core is not written down either, or it would
+// be on the list from the next reload on.
+func TestAddedVTEPsUndone(t *testing.T) {
+	cfg := testConfig(t.TempDir())
+	added, err := openAddedVTEPs(t.TempDir())
+	require.NoError(t, err)
+	stopped := make(chan struct{})
+	close(stopped)
+	d := &daemon{
+		cfg: &cfg, added: added, changing: make(chan struct{}, 1), kernel: &fakeKernel{}, loop: &loop{done: stopped},
+		flooding: flooding.New(flooding.Options{Directory: t.TempDir()}),
+	}
+	require.ErrorIs(t, d.AddVTEP(t.Context(), 100, byHand), api.ErrNotReady)
+	assert.False(t, added.has(100, byHand))
+	require.NoError(t, added.set(100, byHand, true))
+	require.ErrorIs(t, d.DeleteVTEP(t.Context(), 100, byHand), api.ErrNotReady)
+	assert.True(t, added.has(100, byHand))
+	again, err := openAddedVTEPs(filepath.Dir(added.path))
+	require.NoError(t, err)
+	assert.Equal(t, added.doc, again.doc)
 }
 
 // TestAddedVTEPsDamaged: a file that cannot be read stops the start, and is left as it is.

@@ -18,6 +18,8 @@ const (
 	memoryFile = "flooding.json"
 	// writeShare has a memory that takes long to write be written less often.
 	writeShare = 50
+	// writeAgain is when a memory that could not be written is tried again.
+	writeAgain = 30 * time.Second
 )
 
 // memory is what a restart has to know; its lists are sorted. Damage is no error: all of it can
@@ -108,6 +110,8 @@ func (m *Manager) remember(end bool) {
 	begin := time.Now()
 	if err := mem.write(m.o.Directory); err != nil {
 		m.o.Log.WithError(err).Warn("what a restart has to know could not be written")
+		m.writeAt = time.Now().Add(writeAgain)
+		return
 	}
 	m.memory, m.ears.news = mem, false
 	m.writeAt = time.Now().Add(writeShare * time.Since(begin))

@@ -1,6 +1,7 @@
 package flooding_test
 
 import (
+	"os"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -71,6 +72,25 @@ func TestRestartKeepsWhatIsCopied(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A disk that was full for a while costs a restart nothing.
+func TestMemoryIsWrittenAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := working(t)
+		away := w.dir + ".away"
+		require.NoError(t, os.Rename(w.dir, away))
+		w.host.Send(100, addr("10.0.1.6"), evpn.MAC{2, 5: 6})
+		after(3 * time.Second)
+		require.Len(t, w.told(), 2)
+		require.NoError(t, os.Rename(away, w.dir))
+		after(time.Minute)
+		w.crash()
+		w.boot()
+		assert.Len(t, w.m.Resume(time.Now()), 5, "a relay, two VTEPs and two MACs")
+		w.run()
+		w.end()
+	})
 }
 
 // A second crash before the first table remembers what the first one left.

@@ -102,12 +102,12 @@ func detection(neighbors []speaker.NeighborStatus, grace time.Duration) flood.Le
 		if n.State != established {
 			continue
 		}
+		// Both count from our last packet, which went out up to an interval before we hung.
 		switch {
 		case n.BFD != nil && n.BFD.State == bfd.Up && n.BFD.DetectionTime > 0:
-			// It counts from our last packet, which went out up to an interval before we hung.
 			lease.For = min(lease.For, n.BFD.DetectionTime-n.BFD.SendInterval)
 		case n.HoldTime > 0:
-			lease.For = min(lease.For, n.HoldTime)
+			lease.For = min(lease.For, n.HoldTime-n.Keepalive)
 		}
 		if !n.GracefulRestart {
 			lease.Outlives = 0

@@ -120,7 +120,7 @@ func TestHungLoopLosesTheLease(t *testing.T) {
 
 func TestDetection(t *testing.T) {
 	up := func(graceful bool, hold, detection time.Duration) speaker.NeighborStatus {
-		st := speaker.NeighborStatus{State: established, GracefulRestart: graceful, HoldTime: hold}
+		st := speaker.NeighborStatus{State: established, GracefulRestart: graceful, HoldTime: hold, Keepalive: hold / 3}
 		if detection > 0 {
 			st.BFD = &bfd.Status{State: bfd.Up, DetectionTime: detection, SendInterval: detection / 3}
 		}
@@ -134,11 +134,11 @@ func TestDetection(t *testing.T) {
 	}{
 		"nobody":                 {nil, leaseLongest, grace},
 		"a session that is down": {[]speaker.NeighborStatus{{State: "active"}}, leaseLongest, grace},
-		"hold time":              {[]speaker.NeighborStatus{up(true, 30*time.Second, 0), up(true, 9*time.Second, 0)}, 9 * time.Second, grace},
+		"hold time":              {[]speaker.NeighborStatus{up(true, 30*time.Second, 0), up(true, 9*time.Second, 0)}, 6 * time.Second, grace},
 		"no hold time":           {[]speaker.NeighborStatus{up(true, 0, 0)}, leaseLongest, grace},
 		"BFD":                    {[]speaker.NeighborStatus{up(true, 9*time.Second, 900*time.Millisecond)}, 600 * time.Millisecond, grace},
 		"faster than we renew":   {[]speaker.NeighborStatus{up(true, 9*time.Second, 30*time.Millisecond)}, leaseShortest, grace},
-		"gone when we are":       {[]speaker.NeighborStatus{up(true, 9*time.Second, 0), up(false, 9*time.Second, 0)}, 9 * time.Second, 0},
+		"gone when we are":       {[]speaker.NeighborStatus{up(true, 9*time.Second, 0), up(false, 9*time.Second, 0)}, 6 * time.Second, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			assert.Equal(t, flood.Lease{For: c.want, Outlives: c.outlives}, detection(c.neighbors, grace))

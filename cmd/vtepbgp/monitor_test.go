@@ -68,7 +68,7 @@ func TestMonitorReconnects(t *testing.T) {
 	assert.Equal(t, 1, strings.Count(out, "TIME"), "one heading")
 	assert.Equal(t, 2, strings.Count(errs, "waiting"), "each time once")
 
-	code, _, errs = run(t, "/nonexistent/s", "", "monitor", "--reconnect", "--duration", "10ms")
+	code, _, errs = run(t, "/nonexistent/s", "", "monitor", "--reconnect", "--duration", "2s")
 	assert.Equal(t, 0, code)
 	assert.Contains(t, errs, "waiting")
 }
@@ -132,7 +132,7 @@ func TestLeaving(t *testing.T) {
 		}
 	}
 	file := filepath.Join(t.TempDir(), "r.jsonl")
-	code, _, errs := run(t, socket, "", "record", file, "--duration", "50ms")
+	code, _, errs := run(t, socket, "", "record", file, "--duration", "2s")
 	assert.Equal(t, 0, code, errs)
 	b, err := os.ReadFile(file)
 	require.NoError(t, err)

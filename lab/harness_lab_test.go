@@ -167,7 +167,8 @@ func up(t testing.TB, top *lab.Topology, bin string) *running {
 
 // views are what a failed test shows of its nodes.
 var views = map[lab.Role][][]string{
-	lab.RoleVTEPBGP: {{"vtepbgp", "neighbor", "show"}, {"vtepbgp", "vni", "show"}, {"vtepbgp", "route", "show"}, {"vtepbgp", "flood", "show"}},
+	lab.RoleVTEPBGP: {{"vtepbgp", "neighbor", "show"}, {"vtepbgp", "vni", "show"}, {"vtepbgp", "route", "show"}, {"vtepbgp", "flood", "show"},
+		{"vtepbgp", "mac", "show"}, {"bridge", "-s", "fdb", "show"}},
 	lab.RoleFRR: {{"vtysh", "-c", "show bgp summary", "-c", "show evpn vni", "-c", "show bgp l2vpn evpn route", "-c", "show running-config"},
 		{"ip", "-br", "link"}},
 }

@@ -159,6 +159,35 @@ func TestSlowSinkDoesNotStopWrites(t *testing.T) {
 	assert.NotContains(t, last, evpn.MAC{2, 2}, "what came and went is no news")
 }
 
+// A host speaks up right after the core gave its MAC to a VTEP: that it was local all the time, when looked at
+// twice, is news to a core that decided otherwise between.
+func TestHostThatClaimsItsMACBack(t *testing.T) {
+	f := fakeHost()
+	mac, other := remoteMAC.RowKey.MAC, evpn.MAC{2, 1}
+	busy, gate := make(chan struct{}), make(chan struct{})
+	var told atomic.Int64
+	k := run(t, f, func(ev evpn.Event) {
+		switch ev {
+		case evpn.LocalMACLearned{VNI: 100, MAC: mac, Port: "p1"}:
+			told.Add(1)
+		case evpn.LocalMACLearned{VNI: 100, MAC: other, Port: "p1"}:
+			close(busy)
+			<-gate
+		}
+	})
+	<-k.Synced()
+	eventually(t, func() bool { f.Frame("p1", mac); return told.Load() == 1 }, "it is local")
+
+	f.Frame("p1", other) // telling of this one takes a while
+	<-busy
+	k.Apply([]evpn.RowChange{{Row: remoteMAC}})
+	eventually(t, func() bool { return k.Installed(remoteMAC.RowKey) }, "it is remote")
+	f.Frame("p1", mac)
+	eventually(t, func() bool { return !k.Installed(remoteMAC.RowKey) }, "it is local again")
+	close(gate)
+	eventually(t, func() bool { return told.Load() == 2 }, "the core hears of it")
+}
+
 // Somebody who undoes our row again and again does not make us spin.
 func TestFightIsDamped(t *testing.T) {
 	f := fakeHost()

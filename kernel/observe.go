@@ -89,7 +89,7 @@ func (k *Kernel) observeBridge(in *instance, n Neighbor, gone bool) {
 		}
 		e.bridgeShape = shape
 		e.port = 0 // the row is the bridge's only one of this MAC
-		e.flags = e.flags&^(flagYield|flagHeld) | flagSeenPort
+		e.flags = e.flags&^(flagYield|flagHeld|flagAgain) | flagSeenPort
 	}
 	k.storeMAC(in, n.MAC, e, before)
 }
@@ -111,7 +111,7 @@ func (k *Kernel) observeLocal(in *instance, n Neighbor, gone bool) {
 			return
 		}
 		e.port, e.localSticky = 0, false
-		e.flags &^= flagYield
+		e.flags &^= flagYield | flagAgain
 		if gone {
 			k.holdBack(in, n.MAC, &e)
 		}
@@ -122,6 +122,11 @@ func (k *Kernel) observeLocal(in *instance, n Neighbor, gone bool) {
 		e.localSticky = n.Flags&ntfSticky != 0
 		if e.port == 0 && e.wanted() {
 			e.flags |= flagYield
+			if e.reported != 0 {
+				// The core let go of it for the row that is wanted, so that this is a new claim to it,
+				// even where nobody came to tell what was between.
+				e.flags |= flagAgain
+			}
 		}
 		e.port = n.Index
 		e.bridgeShape = shapeNone
@@ -141,7 +146,7 @@ func (k *Kernel) storeMAC(in *instance, mac evpn.MAC, e macEntry, before bool) {
 		e.flags &^= flagHeld
 	}
 	k.queueMAC(in, mac, &e)
-	if (e.port != e.reported || e.localSticky != e.reportedSticky) && e.flags&(flagReport|flagHeld) == 0 {
+	if e.news() && e.flags&(flagReport|flagHeld) == 0 {
 		e.flags |= flagReport
 		k.reports.macs.push(macKey{in, mac})
 	}

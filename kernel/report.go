@@ -112,10 +112,11 @@ func (k *Kernel) reportMAC(events []evpn.Event, key macKey) []evpn.Event {
 	if !known {
 		return events
 	}
-	e.flags &^= flagReport
+	news := e.news()
+	e.flags &^= flagReport | flagAgain
 	port, named := k.ports[e.port]
 	switch {
-	case e.port == e.reported && e.localSticky == e.reportedSticky:
+	case !news:
 	case e.flags&flagHeld != 0: // perhaps it is only silent
 	case e.port == 0:
 		events = append(events, evpn.LocalMACGone{VNI: in.vni, MAC: key.mac})

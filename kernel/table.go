@@ -41,6 +41,7 @@ const (
 	flagReport                         // in the report queue
 	flagHeld                           // the bridge aged the MAC out, and its host is being asked
 	flagRefuted                        // a packet said otherwise since than the kernel's neighbour
+	flagAgain                          // local again before the core heard that it was not: tell it once more
 )
 
 // macEntry is all that is known of one MAC of one VNI: intent, the two kernel rows
@@ -77,6 +78,11 @@ func (e *macEntry) settled() bool {
 		return e.have == e.want && e.selfShape == s && e.bridgeShape == s
 	}
 	return !ours(e.selfShape) && !ours(e.bridgeShape)
+}
+
+// news says that the core has to be told where the MAC is.
+func (e *macEntry) news() bool {
+	return e.port != e.reported || e.localSticky != e.reportedSticky || e.flags&flagAgain != 0
 }
 
 // empty entries are dropped from their map.

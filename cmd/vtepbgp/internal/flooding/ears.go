@@ -252,7 +252,8 @@ func (m *Manager) wants() wanted {
 	}
 	return func(vni evpn.VNI, vtep netip.Addr) (h hearing) {
 		v := vnis[vni]
-		if v == nil || vtep == cfg.VTEP {
+		// Nobody beyond the link has a way to a link-local address: no VTEP to tell of.
+		if v == nil || vtep == cfg.VTEP || vtep.IsLinkLocalUnicast() {
 			return h
 		}
 		h.asked = v.Mode == evpn.FloodMulticast

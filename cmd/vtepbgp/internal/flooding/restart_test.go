@@ -227,6 +227,7 @@ func TestLearnedFromData(t *testing.T) {
 		w.m.Apply(nil, relay(evpn.Relay{VNI: 100, Replicate: true}))
 		w.answer("10.7.7.7", true)
 		w.host.Send(100, addr("10.7.7.7"), evpn.MAC{2, 5: 1})
+		w.host.Send(100, addr("169.254.7.7"), evpn.MAC{2, 5: 2}) // which no other host could send to
 		after(2 * time.Second)
 		assert.Equal(t, []evpn.Event{evpn.VTEPHeard{VNI: 100, VTEP: addr("10.7.7.7")}}, w.told())
 		after(90 * time.Second)

@@ -25,7 +25,10 @@ func newVTEPAddCommand(d dependencies) *cobra.Command {
 		Short: "Add a VTEP that speaks no BGP to the flood list of a VNI",
 		Long: `Add a VTEP that speaks no BGP to the flood list of a VNI, at once and until
 "vtepbgp vtep delete": over restarts and reloads, in the state directory. The
-configuration file is left alone; [[vni.static_vtep]] there does the same.`,
+configuration file is left alone; [[vni.static_vtep]] there does the same.
+
+Nobody else is told of it: add it wherever frames for it are copied. That is the
+replicator of a VNI with flooding = "assisted", and not the leaf.`,
 		Example: "  vtepbgp vtep add 10.0.0.9 --vni 100",
 	}, (*api.Client).AddVTEP, "added", func(*asking, *evpn.VNI) func(*cobra.Command) []string {
 		return func(*cobra.Command) []string { return nil }

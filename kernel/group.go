@@ -1,9 +1,6 @@
 package kernel
 
-import (
-	"fmt"
-	"net/netip"
-)
+import "fmt"
 
 // groupInterface names the interface of the VNI's group.
 func (p *plan) groupInterface() string {
@@ -46,27 +43,30 @@ func (p *plan) judgeGroup() {
 	}
 }
 
-// sourceProblem says when frames are lost that are sent in somebody's name: a relay
-// keeps the source of what it copies or brings to the segment, and a host with strict
-// source checks drops that unless it would answer by the same interface. mu is held.
+// sourceProblem says when what VTEPs send is lost for the way by which it comes: a host with strict
+// source checks drops what it would not answer by the same interface. Packets to the VTEP
+// address come by the interface that it is on, those to a group by that of the segment; and
+// a relay keeps the source of what it copies or brings to the segment. mu is held.
 func (k *Kernel) sourceProblem(in *instance) string {
-	if !in.cfg.Group.Is4() || in.groupVia == 0 {
+	if !k.site.vtep.Is4() {
 		return ""
 	}
-	name, strict := k.underlay.link(in.groupVia)
-	if !strict {
-		return ""
-	}
-	var worst VTEPState
-	for to := range in.ways {
-		st, known := k.underlay.wayState(to.Value())
-		if known && st.Reachable && st.Device != name && (!worst.VTEP.IsValid() || st.VTEP.Less(worst.VTEP)) {
-			worst = st
+	for _, index := range []int32{in.groupVia, k.underlay.entrance()} {
+		name, strict := k.underlay.link(index)
+		if !strict {
+			continue
+		}
+		var worst VTEPState
+		for to := range in.ways {
+			st, known := k.underlay.wayState(to.Value())
+			if known && st.Reachable && st.Device != name && (!worst.VTEP.IsValid() || st.VTEP.Less(worst.VTEP)) {
+				worst = st
+			}
+		}
+		if worst.VTEP.IsValid() {
+			return fmt.Sprintf("%s drops what comes from %s, which is reached by %s (rp_filter is strict): sysctl -w net.ipv4.conf.%s.rp_filter=2",
+				name, worst.VTEP, worst.Device, name)
 		}
 	}
-	if worst.VTEP == (netip.Addr{}) {
-		return ""
-	}
-	return fmt.Sprintf("%s drops what a relay brings it from %s, which is reached by %s (rp_filter is strict): sysctl -w net.ipv4.conf.%s.rp_filter=2",
-		name, worst.VTEP, worst.Device, name)
+	return ""
 }

@@ -89,6 +89,7 @@ type way struct {
 // waySite is what the lookup needs of the host.
 type waySite struct {
 	source netip.Addr // VTEP address; zero while it is not on the host
+	on     int32      // the link that it is on; 0 = one that nothing of others comes by
 	port   uint16
 	links  map[int32]wayLink
 }
@@ -230,6 +231,13 @@ func (u *underlay) wayState(to netip.Addr) (VTEPState, bool) {
 		return VTEPState{}, false
 	}
 	return w.state, true
+}
+
+// entrance is the link by which packets to the VTEP address come; 0 = any.
+func (u *underlay) entrance() int32 {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.site.on
 }
 
 // link names a link, and says whether it checks sources strictly.

@@ -88,6 +88,9 @@ func (k *Kernel) waySite(s *snapshot, st site) waySite {
 	}
 	for i := range s.links {
 		l := &s.links[i]
+		if l.Name == st.where {
+			w.on = l.Index
+		}
 		w.links[l.Index] = wayLink{
 			name: l.Name, up: l.Up, running: l.Running, mtu: l.MTU, strict: l.SourceCheck == 1,
 			overlay: k.byDevice[l.Index] != nil || k.byBridge[l.Index] != nil,

@@ -248,7 +248,16 @@ func groupProblems(t *testing.T, f Factory) {
 	r.set(remote(100, macB, far))
 	r.track(far)
 	require.NoError(t, r.k.Repair(context.Background())) // a sysctl has no event
-	strict := "eth0 drops what a relay brings it from 10.9.0.7, which is reached by up0 (rp_filter is strict): sysctl -w net.ipv4.conf.eth0.rp_filter=2"
+	strict := "eth0 drops what comes from 10.9.0.7, which is reached by up0 (rp_filter is strict): sysctl -w net.ipv4.conf.eth0.rp_filter=2"
+	want(strict)
+	// So does the VTEP address, with a group elsewhere and without one.
+	cfg.VNIs[0].GroupInterface = "up0"
+	require.NoError(t, r.k.Configure(cfg))
+	want(strict)
+	require.NoError(t, r.k.Configure(oneVNI()))
+	want(strict)
+	cfg.VNIs[0].GroupInterface = ""
+	require.NoError(t, r.k.Configure(cfg))
 	want(strict)
 	w.SetSourceCheck(t, "eth0", 2)
 	require.NoError(t, r.k.Repair(context.Background()))

@@ -4,7 +4,6 @@ import (
 	"net/netip"
 	"os/exec"
 	"strconv"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -136,20 +135,21 @@ func TestGoBGPToolShowsTheSameRoutes(t *testing.T) {
 	r := speakertest.MACRoute(idA, 100, 7, nil)
 	a.Announce(t, r)
 	s.Await(t, "the route", func([]evpn.Event) bool { return len(s.Routes(peerA)) == 1 })
-	show := func(args ...string) string {
+	show := func(t require.TestingT, args ...string) string {
 		out, err := exec.Command(tool, append([]string{"-u", us.String(), "-p", strconv.Itoa(port)}, args...)...).CombinedOutput()
 		require.NoError(t, err, "%s", out)
 		return string(out)
 	}
-	require.Eventually(t, func() bool {
-		rib := show("global", "rib", "-a", "evpn")
-		return strings.Contains(rib, own.Key.MAC.String()) && strings.Contains(rib, r.Key.MAC.String()) &&
-			strings.Contains(rib, "no-tunnel")
+	require.EventuallyWithT(t, func(c *assert.CollectT) {
+		rib := show(c, "global", "rib", "-a", "evpn")
+		assert.Contains(c, rib, own.Key.MAC.String())
+		assert.Contains(c, rib, r.Key.MAC.String())
+		assert.Contains(c, rib, "no-tunnel")
 	}, speakertest.Wait, 20e6)
-	assert.Contains(t, show("-j", "neighbor"), peerA.String(), "the description names the real neighbour")
+	assert.Contains(t, show(t, "-j", "neighbor"), peerA.String(), "the description names the real neighbour")
 	s.Apply(nil, []evpn.RouteKey{own.Key})
-	require.Eventually(t, func() bool {
-		return !strings.Contains(show("global", "rib", "-a", "evpn"), own.Key.MAC.String())
+	require.EventuallyWithT(t, func(c *assert.CollectT) {
+		assert.NotContains(c, show(c, "global", "rib", "-a", "evpn"), own.Key.MAC.String())
 	}, speakertest.Wait, 20e6)
 	a.See(func(h *speakertest.Heard) { assert.NotContains(t, h.Routes, r.Key) })
 }

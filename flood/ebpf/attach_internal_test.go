@@ -62,14 +62,21 @@ func attached(t testing.TB, ns *kerneltest.Namespace) int {
 	return strings.Count(tc(t, ns, "filter", "show", "dev", "u0", "ingress")+tc(t, ns, "filter", "show", "dev", "u0", "egress"), filterName)
 }
 
+// repaired waits until the engine has repaired something for the n-th time.
+func repaired(t *testing.T, l link, e *Engine, n uint64) {
+	t.Helper()
+	require.Eventually(t, func() bool { return e.Counters().Repairs == n }, within, 10*time.Millisecond)
+	require.Equal(t, 2, attached(t, l.near))
+}
+
 func TestDetachedBySomebodyElse(t *testing.T) {
 	l := newLink(t)
 	e := l.open(t)
 	require.Equal(t, 2, attached(t, l.near))
 	tc(t, l.near, "filter", "del", "dev", "u0", "ingress")
-	require.Eventually(t, func() bool { return e.Counters().Repairs == 1 && attached(t, l.near) == 2 }, within, 10*time.Millisecond)
+	repaired(t, l, e, 1)
 	tc(t, l.near, "qdisc", "del", "dev", "u0", "clsact")
-	require.Eventually(t, func() bool { return e.Counters().Repairs == 2 && attached(t, l.near) == 2 }, within, 10*time.Millisecond)
+	repaired(t, l, e, 2)
 	require.NoError(t, e.Close())
 	assert.Zero(t, attached(t, l.near))
 	assert.NotContains(t, tc(t, l.near, "qdisc", "show", "dev", "u0"), "clsact")

@@ -535,7 +535,15 @@ func (w *world) end() error {
 	return <-w.done
 }
 
+// eventually waits until ok, which it calls on the goroutine of the test: that may fail the test, as
+// condition functions of testify may not.
 func (w *world) eventually(what string, ok func() bool) {
 	w.t.Helper()
-	require.Eventually(w.t, ok, 30*time.Second, time.Millisecond, what)
+	deadline := time.Now().Add(30 * time.Second)
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		require.True(w.t, time.Now().Before(deadline), "not within 30 s: %s", what)
+		<-tick.C
+	}
 }

@@ -104,7 +104,7 @@ func (s *attrSet) judgePMSI(ours ownAddrs) {
 	switch {
 	case pmsi.Type == PMSIAssistedReplication && pmsi.Flags&PMSIFlagsMaskAR != PMSIFlagsReplicatorAR:
 		s.imet = faultNotReplicator // RFC 9574 §4: with this tunnel type, T is 01
-	case pmsi.Type == PMSINoTunnel && s.attrs.Claim.Segment != 0:
+	case pmsi.Type == PMSINoTunnel && s.attrs.Claim.Group != 0:
 		s.endpoint = s.attrs.NextHop // a member of a segment, which hears what others would copy to it
 	case pmsi.Type != PMSIIngressReplication && pmsi.Type != PMSIAssistedReplication:
 		s.imet = faultPMSINotIngress
@@ -170,8 +170,12 @@ func appendAttrs(b []byte, a *Attrs) []byte {
 	b = binary.BigEndian.AppendUint32(b, a.LocalPref)
 	b = binary.BigEndian.AppendUint32(b, a.MED)
 	b = binary.BigEndian.AppendUint16(b, a.ASPathLen)
-	b = binary.BigEndian.AppendUint32(b, a.Claim.Segment)
-	b = append(b, byte(a.Claim.State), flag(a.Claim.Deliver))
+	b = binary.BigEndian.AppendUint32(b, a.Claim.Group)
+	b = append(b, byte(a.Claim.State), flag(a.Claim.Deliver), flag(a.Claim.Outlives))
+	b = binary.BigEndian.AppendUint16(b, uint16(len(a.Segment)))
+	for _, s := range a.Segment {
+		b = append(b, s[:]...)
+	}
 	if p := a.PMSI; p != nil {
 		b = append(b, p.Flags, p.Type)
 		b = binary.BigEndian.AppendUint32(b, p.Label)

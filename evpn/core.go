@@ -25,6 +25,7 @@ type Core struct {
 	synced    bool
 	sessions  sessions
 	recheck   bool // the sessions
+	outlives  bool // what copies for others goes on without this process
 
 	restarting int // neighbours with a deadline for stale routes
 
@@ -108,6 +109,8 @@ func (c *Core) Handle(ev Event, now time.Time) {
 		c.ipRestored(ev)
 	case ReplicatorRestored:
 		c.replicatorRestored(ev)
+	case EngineState:
+		c.engineState(ev)
 	case SyncRestored:
 		c.sync()
 	case VTEPHeard:

@@ -151,7 +151,7 @@ func (p *path) floodReason() Reason {
 		return FloodingOff
 	case p.set.tunnel == PMSIAssistedReplication:
 		return p.replicatorReason()
-	case p.set.tunnel == PMSINoTunnel && p.vni.hears() && p.claims(p.vni.segment):
+	case p.set.tunnel == PMSINoTunnel && p.vni.hears() && p.claims():
 		return p.losesTo(best(f.silent)) // it has a say in the election
 	case p.set.tunnel == PMSINoTunnel:
 		return WantsNoCopies

@@ -186,6 +186,10 @@ type ReplicatorRestored struct {
 	ActiveAt time.Time  // zero = by now
 }
 
+// EngineState says whether what the flooding module copies goes on when this process is gone, for as
+// long as neighbours keep its routes. Until it is told, it does not.
+type EngineState struct{ Outlives bool }
+
 // SyncRestored says that the first full picture was there. Part of a snapshot; who waits no
 // longer for neighbours that did not come says so with it too.
 type SyncRestored struct{}
@@ -253,6 +257,7 @@ func (NeighborRestored) event()   {}
 func (PlaceRestored) event()      {}
 func (MACRestored) event()        {}
 func (IPRestored) event()         {}
+func (EngineState) event()        {}
 func (SyncRestored) event()       {}
 func (ReplicatorRestored) event() {}
 func (RelayRestored) event()      {}

@@ -71,7 +71,7 @@ func (c *Core) judgeFlood(f, chosen *floodEntry) floodState {
 	}
 	switch mode {
 	case FloodMulticast:
-		if s.use = UseCopy; v.cfg.Segment.has(f.addr) {
+		if s.use = UseCopy; f.inSegment() {
 			s.role, s.use = RoleSegment, 0
 		}
 	case FloodAssisted:
@@ -91,7 +91,7 @@ func (c *Core) floodSource(f *floodEntry) FloodSource {
 	switch {
 	case f.static:
 		return SourceStatic
-	case f.head != nil:
+	case f.head != nil && !(c.speaksFor(f) && f.spokenFor()):
 		return SourceBGP
 	case !f.heard:
 		return ""

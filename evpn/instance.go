@@ -31,7 +31,7 @@ type instance struct {
 	chosen      *floodEntry   // of these, in an assisted VNI
 	rechoose    bool
 
-	segment uint32 // ID of its segment
+	segment segment
 	relay   relay
 	heard   int  // VTEPs
 	crowded bool // was noted: there are too many of them
@@ -112,13 +112,19 @@ func (c *Core) configure(cfg Config) {
 func (c *Core) configureVNI(v *instance, vc VNIConfig, changed bool) {
 	was := v.cfg
 	v.cfg = vc
-	v.segment = vc.Segment.ID()
+	before := v.segment
+	v.segment = newSegment(&vc.Segment)
 	c.markVNI(v)
-	if was.Flooding != vc.Flooding || v.up && (v.relay.vtep != c.cfg.VTEP || was.Segment.ID() != v.segment) {
+	if was.Flooding != vc.Flooding || v.up && (v.relay.vtep != c.cfg.VTEP || before.group != v.segment.group) {
 		c.leaveSegment(v)
 	}
 	v.relay.vtep = c.cfg.VTEP
-	if changed || was.RD != vc.RD || !slices.Equal(was.Export, vc.Export) {
+	if v.relay.active && !slices.Equal(before.prefixes, v.segment.prefixes) {
+		// Those who copied for another segment until now do not know of us yet.
+		active, _ := v.relay.others()
+		v.relay.active = !active.found()
+	}
+	if changed || was.RD != vc.RD || !slices.Equal(was.Export, vc.Export) || !slices.Equal(before.prefixes, v.segment.prefixes) {
 		// Every route of ours changes. Entries hold on to the old attributes until
 		// Drain has compared them.
 		v.own = map[ownKey]*ownAttrs{}

@@ -68,6 +68,8 @@ type Relay struct {
 	Deliver bool
 	// Replicate: it copies what arrives at the service address to the list.
 	Replicate bool
+	// Standby: somebody else would copy for the segment in our place.
+	Standby bool
 	// Elected is who copies for the segment, ourselves included; zero when nobody does.
 	Elected netip.Addr
 }

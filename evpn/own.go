@@ -46,6 +46,9 @@ func (c *Core) attrsFor(v *instance, key ownKey, keep bool) *ownAttrs {
 	if t := key.tunnel; t != (PMSITunnel{}) {
 		o.attrs.PMSI = &t
 	}
+	if key.claim.Group != 0 {
+		o.attrs.Segment = v.segment.prefixes
+	}
 	if keep {
 		v.own[key] = o
 	}
@@ -55,7 +58,8 @@ func (c *Core) attrsFor(v *instance, key ownKey, keep bool) *ownAttrs {
 // same reports that o and p make the same route though they are not one object,
 // after a configuration that went there and back.
 func (o *ownAttrs) same(p *ownAttrs) bool {
-	return o.key == p.key && o.rd == p.rd && slices.Equal(o.attrs.RouteTargets, p.attrs.RouteTargets)
+	return o.key == p.key && o.rd == p.rd && slices.Equal(o.attrs.RouteTargets, p.attrs.RouteTargets) &&
+		slices.Equal(o.attrs.Segment, p.attrs.Segment)
 }
 
 func (v *instance) holdOwn(o *ownAttrs) {

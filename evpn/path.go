@@ -374,7 +374,7 @@ func (c *Core) touchChains(p *path) {
 	}
 	if p.Key.Type == IMETRoute {
 		c.touchFlood(p.vni.floods[p.set.endpoint])
-		if p.set.attrs.Claim.Segment != 0 {
+		if p.set.attrs.Claim.Group != 0 {
 			c.touchRelay(p.vni)
 		}
 		return

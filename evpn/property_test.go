@@ -69,7 +69,11 @@ func (g gen) route(vni evpn.VNI) evpn.Route {
 		if g.chance(30) { // of a replicator
 			r.Attrs.PMSI.Type, r.Attrs.PMSI.Flags = evpn.PMSIAssistedReplication, evpn.PMSIFlagsReplicatorAR
 		} else if g.chance(50) { // of a member of a segment
-			r.Attrs.Claim = evpn.RelayClaim{Segment: g.segment().ID(), State: evpn.RelayState(g.IntN(3)), Deliver: g.chance(30)}
+			s := g.segment()
+			r.Attrs.Claim = evpn.RelayClaim{Group: s.GroupID(), State: evpn.RelayState(g.IntN(4)), Deliver: g.chance(30), Outlives: g.chance(50)}
+			for _, p := range s.Prefixes {
+				r.Attrs.Segment = append(r.Attrs.Segment, evpn.NewSegmentPrefix(p))
+			}
 			if g.chance(30) {
 				r.Attrs.PMSI.Type, r.Attrs.PMSI.Endpoint = evpn.PMSINoTunnel, addr{}
 			}

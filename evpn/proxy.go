@@ -82,6 +82,16 @@ func (c *Core) speaksFor(f *floodEntry) bool {
 	return f.heard && v.hears() && v.cfg.Segment.ProxyVTEPs && v.cfg.Segment.has(f.addr) && !f.isMember()
 }
 
+// spokenFor reports that all that names f as a VTEP comes from relays that speak for it.
+func (f *floodEntry) spokenFor() bool {
+	for p := f.head; p != nil; p = p.next {
+		if p.set.attrs.Claim.State != RelayedFor {
+			return false
+		}
+	}
+	return true
+}
+
 // settleProxy sees whether we began or ended to speak for f, and the hosts behind it.
 func (c *Core) settleProxy(f *floodEntry) {
 	is := c.speaksFor(f)
@@ -112,6 +122,9 @@ func (c *Core) wantProxy(f *floodEntry, keep bool) *ownAttrs {
 		if c.delivers(v) || v.relay.withheld {
 			return nil // it hears on the group what others would copy to it
 		}
+		// So that members know that it hears the group, even if it is in no prefix of theirs.
+		claim := RelayClaim{Group: v.segment.group, State: RelayedFor}
+		return c.attrsFor(v, ownKey{nextHop: f.addr, tunnel: v.ingressTo(f.addr), claim: claim}, keep)
 	case !f.heard || !c.learns(v) || c.speaks(f):
 		return nil
 	}

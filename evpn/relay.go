@@ -8,7 +8,8 @@ import (
 
 // The relay of a segment. VTEPs that run no EVPN send their BUM frames to a group; one member
 // of the segment, the active relay, sends them on to the VTEPs elsewhere. Members tell of
-// themselves with a [RelayClaim] on their type-3, and elect among these, per VNI and segment:
+// themselves with a [RelayClaim] on their type-3, and elect among these, per VNI and segment (see
+// [segment] for who is of one):
 //
 //	        synced          3 s, nobody is active, lowest address
 //	silent ---------> ready --------------------------------------> active
@@ -62,8 +63,8 @@ func (c *Core) touchRelay(v *instance) {
 
 // addClaim and removeClaim keep account of the candidates.
 func (c *Core) addClaim(p *path) {
-	if claim := p.set.attrs.Claim; claim.Segment != 0 {
-		if claim.State >= RelayReady {
+	if claim := p.set.attrs.Claim; claim.Group != 0 {
+		if claim.State.candidate() {
 			p.vni.relay.claims = append(p.vni.relay.claims, p)
 		}
 		c.touchRelay(p.vni)
@@ -71,7 +72,7 @@ func (c *Core) addClaim(p *path) {
 }
 
 func (c *Core) removeClaim(p *path) {
-	if claim := p.set.attrs.Claim; claim.Segment != 0 {
+	if claim := p.set.attrs.Claim; claim.Group != 0 {
 		r := &p.vni.relay
 		r.claims = slices.DeleteFunc(r.claims, func(q *path) bool { return q == p })
 		c.touchRelay(p.vni)
@@ -96,7 +97,7 @@ func (a candidate) before(b candidate) bool {
 // others gives the candidates among the other members.
 func (r *relay) others() (active, ready candidate) {
 	for _, p := range r.claims {
-		if !p.claims(r.vni.segment) {
+		if !p.claims() {
 			continue
 		}
 		x, best := candidate{p.endpoint(), p.set.attrs.Claim.Deliver}, &ready
@@ -198,7 +199,7 @@ func (c *Core) contestRelay(r *relay) {
 		r.active = false
 	case r.active:
 		r.active = !active.found() || ours.Less(active.addr)
-	case settled && !active.found():
+	case settled && c.synced && !active.found():
 		r.active = !ready.found() || ours.Less(ready.addr)
 	}
 	r.elected = active.addr
@@ -267,13 +268,14 @@ func (c *Core) wantClaim(v *instance) RelayClaim {
 	if !v.hears() || r.since.IsZero() {
 		return RelayClaim{}
 	}
-	claim := RelayClaim{Segment: v.segment, State: RelaysItself, Deliver: c.delivers(v)}
+	claim := RelayClaim{Group: v.segment.group, State: RelaysItself, Deliver: c.delivers(v)}
 	switch {
 	case r.active:
 		claim.State = RelayActive
 	case v.cfg.Segment.ProxyVTEPs:
 		claim.State = RelayReady
 	}
+	claim.Outlives = claim.State.candidate() && c.outlives
 	return claim
 }
 
@@ -283,7 +285,19 @@ func (c *Core) wantSegment(v *instance) Relay {
 	if !r.own && !r.active && !r.elected.IsValid() {
 		return Relay{}
 	}
-	return Relay{VNI: v.vni, Own: r.own, Segment: r.active, Deliver: r.active && c.delivers(v), Elected: r.elected}
+	return Relay{
+		VNI: v.vni, Own: r.own, Segment: r.active, Deliver: r.active && c.delivers(v), Elected: r.elected, Standby: r.active && r.met,
+	}
+}
+
+func (c *Core) engineState(ev EngineState) {
+	if c.outlives == ev.Outlives {
+		return
+	}
+	c.outlives = ev.Outlives
+	for _, v := range c.vnis {
+		c.markVNI(v)
+	}
 }
 
 func (r *relay) snapshot() RelayRestored {

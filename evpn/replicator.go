@@ -46,7 +46,7 @@ func (c *Core) wantService(v *instance, keep bool) *ownAttrs {
 		return c.attrsFor(v, ownKey{
 			nextHop: c.cfg.Service, tunnel: v.ingressTo(c.cfg.Service),
 			// So that members know whose address it is.
-			claim: RelayClaim{Segment: v.segment, State: RelaysItself, Deliver: true},
+			claim: RelayClaim{Group: v.segment.group, State: RelaysItself, Deliver: true, Outlives: c.outlives},
 		}, keep)
 	}
 	if !c.replicates(v) {

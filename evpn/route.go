@@ -122,10 +122,37 @@ const (
 // speaks EVPN, as an extended community of ours: who copies for the VTEPs that do not is elected
 // among these. The zero value is none.
 type RelayClaim struct {
-	Segment uint32 // a hash of what all relays of a segment know equally; 0 = no claim
+	Group   uint32 // a hash of the group's address; 0 = no claim
 	State   RelayState
 	Deliver bool // sends BUM frames from elsewhere to the group, once elected
+	// Outlives says that what copies goes on when the process of the VTEP is gone, as long as its
+	// routes are kept (RFC 4724). Else nobody copies for the segment then.
+	Outlives bool
 }
+
+// Lapsed is what is left of r, a type-3 route, when the process that announced it has ended while its
+// neighbours keep its routes (RFC 4724), if that is something else: nobody copies for the segment any
+// more, so that another relay can take over, and nobody takes at a service address what is to be delivered
+// there, so that the route is withdrawn (Attrs is nil). The VTEP is still a member, whose kernel has the group.
+// BGP tells only direct neighbours that routes are stale, so who knows it says it to the others.
+func (r Route) Lapsed() (Route, bool) {
+	c := r.Attrs.Claim
+	switch {
+	case c.Group == 0 || c.Outlives || r.Key.Type != IMETRoute:
+		return r, false
+	case c.ofService():
+		return Route{Key: r.Key}, true
+	case !c.State.candidate():
+		return r, false
+	}
+	attrs := *r.Attrs
+	attrs.Claim.State, attrs.Claim.Deliver = RelaysItself, false
+	r.Attrs = &attrs
+	return r, true
+}
+
+// ofService reports the claim of a service address, where a relay takes what it sends to the group.
+func (c RelayClaim) ofService() bool { return c.State == RelaysItself && c.Deliver }
 
 // RelayState is the part that a VTEP takes in the election of its segment.
 type RelayState uint8
@@ -135,7 +162,12 @@ const (
 	RelaysItself RelayState = iota // copies its own frames, and would not copy for others
 	RelayReady                     // would copy for others
 	RelayActive                    // copies for others
+	// RelayedFor has no part: it is a VTEP that runs no EVPN, and a relay speaks for it.
+	RelayedFor
 )
+
+// candidate reports a VTEP that copies for others, or would.
+func (s RelayState) candidate() bool { return s == RelayReady || s == RelayActive }
 
 // Tunnel encapsulation types (RFC 9012 §4.1 and the IANA registry).
 const (
@@ -162,6 +194,8 @@ type Attrs struct {
 	Router         bool        // ARP/ND community, R flag (RFC 9047 §2)
 	PMSI           *PMSITunnel // type-3 only
 	Claim          RelayClaim  // type-3 only
+	// Segment are the VTEPs that hear the group of the claim, in the eyes of who sent it.
+	Segment []SegmentPrefix
 
 	// Ordinary BGP attributes: they choose between copies of one RouteKey that
 	// several neighbours sent (RFC 4271 §9.1).

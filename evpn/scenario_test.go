@@ -244,7 +244,8 @@ var scenarioWords = map[string]func(s *scenario, a *args){
 	"relayed": func(s *scenario, a *args) {
 		s.handle(evpn.RelayRestored{VNI: a.vni(), Own: true, Met: true, Active: a.option("active")})
 	},
-	"synced": func(s *scenario, _ *args) { s.handle(evpn.SyncRestored{}) },
+	"engine-outlives": func(s *scenario, a *args) { s.handle(evpn.EngineState{Outlives: a.toggle()}) },
+	"synced":          func(s *scenario, _ *args) { s.handle(evpn.SyncRestored{}) },
 	"at": func(s *scenario, a *args) {
 		s.now = start.Add(a.duration())
 		s.transcript.At(s.now)

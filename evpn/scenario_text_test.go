@@ -73,15 +73,24 @@ func (a *args) octet() uint64 {
 	return parse(a, func(s string) (uint64, error) { return strconv.ParseUint(s, 0, 8) })
 }
 
-func (a *args) claim() evpn.RelayClaim {
-	segment := parse(a, func(s string) (uint64, error) { return strconv.ParseUint(s, 0, 32) })
-	states := map[string]evpn.RelayState{"itself": evpn.RelaysItself, "ready": evpn.RelayReady, "active": evpn.RelayActive}
-	w := a.word()
-	state, known := states[w]
-	if !known {
-		panic(badWord{fmt.Errorf("unknown state %q", w)})
+// claim reads a group, the prefixes of the segment, and a state.
+func (a *args) claim(at *evpn.Attrs) {
+	at.Claim.Group = evpn.SegmentConfig{Group: a.addr()}.GroupID()
+	states := map[string]evpn.RelayState{
+		"itself": evpn.RelaysItself, "ready": evpn.RelayReady, "active": evpn.RelayActive, "relayed-for": evpn.RelayedFor,
 	}
-	return evpn.RelayClaim{Segment: uint32(segment), State: state}
+	for {
+		w := a.word()
+		if state, known := states[w]; known {
+			at.Claim.State = state
+			return
+		}
+		p, err := netip.ParsePrefix(w)
+		if err != nil {
+			panic(badWord{fmt.Errorf("%q is neither a prefix nor a state", w)})
+		}
+		at.Segment = append(at.Segment, evpn.NewSegmentPrefix(p))
+	}
 }
 
 func (a *args) key() evpn.RouteKey {
@@ -157,7 +166,9 @@ func (a *args) route() evpn.Route {
 		case "endpoint":
 			pmsi.Endpoint = a.addr()
 		case "claim":
-			at.Claim = a.claim()
+			a.claim(at)
+		case "outlives":
+			at.Claim.Outlives = true
 		case "deliver":
 			at.Claim.Deliver = true
 		default:

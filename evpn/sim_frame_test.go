@@ -13,30 +13,13 @@ func (w *segmentWorld) compare() error {
 		return err
 	}
 	for _, g := range w.segments {
-		var active []addr
-		for _, n := range g.nodes {
-			if n.daemon && n.site.sum.relays[segmentVNI].Segment {
-				active = append(active, n.addr)
-			}
-		}
-		if len(active) != 1 {
-			return fmt.Errorf("segment %s: active relays %v", g.prefix, active)
+		if _, active := g.relays(); len(active) != 1 {
+			return fmt.Errorf("segment %s: %d active relays; %s", g.prefix, len(active), w.state())
 		}
 	}
 	for _, from := range w.nodes {
-		if from.off {
-			continue
-		}
-		f := &frame{w: w, got: map[*node]int{}}
-		f.send(from)
-		for _, to := range w.nodes {
-			want := 1
-			if to == from || to.off {
-				want = 0
-			}
-			if f.got[to] != want {
-				return fmt.Errorf("a frame from %s came %d times to %s, by %q; %s", from.name(), f.got[to], to.name(), f.way, w.state())
-			}
+		if err := w.compareFrom(from); err != nil {
+			return err
 		}
 	}
 	for _, n := range w.nodes {
@@ -45,6 +28,25 @@ func (w *segmentWorld) compare() error {
 			if fmt.Sprint(d.Lists, d.Relays, d.Rows) != fmt.Sprint(sum.Lists, sum.Relays, sum.Rows) || len(d.Routes) != len(sum.Routes) {
 				return fmt.Errorf("%s: sum of changes %v is not the desired state %v", n.addr, sum, d)
 			}
+		}
+	}
+	return nil
+}
+
+// compareFrom counts where a frame of one VTEP comes.
+func (w *segmentWorld) compareFrom(from *node) error {
+	if from.off {
+		return nil
+	}
+	f := &frame{w: w, got: map[*node]int{}}
+	f.send(from)
+	for _, to := range w.nodes {
+		want := 1
+		if to == from || to.off {
+			want = 0
+		}
+		if f.got[to] != want {
+			return fmt.Errorf("a frame from %s came %d times to %s, by %q; %s", from.name(), f.got[to], to.name(), f.way, w.state())
 		}
 	}
 	return nil

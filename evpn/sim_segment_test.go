@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -47,6 +48,57 @@ func TestSimulationSegments(t *testing.T) {
 			t.Fatalf("seed %d (go test ./evpn -run TestSimulationSegments -seed %d): %v", seed, seed, err)
 		}
 	}
+}
+
+// TestSimulationRelayDies: the process of a relay ends, and what copied ends with it, while neighbours keep its
+// routes. Another one takes over, although all that was said stands, and goes on when the first one is back.
+func TestSimulationRelayDies(t *testing.T) {
+	played := 0
+	for seed := uint64(1); seed <= uint64(*simSeeds)/3; seed++ {
+		w := newSegmentWorld(seed)
+		require.NoError(t, w.rest(), "seed %d", seed)
+		for _, g := range w.segments {
+			relays, active := g.relays()
+			mixed := func(n *node) bool { // who is away says nothing to another way to deliver
+				return n.site.cfg.VNIs[0].Segment.Delivery != relays[0].site.cfg.VNIs[0].Segment.Delivery
+			}
+			if len(active) != 1 || len(relays) == 1 || active[0].site.outlives || slices.ContainsFunc(relays, mixed) {
+				continue
+			}
+			played++
+			a := active[0]
+			a.end(true)
+			w.pass(2 * time.Second)
+			_, now := g.relays()
+			require.Len(t, now, 1, "seed %d", seed)
+			for _, from := range w.nodes {
+				if from != a {
+					require.NoError(t, w.compareFrom(from), "seed %d, while it is away", seed)
+				}
+			}
+			a.begin(true)
+			w.pass(10 * time.Second)
+			_, back := g.relays()
+			require.Equal(t, now, back, "seed %d", seed)
+			for _, from := range w.nodes {
+				require.NoError(t, w.compareFrom(from), "seed %d, when it is back", seed)
+			}
+		}
+	}
+	require.Greater(t, played, *simSeeds/30)
+}
+
+// relays lists the daemons that would copy for the segment, and those of them that do.
+func (g *simSegment) relays() (all, active []*node) {
+	for _, n := range g.nodes {
+		if n.daemon && n.relays() {
+			all = append(all, n)
+			if n.site.sum.relays[segmentVNI].Segment {
+				active = append(active, n)
+			}
+		}
+	}
+	return all, active
 }
 
 const segmentVNI evpn.VNI = 100
@@ -186,15 +238,17 @@ func (w *segmentWorld) addNode(a addr) *node {
 // speak gives n a daemon.
 func (n *node) speak(cfg evpn.Config) {
 	n.site, n.daemon = newSite(n.w.world, cfg), true
+	n.site.outlives = n.w.chance(50)
 	n.w.sites = append(n.w.sites, n.site)
 	n.site.boot()
+	n.site.core.Handle(evpn.EngineState{Outlives: n.site.outlives}, n.w.now)
 }
 
 func (n *node) segmentConfig(relay bool) evpn.Config {
 	v := vniConfig(segmentVNI, n.addr)
 	v.Flooding = evpn.FloodMulticast
 	v.Segment = evpn.SegmentConfig{
-		Group: n.segment.group, Prefixes: []netip.Prefix{n.segment.prefix}, ProxyVTEPs: relay, ProxyMACs: relay,
+		Group: n.segment.group, Prefixes: n.segment.list(n.w), ProxyVTEPs: relay, ProxyMACs: relay,
 		Delivery: n.segment.delivery,
 	}
 	cfg := evpn.Config{VTEP: n.addr, VNIs: []evpn.VNIConfig{v}}
@@ -208,6 +262,28 @@ func (n *node) segmentConfig(relay bool) evpn.Config {
 	return cfg
 }
 
+// list is the prefixes of the segment in the words of one operator. Others may find others for the same VTEPs.
+func (g *simSegment) list(w *segmentWorld) []netip.Prefix {
+	if w.chance(60) {
+		return []netip.Prefix{g.prefix}
+	}
+	base := g.prefix.Addr()
+	b := base.As4()
+	more := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 77, b[2], 0}), 24) // where nobody is
+	halves := []netip.Prefix{netip.PrefixFrom(base, 29), netip.PrefixFrom(addrAt(base, 8), 29)}
+	return [][]netip.Prefix{
+		{g.prefix, more},
+		{netip.PrefixFrom(base, 28)},
+		{netip.PrefixFrom(base, 28), more},
+		halves,
+	}[w.rng.IntN(4)]
+}
+
+// competes reports a claim of a relay of the segment that n is on.
+func (n *node) competes(r evpn.Route) bool {
+	return r.Attrs.Claim.Group == n.site.cfg.VNIs[0].Segment.GroupID() && n.segment.prefix.Contains(r.Attrs.NextHop)
+}
+
 func (n *node) relays() bool {
 	return n.site != nil && n.site.cfg.VNIs[0].Segment.ProxyVTEPs
 }
@@ -215,11 +291,13 @@ func (n *node) relays() bool {
 // begin starts the daemon of n; resume: it follows one that ran until a moment ago.
 func (n *node) begin(resume bool) {
 	part := n.site.sum.relays[segmentVNI]
-	n.daemon = true
+	n.daemon, n.site.dead = true, false
 	n.site.cfg.Resume = resume
 	n.site.core, n.site.sum = evpn.New(n.site.cfg), newLedger()
+	n.site.core.Handle(evpn.EngineState{Outlives: n.site.outlives}, n.w.now)
 	if resume && part.Own {
-		n.site.core.Handle(evpn.RelayRestored{VNI: segmentVNI, Own: true, Active: part.Segment, Met: true}, n.w.now)
+		active := part.Segment && (n.site.outlives || !part.Standby) // else another one has taken over
+		n.site.core.Handle(evpn.RelayRestored{VNI: segmentVNI, Own: true, Active: active, Met: true}, n.w.now)
 	}
 	n.heard, n.macs = map[addr]time.Time{}, map[heardAt]time.Time{}
 	n.site.kernel.gen++
@@ -233,7 +311,7 @@ func (n *node) begin(resume bool) {
 
 // end stops the daemon.
 func (n *node) end(grace bool) {
-	n.daemon = false
+	n.daemon, n.site.dead = false, true
 	n.site.disconnectAll(grace)
 }
 
@@ -285,7 +363,7 @@ func (w *segmentWorld) checkRelays() {
 		}
 		n.site.core.Routes(func(i evpn.RouteInfo) bool {
 			c := i.Attrs.Claim
-			if i.Neighbor.IsValid() && i.Best && c.State == evpn.RelayActive && c.Segment == n.site.cfg.VNIs[0].Segment.ID() &&
+			if i.Neighbor.IsValid() && i.Best && c.State == evpn.RelayActive && n.competes(i.Route) &&
 				!i.LongLivedStale && i.Attrs.NextHop.Less(n.addr) && !n.dirty() {
 				panic(fmt.Sprintf("%s copies and knows that %s does", n.addr, i.Attrs.NextHop))
 			}
@@ -321,7 +399,7 @@ func (w *segmentWorld) disturb() {
 	}
 	soon := func(most int, do func()) { w.after(time.Duration(w.rng.IntN(most))*time.Millisecond, do) }
 	m := w.movers[w.rng.IntN(len(w.movers))]
-	switch n := running; w.rng.IntN(15) {
+	switch n := running; w.rng.IntN(17) {
 	case 11, 12: // a host moves
 		m.on = w.nodes[w.rng.IntN(len(w.nodes))]
 		if w.chance(80) {
@@ -374,6 +452,15 @@ func (w *segmentWorld) disturb() {
 		}
 	case 10: // the core is what its snapshot makes
 		n.site.replaceCore()
+	case 15: // another engine
+		n.site.outlives = !n.site.outlives
+		n.site.handle(evpn.EngineState{Outlives: n.site.outlives})
+	case 16: // the prefixes are put in other words
+		if n.segment != nil {
+			n.site.cfg.VNIs = slices.Clone(n.site.cfg.VNIs)
+			n.site.cfg.VNIs[0].Segment.Prefixes = n.segment.list(w)
+			n.site.reload()
+		}
 	}
 }
 

@@ -40,6 +40,8 @@ type site struct {
 	sum      *ledger
 	kernel   *simKernel
 	links    []*link // one to each reflector
+	outlives bool    // what copies for it goes on without the daemon
+	dead     bool    // the daemon has ended: it closed its sessions
 }
 
 // link is the session of a site with a reflector.
@@ -307,6 +309,9 @@ func (r *reflector) disconnected(l *link, grace bool) {
 			if grace && !e.stale {
 				e.stale = true
 				r.table[k] = e
+				if l.s.dead {
+					r.lapse(k, e)
+				}
 				continue
 			}
 			delete(r.table, k)
@@ -325,6 +330,21 @@ func (r *reflector) disconnected(l *link, grace bool) {
 				r.endOfRIB(l)
 			}
 		})
+	}
+}
+
+// lapse passes on what becomes of a claim when the process behind it has ended, as a speaker does.
+func (r *reflector) lapse(k evpn.RouteKey, e simRoute) {
+	next, changed := e.Route.Lapsed()
+	switch {
+	case !changed:
+	case next.Attrs == nil:
+		delete(r.table, k)
+		r.broadcast(e.from, nil, []evpn.RouteKey{k})
+	default:
+		e.Route = next
+		r.table[k] = e
+		r.broadcast(e.from, []evpn.Route{next}, nil)
 	}
 }
 

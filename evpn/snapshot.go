@@ -71,6 +71,9 @@ func (c *Core) Snapshot() []Event {
 			}
 		}
 	}
+	if c.outlives {
+		evs = append(evs, EngineState{Outlives: true})
+	}
 	if c.synced {
 		evs = append(evs, SyncRestored{})
 	}

@@ -27,12 +27,12 @@ func floodingRoutes(vtep netip.Addr) []evpn.Route {
 	host := speakertest.MACRoute(vtep, 100, 77, speakertest.Attrs(old, 100))
 	host.Attrs.LocalPref = 100
 	return []evpn.Route{
-		imet(1, vtep, evpn.PMSITunnel{}, evpn.RelayClaim{Segment: 0x1234abcd, State: evpn.RelayActive, Deliver: true}),
+		imet(1, vtep, evpn.PMSITunnel{}, evpn.RelayClaim{Group: 0x1234abcd, State: evpn.RelayActive, Deliver: true}),
 		imet(1, service, evpn.PMSITunnel{Type: evpn.PMSIAssistedReplication, Flags: evpn.PMSIFlagsReplicatorAR, Endpoint: service}, evpn.RelayClaim{}),
 		imet(1, old, ingress(old, 0), evpn.RelayClaim{}),
 		imet(1, old6, ingress(old6, 0), evpn.RelayClaim{}),
 		imet(2, vtep, ingress(vtep, evpn.PMSIFlagsLeafAR), evpn.RelayClaim{}),
-		imet(3, vtep, ingress(vtep, 0), evpn.RelayClaim{Segment: 0x1234abcd, State: evpn.RelayReady}),
+		imet(3, vtep, ingress(vtep, 0), evpn.RelayClaim{Group: 0x1234abcd, State: evpn.RelayReady}),
 		host, // behind a VTEP that we speak for
 	}
 }

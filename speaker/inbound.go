@@ -32,6 +32,9 @@ func (s *session) inbound() error {
 		}
 		typ, msg, err := wire.ReadMessage(s.outerR, buf, wire.MaxMessage)
 		if err != nil {
+			if closedByPeer(err) {
+				s.lapse()
+			}
 			return readError(err)
 		}
 		buf = msg
@@ -108,6 +111,7 @@ func (s *session) update(body []byte) (forwarded bool, err error) {
 		s.n.count.drops.add(s.n.log, d.Reason, d.Count, d.Detail)
 	}
 	ev := evpn.RoutesReceived{Neighbor: s.n.addr, Announced: u.Announced, Withdrawn: u.Withdrawn}
+	s.noteLapsing(&ev)
 	total := s.account(&ev, transit)
 	if len(ev.Announced)+len(ev.Withdrawn) > 0 {
 		s.n.s.emit(ev)

@@ -48,6 +48,7 @@ type session struct {
 	innerW  *bufio.Writer
 	wire    wire.Session
 	incomes bool
+	lapsing map[evpn.RouteKey]evpn.Route // see lapse; of inbound alone
 
 	// mu lets the status read what inbound and outbound know of the routes.
 	mu       sync.Mutex
@@ -75,7 +76,8 @@ func newSession(n *neighbor, cfg Config, nc Neighbor, c *candidate, in *innerCon
 	s := &session{
 		n: n, cfg: cfg, nc: nc, peer: c.open, ours: in.ours, began: time.Now(), incomes: c.incoming,
 		outer: c.conn, outerR: c.r, inner: in.conn, innerR: in.r, innerW: bufio.NewWriterSize(in.conn, writeBuffer),
-		in: newReceived(), passedOn: map[uint64]struct{}{}, greeted: make(chan struct{}), gobgpEOR: make(chan struct{}), done: make(chan struct{}),
+		lapsing: map[evpn.RouteKey]evpn.Route{},
+		in:      newReceived(), passedOn: map[uint64]struct{}{}, greeted: make(chan struct{}), gobgpEOR: make(chan struct{}), done: make(chan struct{}),
 	}
 	s.wire = wire.Session{
 		FourOctetAS: c.open.FourOctetAS, EVPN: true, IBGP: cfg.ibgp(nc),

@@ -14,7 +14,7 @@ var eventTypes = []evpn.Event{
 	evpn.LocalIPGone{}, evpn.RoutesReceived{}, evpn.NeighborUp{}, evpn.NeighborDown{}, evpn.NeighborRemoved{},
 	evpn.EndOfRIB{}, evpn.DuplicateCleared{}, evpn.NextHopState{}, evpn.NeighborRestored{},
 	evpn.MACRestored{}, evpn.IPRestored{}, evpn.SyncRestored{}, evpn.RelayRestored{}, evpn.VTEPHeard{}, evpn.VTEPSilent{},
-	evpn.MACHeard{}, evpn.MACSilent{}, evpn.ReplicatorRestored{}, evpn.PlaceRestored{}, evpn.Tick{},
+	evpn.MACHeard{}, evpn.MACSilent{}, evpn.ReplicatorRestored{}, evpn.PlaceRestored{}, evpn.EngineState{}, evpn.Tick{},
 }
 
 // Keys of a line beside the fields of its event.

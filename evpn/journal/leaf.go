@@ -64,6 +64,9 @@ var leaves = map[reflect.Type]leaf{
 			return p.AppendTo(b)
 		},
 		parsePrefix),
+	reflect.TypeFor[evpn.SegmentPrefix](): leafOf(
+		func(b []byte, s *evpn.SegmentPrefix) []byte { return append(b, s.String()...) },
+		evpn.ParseSegmentPrefix),
 	reflect.TypeFor[evpn.ESI](): leafOf(
 		func(b []byte, e *evpn.ESI) []byte { return append(b, e.String()...) },
 		parseESI),

@@ -17,7 +17,7 @@ func RouteText(r evpn.Route) string {
 	return words(r.Key.String(), "vni", r.VNI().String(), "nh", r.Attrs.NextHop.String(), strings.Join(rts, " "),
 		when(m.Sequence != 0, fmt.Sprintf("seq %d", m.Sequence)), when(m.Sticky, "sticky"), when(r.Attrs.Router, "router"),
 		when(r.Attrs.DefaultGateway, "gateway"), when(r.Attrs.LLGRStale, "llgr-stale"), when(r.Attrs.NoLLGR, "no-llgr"),
-		tunnelText(r.Attrs), claimText(r.Attrs.Claim))
+		tunnelText(r.Attrs), claimText(r.Attrs))
 }
 
 // tunnelText says what a PMSI tunnel attribute has beside ingress replication to the next hop.
@@ -30,15 +30,21 @@ func tunnelText(a *evpn.Attrs) string {
 		when(p.Endpoint.IsValid() && p.Endpoint != a.NextHop, "endpoint "+p.Endpoint.String()))
 }
 
-func claimText(c evpn.RelayClaim) string {
-	if c.Segment == 0 {
+func claimText(a *evpn.Attrs) string {
+	c := a.Claim
+	if c.Group == 0 {
 		return ""
 	}
-	return words(fmt.Sprintf("claim %#x", c.Segment), relayStates[c.State], when(c.Deliver, "deliver"))
+	w := []string{fmt.Sprintf("claim %#x", c.Group)}
+	for _, s := range a.Segment {
+		w = append(w, s.String())
+	}
+	return words(append(w, relayStates[c.State], when(c.Deliver, "deliver"), when(c.Outlives, "outlives"))...)
 }
 
 var relayStates = map[evpn.RelayState]string{
 	evpn.RelaysItself: "itself", evpn.RelayReady: "ready", evpn.RelayActive: "active",
+	evpn.RelayedFor: "relayed-for",
 }
 
 // FloodText puts an entry of a flood list as shown to people into one line.
@@ -62,7 +68,7 @@ func RelayText(r evpn.Relay) string {
 		elected = "elected " + r.Elected.String()
 	}
 	return words("relay", r.VNI.String(), when(r.Own, "own"), when(r.Segment, "segment"), when(r.Deliver, "deliver"),
-		when(r.Replicate, "replicate"), elected)
+		when(r.Replicate, "replicate"), elected, when(r.Standby, "standby"))
 }
 
 // RowText puts a kernel row into one line.

@@ -1,6 +1,7 @@
 package wire_test
 
 import (
+	"fmt"
 	"net/netip"
 	"testing"
 
@@ -35,9 +36,10 @@ func TestFloodingRoutes(t *testing.T) {
 		"… of RFC 9574, IPv6": {"2001:db8::7", evpn.PMSITunnel{Flags: evpn.PMSIFlagsReplicatorAR, Type: evpn.PMSIAssistedReplication}, evpn.RelayClaim{}, six, "c0 10 18" + withVNI + "8a02 08 0000000000", "c0 16 15 08 0a 000064 20010db8000000000000000000000007", true},
 		"proxy":               {"10.99.0.7", evpn.PMSITunnel{Type: evpn.PMSIIngressReplication}, evpn.RelayClaim{}, proxied, "c0 10 10" + withVNI, "c0 16 09 00 06 000064 0a630007", false},
 		"proxy, IPv6":         {"2001:db8::7", evpn.PMSITunnel{Type: evpn.PMSIIngressReplication}, evpn.RelayClaim{}, six, "c0 10 10" + withVNI, "c0 16 15 00 06 000064 20010db8000000000000000000000007", false},
-		"copies for itself":   {"10.99.0.1", evpn.PMSITunnel{Type: evpn.PMSIIngressReplication}, evpn.RelayClaim{Segment: 0x1234abcd}, frrType3, "c0 10 18" + withVNI + "8a01 1234abcd 00 00", frrPMSI, false},
-		"relay, ready":        {"10.99.0.1", evpn.PMSITunnel{Type: evpn.PMSIIngressReplication}, evpn.RelayClaim{Segment: 1, State: evpn.RelayReady}, frrType3, "c0 10 18" + withVNI + "8a01 00000001 01 00", frrPMSI, false},
-		"relay that answers":  {"10.99.0.1", evpn.PMSITunnel{}, evpn.RelayClaim{Segment: 1, State: evpn.RelayActive, Deliver: true}, frrType3, "c0 10 18" + withVNI + "8a01 00000001 02 03", "c0 16 05 00 00 000064", false},
+		"copies for itself":   {"10.99.0.1", evpn.PMSITunnel{Type: evpn.PMSIIngressReplication}, evpn.RelayClaim{Group: 0x1234abcd}, frrType3, "c0 10 18" + withVNI + "8a01 1234abcd 00 00", frrPMSI, false},
+		"relay, ready":        {"10.99.0.1", evpn.PMSITunnel{Type: evpn.PMSIIngressReplication}, evpn.RelayClaim{Group: 1, State: evpn.RelayReady}, frrType3, "c0 10 18" + withVNI + "8a01 00000001 01 00", frrPMSI, false},
+		"relay that answers":  {"10.99.0.1", evpn.PMSITunnel{}, evpn.RelayClaim{Group: 1, State: evpn.RelayActive, Deliver: true}, frrType3, "c0 10 18" + withVNI + "8a01 00000001 02 03", "c0 16 05 00 00 000064", false},
+		"… and lasts":         {"10.99.0.1", evpn.PMSITunnel{}, evpn.RelayClaim{Group: 1, State: evpn.RelayActive, Outlives: true}, frrType3, "c0 10 18" + withVNI + "8a01 00000001 02 06", "c0 16 05 00 00 000064", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := frrAttrs()
@@ -75,17 +77,19 @@ func TestClaimDecoding(t *testing.T) {
 		want  evpn.RelayClaim
 	}{
 		"none":                     {"0608010000000000", evpn.RelayClaim{}},
-		"segment 0":                {"8a01 00000000 02 01", evpn.RelayClaim{}},
-		"a state of the future":    {"8a01 00000007 03 01", evpn.RelayClaim{Segment: 7}},
-		"state 255":                {"8a01 00000007 ff ff", evpn.RelayClaim{Segment: 7}},
-		"flags of the future":      {"8a01 00000007 01 fe", evpn.RelayClaim{Segment: 7, State: evpn.RelayReady}},
-		"… and Deliver":            {"8a01 00000007 01 ff", evpn.RelayClaim{Segment: 7, State: evpn.RelayReady, Deliver: true}},
-		"twice the same":           {"8a01 00000007 01 00 8a01 00000007 01 00", evpn.RelayClaim{Segment: 7, State: evpn.RelayReady}},
-		"two states":               {"8a01 00000007 02 00 8a01 00000007 01 01", evpn.RelayClaim{Segment: 7, State: evpn.RelayActive}},
-		"… the other way round":    {"8a01 00000007 01 01 8a01 00000007 02 00", evpn.RelayClaim{Segment: 7, State: evpn.RelayActive}},
-		"two segments":             {"8a01 00000007 02 00 8a01 00000009 00 00", evpn.RelayClaim{Segment: 9}},
-		"… the other way round ":   {"8a01 00000009 00 00 8a01 00000007 02 00", evpn.RelayClaim{Segment: 9}},
-		"with and without Deliver": {"8a01 00000007 02 01 8a01 00000007 02 00", evpn.RelayClaim{Segment: 7, State: evpn.RelayActive, Deliver: true}},
+		"group 0":                  {"8a01 00000000 02 01", evpn.RelayClaim{}},
+		"spoken for":               {"8a01 00000007 03 00", evpn.RelayClaim{Group: 7, State: evpn.RelayedFor}},
+		"a state of the future":    {"8a01 00000007 04 05", evpn.RelayClaim{Group: 7}},
+		"state 255":                {"8a01 00000007 ff ff", evpn.RelayClaim{Group: 7}},
+		"flags of the future":      {"8a01 00000007 01 fa", evpn.RelayClaim{Group: 7, State: evpn.RelayReady}},
+		"… and Deliver":            {"8a01 00000007 01 fb", evpn.RelayClaim{Group: 7, State: evpn.RelayReady, Deliver: true}},
+		"… and Outlives":           {"8a01 00000007 01 fe", evpn.RelayClaim{Group: 7, State: evpn.RelayReady, Outlives: true}},
+		"twice the same":           {"8a01 00000007 01 00 8a01 00000007 01 00", evpn.RelayClaim{Group: 7, State: evpn.RelayReady}},
+		"two states":               {"8a01 00000007 02 00 8a01 00000007 01 01", evpn.RelayClaim{Group: 7, State: evpn.RelayActive}},
+		"… the other way round":    {"8a01 00000007 01 01 8a01 00000007 02 00", evpn.RelayClaim{Group: 7, State: evpn.RelayActive}},
+		"two groups":               {"8a01 00000007 02 00 8a01 00000009 00 00", evpn.RelayClaim{Group: 9}},
+		"… the other way round ":   {"8a01 00000009 00 00 8a01 00000007 02 00", evpn.RelayClaim{Group: 9}},
+		"with and without Deliver": {"8a01 00000007 02 01 8a01 00000007 02 00", evpn.RelayClaim{Group: 7, State: evpn.RelayActive, Deliver: true}},
 		"not transitive: not ours": {"ca01 00000007 02 01", evpn.RelayClaim{}},
 		"another subtype":          {"8a02 00000007 02 01", evpn.RelayClaim{}},
 	} {
@@ -102,6 +106,25 @@ func TestClaimDecoding(t *testing.T) {
 			assert.Equal(t, "\xc0"+string(comms), attributes(t, throughGoBGP(t, up.Forward, false))[16], "passed on as it came")
 		})
 	}
+}
+
+// TestSegmentOfAClaim: the prefixes of a segment go with the claim, and come in one order whatever a reflector
+// made of it.
+func TestSegmentOfAClaim(t *testing.T) {
+	first, second := evpn.NewSegmentPrefix(netip.MustParsePrefix("10.0.1.0/24")), evpn.NewSegmentPrefix(netip.MustParsePrefix("2001:db8::/64"))
+	a := frrAttrs()
+	a.PMSI = &evpn.PMSITunnel{Type: evpn.PMSIIngressReplication, Label: 100, Endpoint: a.NextHop}
+	a.Claim, a.Segment = evpn.RelayClaim{Group: 7, State: evpn.RelayReady}, []evpn.SegmentPrefix{first, second}
+	r := evpn.Route{Key: evpn.RouteKey{Type: evpn.IMETRoute, RD: frrRD(), IP: a.NextHop}, Attrs: a}
+	assert.Equal(t, []evpn.Route{r}, parse(t, session(), one(t, wire.AppendUpdates(nil, []evpn.Route{r}, ibgp()))).Announced)
+
+	comms := octets(t, "0002fde800000064", "8a03", fmt.Sprintf("%x", second[:]), "8a01 00000007 01 00", "8a03", fmt.Sprintf("%x", first[:]), "8a03", fmt.Sprintf("%x", second[:]))
+	v := append([]byte{0xc0, 16, byte(len(comms))}, comms...)
+	up := parse(t, session(), update(append(append(octets(t, origin, emptyAS, pref, frrPMSI), v...), reach(t, nlri3)...)))
+	require.Empty(t, up.Drops)
+	require.Len(t, up.Announced, 1)
+	assert.Equal(t, a.Claim, up.Announced[0].Attrs.Claim)
+	assert.Equal(t, a.Segment, up.Announced[0].Attrs.Segment)
 }
 
 // TestReplicationDecoding: what the community says stands in for flags and a tunnel type that were

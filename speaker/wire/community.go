@@ -33,6 +33,7 @@ const (
 	ecARPND          = 0x0608 // RFC 9047 §2
 	ecRelayClaim     = 0x8a01 // ours: see claim.go
 	ecReplication    = 0x8a02 // ours: see replication.go
+	ecSegment        = 0x8a03 // ours: see claim.go
 
 	mobilitySticky = 0x01
 	arpNDRouter    = 0x01
@@ -66,6 +67,8 @@ func (p *attrParser) extCommunities(v []byte) {
 			mobility = true
 		case ecRelayClaim:
 			p.claim(c)
+		case ecSegment:
+			p.segmentPrefix(c)
 		case ecReplication:
 			p.replication(c)
 		case ecARPND:

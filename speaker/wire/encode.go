@@ -191,7 +191,7 @@ func appendCommunities(b []byte, a *evpn.Attrs, typ evpn.RouteType) []byte {
 	}
 	switch typ {
 	case evpn.IMETRoute:
-		return appendReplication(appendClaim(b, a.Claim, a.PMSI), a.PMSI)
+		return appendReplication(appendClaim(b, a), a.PMSI)
 	case evpn.MACIPRoute:
 	default:
 		return b

@@ -134,7 +134,8 @@ func randomRoutes(r *rand.Rand, n int) []evpn.Route {
 				b.PMSI = &evpn.PMSITunnel{Type: evpn.PMSIAssistedReplication, Flags: evpn.PMSIFlagsReplicatorAR, Label: 7, Endpoint: b.NextHop}
 			case 2: // a relay whose segment hears the group
 				b.PMSI = &evpn.PMSITunnel{Label: 7}
-				b.Claim = evpn.RelayClaim{Segment: 1 + r.Uint32N(3), State: evpn.RelayState(r.IntN(3)), Deliver: r.IntN(2) == 0}
+				b.Claim = evpn.RelayClaim{Group: 1 + r.Uint32N(3), State: evpn.RelayState(r.IntN(4)), Deliver: r.IntN(2) == 0, Outlives: r.IntN(2) == 0}
+				b.Segment = []evpn.SegmentPrefix{evpn.NewSegmentPrefix(netip.PrefixFrom(a.NextHop, 8+r.IntN(3)))}
 			}
 			b.Mobility, b.DefaultGateway, b.Router = evpn.Mobility{}, false, false
 			routes = append(routes, evpn.Route{Key: k, Attrs: &b})

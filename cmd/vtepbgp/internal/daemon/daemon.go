@@ -43,6 +43,7 @@ type daemon struct {
 	added    *addedVTEPs
 	notes    *noteLog
 	met      *acquaintances
+	outlives bool // what the core was told first: see evpn.EngineState
 	resuming bool // we follow a process whose routes and copies are still there
 
 	// Of the loop's goroutine.
@@ -120,9 +121,10 @@ func (d *daemon) start(ctx context.Context, files *claimed) (err error) {
 		return d.kernel.Run(ctx, func(ev evpn.Event) { d.loop.kernel.put(ctx, ev) })
 	})
 	kernelPart.before = d.flush
-	var resumed []evpn.Event
+	d.outlives = d.lease().Outlives > 0
+	first := []evpn.Event{evpn.EngineState{Outlives: d.outlives}}
 	if d.resuming {
-		resumed = d.flooding.Resume(time.Now())
+		first = append(first, d.flooding.Resume(time.Now())...)
 	}
 	floodingPart := d.parts.start("flooding", func(ctx context.Context) error {
 		return d.flooding.Run(ctx, func(ev evpn.Event) { d.loop.flooding.put(ctx, ev) })
@@ -145,8 +147,11 @@ func (d *daemon) start(ctx context.Context, files *claimed) (err error) {
 		return d.speaker.Run(ctx, func(ev evpn.Event) { d.loop.speaker.put(speakerCtx, ev) })
 	})
 	speakerPart.before = func() {
-		if !d.leaveGracefully() {
+		switch {
+		case !d.leaveGracefully():
 			d.flooding.Keep(flood.Lease{}) // others take over as soon as our routes are withdrawn
+		case d.lease().Outlives == 0:
+			d.flooding.Renew(flood.Lease{}) // or as soon as our sessions end
 		}
 		stopSink()
 		select {
@@ -156,7 +161,7 @@ func (d *daemon) start(ctx context.Context, files *claimed) (err error) {
 		}
 	}
 	d.parts.start("loop", d.loop.run)
-	if err := d.tell(ctx, resumed); err != nil {
+	if err := d.tell(ctx, first); err != nil {
 		return err
 	}
 

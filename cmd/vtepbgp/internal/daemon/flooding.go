@@ -117,16 +117,32 @@ func detection(neighbors []speaker.NeighborStatus, grace time.Duration) flood.Le
 	return lease
 }
 
+// lease ends with the process where not all engines go on without it: either all that we copy for others
+// does, or nothing, because others hear of us as a whole (evpn.EngineState).
 func (d *daemon) lease() flood.Lease {
-	return detection(d.speaker.Neighbors(), d.config().BGP.GracefulRestartTime)
+	lease := detection(d.speaker.Neighbors(), d.config().BGP.GracefulRestartTime)
+	if !d.flooding.Outlives() {
+		lease.Outlives = 0
+	}
+	return lease
 }
 
 // leases lets what we copy for others go on, by way of the loop: one that is stuck
 // renews nothing, because what it should have heard may be that another relay copies.
 func (d *daemon) leases(ctx context.Context) error {
+	said := d.outlives
 	return repeat(ctx, func() time.Duration {
 		lease := d.lease()
-		if d.loop.do(ctx, func(*evpn.Core) {}) == nil {
+		outlives := lease.Outlives > 0
+		if said && !outlives {
+			d.flooding.Renew(lease) // what others hear is true before they hear it; else after
+		}
+		if d.loop.do(ctx, func(*evpn.Core) {
+			if said != outlives {
+				d.loop.tell(evpn.EngineState{Outlives: outlives}, time.Now())
+			}
+		}) == nil {
+			said = outlives
 			d.flooding.Renew(lease)
 		}
 		return lease.For

@@ -81,7 +81,7 @@ func floodProblems(i evpn.VNIInfo, n flooding.NetworkStatus) []string {
 	}
 	problems := slices.Clone(n.Problems)
 	for _, a := range i.Strangers {
-		problems = append(problems, fmt.Sprintf("VTEP %s is on the segment, but has another multicast.group or multicast.segment: frames may arrive twice; set both alike", a))
+		problems = append(problems, fmt.Sprintf("VTEP %s is on the segment, but has another multicast.group or multicast.segment: frames may be lost or arrive twice; set both alike", a))
 	}
 	return problems
 }

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/vtepbgp/vtepbgp/evpn"
 	"github.com/vtepbgp/vtepbgp/flood"
@@ -18,7 +19,13 @@ type intent struct {
 	touched  map[evpn.VNI]bool  // to be built anew
 	stale    map[string]bool    // interfaces whose table is another now
 	all      bool               // so are all tables
+	now      func() time.Time
 }
+
+// Linger is how long a replicator copies what still comes to its service address after it gave that up, with the last
+// list that it had: leaves send there until they have heard that its route is withdrawn (RFC 9574 leaves the time to
+// the replicator; leaves wait 3 s before they use a new one, and take another one at once when its route goes).
+const Linger = 3 * time.Second
 
 // network is one VNI.
 type network struct {
@@ -26,7 +33,8 @@ type network struct {
 	list   map[netip.Addr]evpn.ListValue
 	relay  evpn.Relay
 	places []place // built
-	why    string  // why there is none though there should be
+	late   []late
+	why    string // why there is none though there should be
 }
 
 // place is a network of an engine's table.
@@ -35,8 +43,14 @@ type place struct {
 	flood.Network
 }
 
+// late is a place that was given up, and stays for a while.
+type late struct {
+	place
+	until time.Time
+}
+
 func newIntent() *intent {
-	return &intent{vnis: map[evpn.VNI]*network{}, services: map[netip.Addr]int{}, touched: map[evpn.VNI]bool{}, stale: map[string]bool{}}
+	return &intent{now: time.Now, vnis: map[evpn.VNI]*network{}, services: map[netip.Addr]int{}, touched: map[evpn.VNI]bool{}, stale: map[string]bool{}}
 }
 
 func (in *intent) network(vni evpn.VNI) *network {
@@ -110,14 +124,20 @@ func (in *intent) configure(cfg Config) {
 // build brings the networks up to date, and gives the tables that are others now: nil
 // where there is nothing left to do.
 func (in *intent) build() map[string]*flood.Table {
+	for vni, n := range in.vnis {
+		if len(n.late) > 0 && !in.now().Before(n.late[0].until) {
+			in.touched[vni] = true
+		}
+	}
 	for vni := range in.touched {
 		n := in.vnis[vni]
 		before := n.places
 		n.places, n.why = in.cfg.places(n)
-		for _, p := range slices.Concat(before, n.places) {
+		for _, p := range slices.Concat(before, n.places, n.latePlaces()) {
 			in.stale[p.device] = true
 		}
-		if n.cfg == nil && len(n.list) == 0 && n.relay == (evpn.Relay{VNI: vni}) {
+		n.partFrom(before, in.now())
+		if n.cfg == nil && len(n.list) == 0 && n.relay == (evpn.Relay{VNI: vni}) && len(n.late) == 0 {
 			delete(in.vnis, vni)
 		}
 	}
@@ -125,7 +145,7 @@ func (in *intent) build() map[string]*flood.Table {
 	tables := map[string]*flood.Table{}
 	networks := map[string][]flood.Network{}
 	for _, vni := range slices.Sorted(maps.Keys(in.vnis)) {
-		for _, p := range in.vnis[vni].places {
+		for _, p := range slices.Concat(in.vnis[vni].places, in.vnis[vni].latePlaces()) {
 			if in.all || in.stale[p.device] {
 				networks[p.device] = append(networks[p.device], p.Network)
 			}
@@ -140,6 +160,36 @@ func (in *intent) build() map[string]*flood.Table {
 	clear(in.stale)
 	in.all = false
 	return tables
+}
+
+// partFrom keeps the places of a replicator that were there before, for a while. What is delivered to a group has to
+// end at once: senders may know two relays for a moment, and send to both.
+func (n *network) partFrom(before []place, now time.Time) {
+	for _, p := range before {
+		if !p.Listen.IsMulticast() && !p.Deliver.IsValid() {
+			n.late = append(n.late, late{p, now.Add(Linger)})
+		}
+	}
+	n.late = slices.DeleteFunc(n.late, func(l late) bool {
+		return !now.Before(l.until) || slices.ContainsFunc(n.places, func(p place) bool { return p.device == l.device && p.Listen == l.Listen })
+	})
+}
+
+func (n *network) latePlaces() (all []place) {
+	for _, l := range n.late {
+		all = append(all, l.place)
+	}
+	return all
+}
+
+// parts is when the next late place goes; zero when there is none.
+func (in *intent) parts() (next time.Time) {
+	for _, n := range in.vnis {
+		if len(n.late) > 0 && (next.IsZero() || n.late[0].until.Before(next)) {
+			next = n.late[0].until
+		}
+	}
+	return next
 }
 
 // listeners are the addresses at which we and others listen for frames to copy.

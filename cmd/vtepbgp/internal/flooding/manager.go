@@ -123,6 +123,32 @@ func (m *Manager) Keep(l flood.Lease) {
 	}
 }
 
+// Outlives reports whether all that copies goes on without this process, or soon will: who takes over from us
+// must not do so then. While no engine is open, that is what the one that is wished for does.
+func (m *Manager) Outlives() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.outlives()
+}
+
+func (m *Manager) outlives() bool {
+	busy := false
+	for _, w := range m.workers {
+		lasts, works := w.lasts()
+		if works && !lasts {
+			return false
+		}
+		busy = busy || works
+	}
+	return busy || lasts(m.o.Kinds, m.intent.cfg.Engine)
+}
+
+// lasts says whether the first choice of engines with a name copies without a process.
+func lasts(kinds []flood.Kind, name string) bool {
+	i := slices.IndexFunc(kinds, func(k flood.Kind) bool { return name == flood.Auto || k.Name == name })
+	return i >= 0 && kinds[i].Sweep != nil
+}
+
 // employ has a new worker know the leases.
 func (m *Manager) employ(w *worker) {
 	m.terms.Lock()
@@ -160,18 +186,26 @@ func (m *Manager) Run(ctx context.Context, sink func(evpn.Event)) error {
 func (m *Manager) dispatch(ctx context.Context) {
 	working, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
+	late := time.NewTimer(Linger)
+	defer late.Stop()
 	for {
-		m.hand(working)
+		if next := m.hand(working); next.IsZero() {
+			late.Stop()
+		} else {
+			late.Reset(time.Until(next))
+		}
 		select {
 		case <-ctx.Done():
 			m.end(stop)
 			return
 		case <-m.wake:
+		case <-late.C:
 		}
 	}
 }
 
-func (m *Manager) hand(working context.Context) {
+// hand gives the time at which it has to be done again.
+func (m *Manager) hand(working context.Context) (next time.Time) {
 	m.inbox.Lock()
 	lists, relays := m.inbox.lists, m.inbox.relays
 	m.inbox.lists, m.inbox.relays = nil, nil
@@ -201,12 +235,14 @@ func (m *Manager) hand(working context.Context) {
 	for _, w := range m.workers {
 		w.prefer(engine)
 	}
+	next = m.intent.parts()
 	var useless map[string]bool
 	if !m.held {
 		useless, m.found = m.found, map[string]bool{}
 	}
 	m.mu.Unlock()
 	m.sweep(useless)
+	return next
 }
 
 // sweep removes what was left behind where nothing is to be copied any more.

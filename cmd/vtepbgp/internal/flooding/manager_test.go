@@ -82,8 +82,16 @@ func TestReplicatorHearsTheServiceAddress(t *testing.T) {
 		synctest.Wait()
 		assert.Equal(t, tables+1, w.host.Tables(), "the other interface keeps its table")
 
-		w.m.Apply(nil, []evpn.RelayChange{{Relay: evpn.Relay{VNI: 200}, Remove: true}})
+		w.m.Apply([]evpn.ListChange{{ListEntry: entry(200, "10.0.2.2", evpn.UseCopy).ListEntry, Remove: true}}, []evpn.RelayChange{{Relay: evpn.Relay{VNI: 200}, Remove: true}})
+		after(flooding.Linger / 2)
+		n, _ = w.host.Network("eth0", 200)
+		assert.Equal(t, []string{"10.0.2.2", "10.0.2.3"}, copies(n), "leaves send there until they hear that the route is withdrawn")
+		w.m.Apply(nil, relay(evpn.Relay{VNI: 200, Replicate: true}))
 		synctest.Wait()
+		n, _ = w.host.Network("eth0", 200)
+		assert.Equal(t, []string{"10.0.2.3"}, copies(n), "it begins anew")
+		w.m.Apply(nil, []evpn.RelayChange{{Relay: evpn.Relay{VNI: 200}, Remove: true}})
+		after(flooding.Linger)
 		assert.Equal(t, []string{"eth1"}, w.host.Devices(), "an interface with nothing to do has no engine")
 		w.end()
 	})
@@ -298,7 +306,7 @@ func TestServiceAddressOnSeveralUplinks(t *testing.T) {
 
 		cfg.ServiceInterfaces, cfg.Uplinks = []string{"eth2"}, []string{"eth1", "eth2"}
 		w.m.Configure(cfg)
-		synctest.Wait()
+		after(flooding.Linger)
 		assert.Equal(t, []string{"eth1", "eth2"}, w.host.Devices(), "the host has changed")
 		w.end()
 	})

@@ -25,7 +25,7 @@ const (
 // memory is what a restart has to know; its lists are sorted. Damage is no error: all of it can
 // be heard and elected again.
 type memory struct {
-	Active []evpn.VNI   `json:"active"` // for whose segments we copied
+	Active []evpn.VNI   `json:"active"` // for whose segments we copied, and nobody will instead
 	VTEPs  []vtepMemory `json:"vteps"`  // heard
 	Left   []string     `json:"left"`   // interfaces on which something copies without us
 }
@@ -81,8 +81,9 @@ func (m *Manager) Resume(now time.Time) (events []evpn.Event) {
 func (m *Manager) remember(end bool) {
 	mem := memory{Active: []evpn.VNI{}, Left: []string{}, VTEPs: m.memory.VTEPs}
 	m.mu.Lock()
+	outlives := m.outlives()
 	for vni, n := range m.intent.vnis {
-		if n.relay.Segment {
+		if n.relay.Segment && (outlives || !n.relay.Standby) {
 			mem.Active = append(mem.Active, vni)
 		}
 	}

@@ -2,6 +2,7 @@ package flooding_test
 
 import (
 	"os"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -294,5 +295,64 @@ func TestWhatIsLeftEnds(t *testing.T) {
 		w.m.Leave(10 * time.Second)
 		w.end()
 		assert.False(t, copying())
+	})
+}
+
+// TestOutlives: what ends with the process is not resumed when another one would have taken over.
+func TestOutlives(t *testing.T) {
+	for name, c := range map[string]struct {
+		engine  string
+		standby bool
+		lasts   bool
+		resumes bool
+	}{
+		"ebpf":                        {"ebpf", true, true, true},
+		"the first that works":        {flood.Auto, true, true, true},
+		"socket":                      {"socket", true, false, false},
+		"socket, and nobody else":     {"socket", false, false, true},
+		"ebpf, and nobody else there": {"ebpf", false, true, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				cfg := segment()
+				cfg.Engine = c.engine
+				w.start(cfg)
+				assert.Equal(t, c.lasts, w.m.Outlives())
+				w.m.Apply(nil, relay(evpn.Relay{VNI: 100, Own: true, Segment: true, Standby: c.standby}))
+				w.host.Send(100, addr("10.0.1.5"), evpn.MAC{2, 5: 5})
+				after(5 * time.Second)
+				assert.Equal(t, c.lasts, w.m.Outlives())
+				w.crash()
+				w.boot()
+				resumed := w.m.Resume(time.Now())
+				assert.Equal(t, c.resumes, slices.Contains(resumed, evpn.Event(evpn.RelayRestored{VNI: 100, Active: true, Own: true, Met: true})))
+				w.m.Configure(cfg)
+				w.run()
+				w.m.Release()
+				synctest.Wait()
+				w.end()
+			})
+		})
+	}
+}
+
+// TestOutlivesFollowsTheEngine: a reload may change it.
+func TestOutlivesFollowsTheEngine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		cfg := segment()
+		cfg.Engine = "socket"
+		w.start(cfg)
+		w.m.Apply(nil, relay(evpn.Relay{VNI: 100, Own: true, Segment: true}))
+		synctest.Wait()
+		require.False(t, w.m.Outlives())
+		for _, engine := range []string{"ebpf", "socket", flood.Auto} {
+			cfg.Engine = engine
+			w.m.Configure(cfg)
+			synctest.Wait()
+			assert.Equal(t, engine != "socket", w.m.Outlives(), engine)
+		}
+		w.end()
 	})
 }

@@ -273,6 +273,20 @@ func (w *worker) remains() bool {
 	return w.behind || w.engine != nil && slices.ContainsFunc(w.kinds, func(k flood.Kind) bool { return k.Name == w.choice.Name && k.Sweep != nil })
 }
 
+// lasts says whether what copies here goes on without us; works, whether something does or is about to. Of an engine
+// and the one that follows it, that counts which does.
+func (w *worker) lasts() (yes, works bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.engine == nil || w.asked != w.name {
+		yes = lasts(w.kinds, w.name)
+	}
+	if w.engine != nil {
+		yes = yes || lasts(w.kinds, w.choice.Name)
+	}
+	return yes, w.engine != nil || w.table != nil
+}
+
 // renew replaces the lease on what is copied for others.
 func (w *worker) renew(l flood.Lease) {
 	w.lease(l, &w.others, flood.Engine.Renew)

@@ -16,9 +16,36 @@ const (
 	theirs = 1 // what is measured
 )
 
-// The generator goes before other programs. What is measured does not: it has to be equal
-// to ksoftirqd, with which it shares the work.
-var niceness = map[int]int{ours: -20, theirs: 0}
+// foremost is the niceness of who goes before other programs.
+const foremost = -20
+
+// niceness is that of the threads on a processor. What is measured has to be equal to
+// ksoftirqd, with which it shares the work.
+func niceness(cpu int) (int, error) {
+	if cpu == ours {
+		return foremost, nil
+	}
+	softirqs, err := softirqThread(cpu)
+	if err != nil {
+		return 0, err
+	}
+	return niceOf(softirqs)
+}
+
+func niceOf(thread int) (int, error) {
+	n, err := unix.Getpriority(unix.PRIO_PROCESS, thread)
+	if err != nil {
+		return 0, fmt.Errorf("read priority of thread %d: %w", thread, err)
+	}
+	return 20 - n, nil // the system call has no negative results
+}
+
+func setNice(thread, nice int) error {
+	if err := unix.Setpriority(unix.PRIO_PROCESS, thread, nice); err != nil {
+		return fmt.Errorf("set priority of thread %d: %w", thread, err)
+	}
+	return nil
+}
 
 // pin binds a thread to a processor; 0 is the calling one.
 func pin(thread, cpu int) error {
@@ -27,10 +54,11 @@ func pin(thread, cpu int) error {
 	if err := unix.SchedSetaffinity(thread, &set); err != nil {
 		return fmt.Errorf("bind thread %d to processor %d: %w", thread, cpu, err)
 	}
-	if err := unix.Setpriority(unix.PRIO_PROCESS, thread, niceness[cpu]); err != nil {
-		return fmt.Errorf("set priority of thread %d: %w", thread, err)
+	nice, err := niceness(cpu)
+	if err != nil {
+		return err
 	}
-	return nil
+	return setNice(thread, nice)
 }
 
 // pinAll binds all threads of this process. Later ones inherit it.

@@ -36,7 +36,7 @@ type changed struct {
 func measureChanges(ctx context.Context, b *bench) (r result, err error) {
 	g := grid{header: []string{"engine", "frames", "changes", "VTEPs with copies too few or too many", "missed, of marked", "doubled, of marked"}}
 	var data []changed
-	for _, name := range []string{ebpf.Name, socket.Name} {
+	for _, name := range b.some(ebpf.Name, socket.Name) {
 		c, err := b.change(ctx, name)
 		if err != nil {
 			return r, fmt.Errorf("%s: %w", name, err)

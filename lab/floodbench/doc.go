@@ -19,8 +19,9 @@
 // destination by itself, and each of them has to be counted exactly once.
 //
 // A veth pair has no transmit queue but the receiver's backlog, whose limit
-// (net.core.netdev_max_backlog) belongs to no namespace. It is raised while this runs. A
-// process of its own restores it, also when this one is killed.
+// (net.core.netdev_max_backlog) belongs to no namespace. It is raised while this runs, and all of it
+// goes before other programs, ksoftirqd included (not with -quick): what those take would look like a
+// slower replicator. A process of its own restores both, also when this one is killed.
 //
 // Needs root, two processors and Linux 6.6 (tcx; the engines need less).
 package main

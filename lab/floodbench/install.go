@@ -34,7 +34,7 @@ func measureInstall(ctx context.Context, b *bench) (r result, err error) {
 	}
 	g := grid{header: []string{"engine", "whole table", "one list changed", "all lists changed", "memory of the process", "memory of maps"}}
 	var data []installed
-	for _, name := range []string{ebpf.Name, socket.Name} {
+	for _, name := range b.some(ebpf.Name, socket.Name) {
 		i := installed{Method: name}
 		for range b.rounds {
 			if err := i.round(networks); err != nil {

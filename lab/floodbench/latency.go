@@ -49,7 +49,7 @@ func (d *delays) add(v []float64) {
 func measureLatency(ctx context.Context, b *bench) (r result, err error) {
 	g := grid{header: []string{"method", "idle p50", "idle p99", "half capacity p50", "half capacity p99"}}
 	var data []*latencies
-	for _, name := range methods {
+	for _, name := range b.some(methods...) {
 		l := &latencies{Method: name}
 		if err := b.latency(ctx, name, l); err != nil {
 			return r, fmt.Errorf("%s: %w", name, err)

@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/vtepbgp/vtepbgp/flood"
 	"github.com/vtepbgp/vtepbgp/lab/figures"
 )
 
@@ -44,7 +45,7 @@ type bench struct {
 	lengths  []int
 	sizes    []int
 	rounds   int
-	methods  []string // of the rate measurement
+	methods  []string // to measure
 	profiles string
 	small    bool
 	progress func(format string, args ...any)
@@ -81,7 +82,7 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	quick := f.Bool("quick", false, "small numbers, one round: does it all still work?")
 	file := f.String("json", "", "write the figures to this file as JSON (- is standard output)")
 	document := f.String("write", "", "replace the sections of these measurements in this file (Markdown)")
-	which := f.String("methods", strings.Join(methods, ","), "methods whose rate to measure")
+	which := f.String("methods", strings.Join(everyMethod, ","), "measure only these methods, comma-separated; "+flood.Auto+" is the engine that it picks on a slow wire")
 	f.IntVar(&b.rounds, "n", 3, "rounds of each measurement")
 	f.StringVar(&b.profiles, "profiles", "", "write processor profiles of the methods that run in user space into this directory")
 	f.Func("lengths", "list lengths, comma-separated (default 2,16,64,256,1000)", numbers(&b.lengths))
@@ -94,8 +95,8 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 		b.settings = settings{probe: 30 * time.Millisecond, saturated: 60 * time.Millisecond, steady: 100 * time.Millisecond}
 	}
 	for name := range strings.SplitSeq(*which, ",") {
-		if !slices.Contains(methods, name) {
-			return fmt.Errorf("choose method %q: want some of %s", name, strings.Join(methods, ", "))
+		if !slices.Contains(everyMethod, name) {
+			return fmt.Errorf("choose method %q: want some of %s", name, strings.Join(everyMethod, ", "))
 		}
 		b.methods = append(b.methods, name)
 	}
@@ -118,11 +119,11 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	if err := pinAll(ours); err != nil {
 		return err
 	}
-	raised, err := raiseBacklog()
+	machine, err := borrow(!b.small)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, raised.restore()) }()
+	defer func() { err = errors.Join(err, machine.restore()) }()
 	results := make([]result, len(chosen))
 	for i, m := range chosen {
 		b.progress("%s: %s", m.name, m.title)
@@ -141,6 +142,16 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 		return writeDocument(*document, chosen, results, b)
 	}
 	return nil
+}
+
+// some are those of methods which were chosen.
+func (b *bench) some(methods ...string) (chosen []string) {
+	for _, name := range methods {
+		if slices.Contains(b.methods, name) {
+			chosen = append(chosen, name)
+		}
+	}
+	return chosen
 }
 
 func numbers(to *[]int) func(string) error {

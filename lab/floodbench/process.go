@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
+	"strconv"
 	"syscall"
 	"time"
 )
@@ -65,7 +67,9 @@ func startProcess(s *stand, method, profile string) (*process, error) {
 		return nil, fmt.Errorf("find own program: %w", err)
 	}
 	p := &process{cmd: exec.Command(self, method, profile)}
-	p.cmd.Env = append(os.Environ(), roleVariable+"="+roleMethod)
+	// The Go runtime takes the processors it may run on for all that there are. With one it has
+	// another thread go on whenever a system call takes long, which costs more than the call.
+	p.cmd.Env = append(os.Environ(), roleVariable+"="+roleMethod, "GOMAXPROCS="+strconv.Itoa(runtime.NumCPU()))
 	p.cmd.Stderr = os.Stderr
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	stdin, err := p.cmd.StdinPipe()

@@ -39,8 +39,11 @@ func measureRate(ctx context.Context, m *method, n, size int, guess float64, z s
 		}
 	}
 	got, err := m.throughput(ctx, n, 1.3*guess, z.saturated)
-	for tries := 0; err == nil && !got.saturated(n) && tries < 5; tries++ {
-		guess = max(got.copies, guess) * 1.3 // it can more than was thought
+	for tries := 0; err == nil && tries < 5 && (!got.saturated(n) || got.copies > 1.1*guess); tries++ {
+		// It can more than was thought, or more of it the more it is asked for.
+		if guess = max(got.copies, guess); !got.saturated(n) {
+			guess *= 1.3
+		}
 		got, err = m.throughput(ctx, n, 1.3*guess, z.saturated)
 	}
 	if err != nil {
@@ -51,9 +54,11 @@ func measureRate(ctx context.Context, m *method, n, size int, guess float64, z s
 	return c, err
 }
 
-// search doubles what it offers until that is more than comes back. Next to nothing says
-// that others had the processor, so it looks for longer.
+// search doubles what it offers until that is more than comes back, and more does not help:
+// who wakes up for each packet can do less than who finds the next one waiting. Next to
+// nothing says that others had the processor, so it looks for longer.
 func (m *method) search(ctx context.Context, n int, window time.Duration) (float64, error) {
+	most := 0.0
 	for offered := 100_000.0; ; offered *= 2 {
 		got, err := m.throughput(ctx, n, offered, window)
 		if err != nil {
@@ -65,9 +70,11 @@ func (m *method) search(ctx context.Context, n int, window time.Duration) (float
 		case got.copies < 10_000:
 			window *= 2
 			offered /= 2
-		case got.saturated(n):
-			return got.copies, nil
+			continue
+		case got.saturated(n) && got.copies < 1.1*most:
+			return max(most, got.copies), nil
 		}
+		most = max(most, got.copies)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"math"
 	"strconv"
 
+	"github.com/vtepbgp/vtepbgp/flood"
 	"github.com/vtepbgp/vtepbgp/flood/ebpf"
 	"github.com/vtepbgp/vtepbgp/flood/socket"
 	"github.com/vtepbgp/vtepbgp/lab/figures"
@@ -24,6 +25,8 @@ var rates = measurement{
 
 // methods, in the order of their columns.
 var methods = []string{ebpf.Name, socket.Name, headEndReplication, plainLoop}
+
+var everyMethod = append([]string{flood.Auto}, methods...)
 
 // vxsnd is what vxfld's own replicator made beside a plain loop, in thousand copies a
 // second saturated and per CPU-second at 0.7 times capacity (vxfld c6aac3f on Python 3.11;
@@ -51,7 +54,7 @@ func measureRates(ctx context.Context, b *bench) (r result, err error) {
 			err = errors.Join(err, m.close())
 		}
 	}()
-	for _, name := range b.methods {
+	for _, name := range b.some(methods...) {
 		m, err := newMethod(name, b.profiles)
 		if err != nil {
 			return r, err

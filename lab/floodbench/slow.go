@@ -39,7 +39,7 @@ type slow struct {
 func measureSlow(ctx context.Context, b *bench) (r result, err error) {
 	g := grid{header: []string{"method", "copies due", "lost", "", "missed, of marked", "doubled"}}
 	var data []slow
-	for _, name := range []string{flood.Auto, socket.Name, headEndReplication, plainLoop} {
+	for _, name := range b.some(flood.Auto, socket.Name, headEndReplication, plainLoop) {
 		s, err := b.slow(ctx, name)
 		if err != nil {
 			return r, fmt.Errorf("%s: %w", name, err)

@@ -36,7 +36,7 @@ func TestSmoke(t *testing.T) {
 		}
 		t.Skip("needs root, for network namespaces")
 	}
-	before, err := readBacklog()
+	before, err := readMachine()
 	require.NoError(t, err)
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
@@ -45,9 +45,9 @@ func TestSmoke(t *testing.T) {
 	var out bytes.Buffer
 	require.NoError(t, run(ctx, []string{"-quick", "-write", doc, "-json", file}, &out), "%s", &out)
 	t.Log(out.String())
-	after, err := readBacklog()
+	after, err := readMachine()
 	require.NoError(t, err)
-	assert.Equal(t, before, after, "the limit of backlogs is what it was")
+	assert.Equal(t, before, after, "the machine is what it was")
 
 	text, err := os.ReadFile(doc)
 	require.NoError(t, err)

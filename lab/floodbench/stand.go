@@ -116,6 +116,20 @@ func (s *stand) address(bare bool) error {
 	return nil
 }
 
+// openPort has the kernel listen for VXLAN, as on every host of ours: for another network, which
+// costs least. A closed port would have it write an ICMP error for each frame, to no one.
+func (s *stand) openPort() error {
+	links := s.replicator.Links
+	other := &netlink.Vxlan{LinkAttrs: netlink.LinkAttrs{Name: "vxlan1"}, VxlanId: 1, SrcAddr: exit.AsSlice(), Port: vxlanPort}
+	if err := links.LinkAdd(other); err != nil {
+		return fmt.Errorf("add VXLAN device: %w", err)
+	}
+	if err := links.LinkSetUp(other); err != nil {
+		return fmt.Errorf("listen for VXLAN: %w", err)
+	}
+	return nil
+}
+
 func (s *stand) close() {
 	if s.source != nil {
 		s.source.close()

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -20,14 +21,21 @@ const (
 	enough = 300_000
 )
 
-// backlog raises the limit of what a veth pair may hold, for the time of the run.
-type backlog struct {
+// machine is what belongs to all who use it.
+type machine struct {
+	Backlog  int // the limit of what a veth pair may hold
+	Softirqs int // niceness of the thread which takes over what interrupts leave, where copies are made
+}
+
+// borrowed is the machine as a bench needs it, for the time of the run.
+type borrowed struct {
 	guard *exec.Cmd
 	line  io.Closer
 }
 
-// raiseBacklog also sees to it that no other bench runs meanwhile: it waits for that.
-func raiseBacklog() (*backlog, error) {
+// borrow sees to it that no other bench runs meanwhile: it waits for that. Then it raises the
+// limit of backlogs, and with first has what is measured go before other programs.
+func borrow(first bool) (*borrowed, error) {
 	lock, err := os.OpenFile(filepath.Join(os.TempDir(), "vtepbgp-floodbench.lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open lock of benches: %w", err)
@@ -39,16 +47,20 @@ func raiseBacklog() (*backlog, error) {
 	if err != nil {
 		return nil, fmt.Errorf("wait for other benches: %w", err)
 	}
-	before, err := readBacklog()
+	before, err := readMachine()
 	if err != nil {
 		return nil, err
+	}
+	text, err := json.Marshal(before)
+	if err != nil {
+		return nil, fmt.Errorf("tell the guard what to restore: %w", err)
 	}
 	self, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("find own program: %w", err)
 	}
-	b := &backlog{guard: exec.Command(self)}
-	b.guard.Env = append(os.Environ(), roleVariable+"="+roleGuard, guardVariable+"="+strconv.Itoa(before))
+	b := &borrowed{guard: exec.Command(self)}
+	b.guard.Env = append(os.Environ(), roleVariable+"="+roleGuard, guardVariable+"="+string(text))
 	b.guard.ExtraFiles = []*os.File{lock}
 	b.guard.Stderr = os.Stderr
 	b.guard.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // an interrupt is for us
@@ -56,32 +68,52 @@ func raiseBacklog() (*backlog, error) {
 		return nil, fmt.Errorf("make line to the guard: %w", err)
 	}
 	if err := b.guard.Start(); err != nil {
-		return nil, fmt.Errorf("start guard of %s: %w", backlogFile, err)
+		return nil, fmt.Errorf("start guard of the machine: %w", err)
 	}
-	if err := writeBacklog(max(before, enough)); err != nil {
+	needed := machine{Backlog: max(before.Backlog, enough), Softirqs: before.Softirqs}
+	if first {
+		needed.Softirqs = foremost
+	}
+	if err := needed.write(); err != nil {
 		return nil, errors.Join(err, b.restore())
 	}
 	return b, nil
 }
 
-func (b *backlog) restore() error {
+func (b *borrowed) restore() error {
 	_ = b.line.Close()
 	if err := b.guard.Wait(); err != nil {
-		return fmt.Errorf("restore %s: %w", backlogFile, err)
+		return fmt.Errorf("restore the machine: %w", err)
 	}
 	return nil
 }
 
-const guardVariable = "FLOODBENCH_BACKLOG"
+const guardVariable = "FLOODBENCH_MACHINE"
 
-// guard restores the limit when the bench has gone, however it went.
+// guard restores the machine when the bench has gone, however it went.
 func guard() error {
-	before, err := strconv.Atoi(os.Getenv(guardVariable))
-	if err != nil {
+	var before machine
+	if err := json.Unmarshal([]byte(os.Getenv(guardVariable)), &before); err != nil {
 		return fmt.Errorf("read what to restore: %w", err)
 	}
 	_, _ = io.Copy(io.Discard, os.Stdin)
-	return writeBacklog(before)
+	return before.write()
+}
+
+func readMachine() (m machine, err error) {
+	if m.Backlog, err = readBacklog(); err != nil {
+		return m, err
+	}
+	m.Softirqs, err = niceness(theirs)
+	return m, err
+}
+
+func (m machine) write() error {
+	softirqs, err := softirqThread(theirs)
+	if err == nil {
+		err = setNice(softirqs, m.Softirqs)
+	}
+	return errors.Join(err, writeBacklog(m.Backlog))
 }
 
 func readBacklog() (int, error) {

@@ -7,7 +7,8 @@ import (
 	"net/netip"
 	"os"
 	"sync"
-	"syscall"
+	"sync/atomic"
+	"time"
 	"unsafe"
 
 	"golang.org/x/net/bpf"
@@ -19,6 +20,9 @@ import (
 const (
 	sizeVnet   = 10 // struct virtio_net_hdr
 	frameSpace = sizeVnet + 14 + 1<<16
+	// What the first part of a frame has, and most frames need: an odd number of cache lines, so
+	// that those of many frames do not push each other out of the cache.
+	smallSpace = 33 * 64
 )
 
 // mmsghdr is struct mmsghdr; Go pads it as C does.
@@ -31,9 +35,10 @@ type mmsghdr struct {
 type capture struct {
 	inNamespace func(func() error) error
 	device      string
-	file        *os.File // its Fd method would make the socket block
-	raw         syscall.RawConn
-	fd          int
+	fd          int // of the socket. The runtime does not poll it, or every packet would wake a thread
+	end         int // an event that wakes who reads, for good
+
+	ended atomic.Bool // nothing is read any more
 
 	mu      sync.Mutex
 	closed  bool // fd may be another's by now
@@ -45,13 +50,15 @@ type capture struct {
 
 	// Of read only.
 	msgs  [mostDepth]mmsghdr
-	iovs  [mostDepth]unix.Iovec
+	iovs  [mostDepth][2]unix.Iovec
 	names [mostDepth]unix.RawSockaddrLinklayer
-	space []byte
+	// Not on the heap. The first parts are close together, and what large frames do not need of
+	// their places takes no memory.
+	small, large []byte
 }
 
 func newCapture(o flood.Options) (*capture, error) {
-	c := &capture{inNamespace: namespaceOf(o), device: o.Interface, fd: -1, groups: NewGroups(o)}
+	c := &capture{inNamespace: namespaceOf(o), device: o.Interface, fd: -1, end: -1, groups: NewGroups(o)}
 	receiveBuffer := o.ReceiveBuffer
 	if receiveBuffer == 0 {
 		receiveBuffer = 16 << 20
@@ -64,22 +71,28 @@ func newCapture(o flood.Options) (*capture, error) {
 		return nil, fmt.Errorf("open packet socket: %w", err)
 	}
 	if err = c.set(receiveBuffer); err == nil {
-		c.file = os.NewFile(uintptr(c.fd), "flood capture")
-		c.raw, err = c.file.SyscallConn()
+		if c.end, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
+			err = fmt.Errorf("make an event to end with: %w", err)
+		}
+	}
+	if err == nil {
+		for to, size := range map[*[]byte]int{&c.small: smallSpace, &c.large: frameSpace} {
+			var errSpace error
+			if *to, errSpace = unix.Mmap(-1, 0, mostDepth*size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS); errSpace != nil {
+				err = fmt.Errorf("make room for packets: %w", errSpace)
+			}
+		}
 	}
 	if err != nil {
-		return nil, errors.Join(err, unix.Close(c.fd))
-	}
-	// Not on the heap: a page of each place is used, as long as no large packets come.
-	c.space, err = unix.Mmap(-1, 0, mostDepth*frameSpace, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("make room for packets: %w", err), c.file.Close())
+		return nil, errors.Join(err, c.free())
 	}
 	for i := range c.msgs {
-		c.iovs[i].Base = &c.space[i*frameSpace]
-		c.iovs[i].SetLen(frameSpace)
-		c.msgs[i].hdr.Iov = &c.iovs[i]
-		c.msgs[i].hdr.SetIovlen(1)
+		small, large := c.place(i)
+		c.iovs[i][0].Base, c.iovs[i][1].Base = &small[0], &large[smallSpace]
+		c.iovs[i][0].SetLen(smallSpace)
+		c.iovs[i][1].SetLen(frameSpace - smallSpace)
+		c.msgs[i].hdr.Iov = &c.iovs[i][0]
+		c.msgs[i].hdr.SetIovlen(2)
 		c.msgs[i].hdr.Name = (*byte)(unsafe.Pointer(&c.names[i]))
 	}
 	return c, nil
@@ -219,30 +232,46 @@ func (c *capture) bound() int {
 	return 0
 }
 
-// read gives how many packets there are, not more than most. It waits for the first one
-// if wait says so.
-func (c *capture) read(most int, wait bool) (n int, err error) {
+// read waits for a packet, and gives how many there are, not more than most, and how long
+// there was none.
+func (c *capture) read(most int) (n int, idle time.Duration, err error) {
 	for i := range most {
 		c.msgs[i].hdr.Namelen = unix.SizeofSockaddrLinklayer
 	}
-	poll := c.raw.Read(func(fd uintptr) bool {
-		r, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&c.msgs[0])), uintptr(most), unix.MSG_DONTWAIT, 0, 0)
-		n, err = int(r), nil
+	for !c.ended.Load() {
+		asked := min(most-n, receivedOnce)
+		r, errno := atOnceSyscall(unix.SYS_RECVMMSG, c.fd, &c.msgs[n], asked)
 		switch {
-		case errno == unix.EINTR || errno == unix.EAGAIN && wait:
-			n = 0
-			return false
+		case errno == 0:
+			if n += r; r < asked || n == most {
+				return n, idle, nil
+			}
+		case n > 0:
+			return n, idle, nil // an error that lasts comes again
 		case errno == unix.EAGAIN:
-			n = 0
-		case errno != 0:
-			n, err = 0, errno
+			fds := []unix.PollFd{{Fd: int32(c.fd), Events: unix.POLLIN}, {Fd: int32(c.end), Events: unix.POLLIN}}
+			before := time.Now()
+			if _, err := unix.Poll(fds, -1); err != nil && !errors.Is(err, unix.EINTR) {
+				return 0, idle, fmt.Errorf("wait for packets: %w", err)
+			}
+			idle += time.Since(before)
+		case errno != unix.EINTR:
+			return 0, idle, errno
 		}
-		return true
-	})
-	if poll != nil {
-		return 0, os.ErrClosed
 	}
-	return n, err
+	return 0, idle, os.ErrClosed
+}
+
+// receivedOnce is how many packets are read in one call: as atOnceSyscall does it, nothing else runs
+// meanwhile on the Go scheduler's processor.
+const receivedOnce = 256
+
+// atOnceSyscall is recvmmsg or sendmmsg of what can be done without waiting. The Go
+// scheduler is not told: it would take a call that sends many copies for one that waits, and wake
+// another thread to go on with, for each.
+func atOnceSyscall(call uintptr, fd int, msgs *mmsghdr, n int) (done int, err unix.Errno) {
+	r, _, errno := unix.RawSyscall6(call, uintptr(fd), uintptr(unsafe.Pointer(msgs)), uintptr(n), unix.MSG_DONTWAIT, 0, 0)
+	return int(r), errno
 }
 
 // frame is a packet as the socket gives it.
@@ -256,8 +285,19 @@ type frame struct {
 	segment int    // with merged: the size of the payload of each
 }
 
+// place is where the i-th frame is: in the small one, or begun there and to be had in the large one.
+func (c *capture) place(i int) (small, large []byte) {
+	return c.small[i*smallSpace:][:smallSpace], c.large[i*frameSpace:][:frameSpace]
+}
+
 func (c *capture) frame(i int) frame {
-	b := c.space[i*frameSpace:][:min(int(c.msgs[i].len), frameSpace)]
+	b, large := c.place(i)
+	if n := int(c.msgs[i].len); n > smallSpace {
+		copy(large, b) // what is behind is there already
+		b = large[:min(n, frameSpace)]
+	} else {
+		b = b[:n]
+	}
 	return frameOf(b, c.names[i].Pkttype == unix.PACKET_OUTGOING)
 }
 
@@ -299,15 +339,29 @@ func (c *capture) close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.closed = true
-	return errors.Join(c.file.Close(), c.groups.Close())
+	c.ended.Store(true)
+	var one [8]byte
+	binary.NativeEndian.PutUint64(one[:], 1)
+	_, err := unix.Write(c.end, one[:])
+	return errors.Join(err, c.groups.Close())
 }
 
-// free gives the room for packets back, when nobody reads any more.
-func (c *capture) free() error {
-	if err := unix.Munmap(c.space); err != nil {
-		return fmt.Errorf("give back room for packets: %w", err)
+// free gives everything back, when nobody reads any more.
+func (c *capture) free() (err error) {
+	for _, space := range [][]byte{c.small, c.large} {
+		if space == nil {
+			continue
+		}
+		if errSpace := unix.Munmap(space); errSpace != nil {
+			err = errors.Join(err, fmt.Errorf("give back room for packets: %w", errSpace))
+		}
 	}
-	return nil
+	for _, fd := range []int{c.fd, c.end} {
+		if fd >= 0 {
+			err = errors.Join(err, unix.Close(fd))
+		}
+	}
+	return err
 }
 
 func htons(v uint16) uint16 {

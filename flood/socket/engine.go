@@ -231,6 +231,7 @@ func (e *Engine) relay() {
 	var p pace
 	complain := rate.Sometimes{First: 1, Interval: quiet}
 	for {
+		before := time.Since(e.born)
 		n, idle, err := e.hear(&p)
 		switch {
 		case errors.Is(err, os.ErrClosed):
@@ -250,20 +251,18 @@ func (e *Engine) relay() {
 		if err := b.Send(e.sender); err != nil {
 			complain.Do(func() { e.log.WithError(err).Warn("cannot send copies") })
 		}
-		p.took(n, idle, time.Since(e.born)-now)
+		p.took(n, idle, time.Since(e.born)-before-idle)
 	}
 }
 
-// hear waits for packets and gives how many there are, and how long there was nothing
-// to do.
+// hear lets packets gather or waits for one, and gives how many there are, and how long it
+// had nothing to do.
 func (e *Engine) hear(p *pace) (n int, idle time.Duration, err error) {
 	if rest := p.rest(); rest > 0 {
-		if n, err = e.capture.read(p.depth(), false); n > 0 || err != nil {
-			return n, 0, err
-		}
+		before := time.Now()
 		gather(rest)
+		idle = time.Since(before)
 	}
-	before := time.Now()
-	n, err = e.capture.read(p.depth(), true)
-	return n, time.Since(before), err
+	n, waited, err := e.capture.read(p.depth())
+	return n, idle + waited, err
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/netip"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -37,10 +36,10 @@ func newWay(stalls *int, open func() (int, error)) (*way, error) {
 func (w *way) send(msgs []mmsghdr, refused func(i int, err unix.Errno)) error {
 	tries := 0
 	for i := 0; i < len(msgs); {
-		n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(w.fd), uintptr(unsafe.Pointer(&msgs[i])), uintptr(len(msgs)-i), unix.MSG_DONTWAIT, 0, 0)
+		n, errno := atOnceSyscall(unix.SYS_SENDMMSG, w.fd, &msgs[i], len(msgs)-i)
 		switch {
 		case errno == 0:
-			i += int(n)
+			i += n
 			tries = 0
 			w.spent = false
 		case errno == unix.EINTR:

@@ -253,6 +253,7 @@ func testClosed(t *testing.T, open Factory, f family) {
 // that snoop would not bring it the frames otherwise, and no longer than that.
 func testManyGroups(t *testing.T, open Factory, f family) {
 	s := newStage(t, f)
+	require.NoError(t, s.relay.Do(func() error { return os.WriteFile("/proc/sys/net/ipv4/igmp_max_memberships", []byte("7"), 0) }))
 	out := newTap(t, s.relay, "u1")
 	to := f.list(2)
 	e := s.start(open, f.table())

@@ -11,9 +11,6 @@ import (
 	"github.com/vtepbgp/vtepbgp/flood"
 )
 
-// groupsPerSocket: net.ipv4.igmp_max_memberships is 20 by default.
-const groupsPerSocket = 20
-
 // Groups keep this host a member of groups on one interface, for as long as the process
 // lives. An engine needs no one else to join; who wants a membership that outlives it gives
 // the interface an address of the group with autojoin.
@@ -45,11 +42,7 @@ func (g *Groups) Join(index int, listens []netip.Addr) error {
 	if v6 < 0 {
 		v6 = len(wanted)
 	}
-	for _, family := range [][]netip.Addr{wanted[:v6], wanted[v6:]} {
-		for some := range slices.Chunk(family, groupsPerSocket) {
-			errs = append(errs, g.joinSome(some))
-		}
-	}
+	errs = append(errs, g.joinAll(wanted[:v6], unix.AF_INET), g.joinAll(wanted[v6:], unix.AF_INET6))
 	for _, fd := range old {
 		errs = append(errs, unix.Close(fd))
 	}
@@ -60,32 +53,45 @@ func (g *Groups) Join(index int, listens []netip.Addr) error {
 	return err
 }
 
-func (g *Groups) joinSome(some []netip.Addr) error {
-	family := unix.AF_INET
-	if some[0].Is6() {
-		family = unix.AF_INET6
-	}
-	fd := -1
-	if err := g.inNamespace(func() (err error) {
-		fd, err = unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-		return err
-	}); err != nil {
-		return fmt.Errorf("open socket to join groups: %w", err)
-	}
-	g.sockets = append(g.sockets, fd)
+// joinAll joins groups of a family, with as many sockets as that takes: net.ipv4.igmp_max_memberships, 20 by default, is for each
+// (ip_mc_join_group), as is net.core.optmem_max, which counts for IPv6.
+func (g *Groups) joinAll(groups []netip.Addr, family int) error {
 	var errs []error
-	for _, a := range some {
-		var err error
-		if a.Is4() {
-			err = unix.SetsockoptIPMreqn(fd, unix.IPPROTO_IP, unix.IP_ADD_MEMBERSHIP, &unix.IPMreqn{Multiaddr: a.As4(), Ifindex: int32(g.index)})
-		} else {
-			err = unix.SetsockoptIPv6Mreq(fd, unix.IPPROTO_IPV6, unix.IPV6_JOIN_GROUP, &unix.IPv6Mreq{Multiaddr: a.As16(), Interface: uint32(g.index)})
+	fd := -1
+	for _, a := range groups {
+		err := error(unix.ENOBUFS)
+		if fd >= 0 {
+			err = g.join(fd, a)
+		}
+		if errors.Is(err, unix.ENOBUFS) || errors.Is(err, unix.ENOMEM) {
+			if fd, err = g.open(family); err != nil {
+				return errors.Join(append(errs, err)...)
+			}
+			err = g.join(fd, a)
 		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("join %s: %w", a, err))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+func (g *Groups) open(family int) (fd int, err error) {
+	if err := g.inNamespace(func() (err error) {
+		fd, err = unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+		return err
+	}); err != nil {
+		return -1, fmt.Errorf("open socket to join groups: %w", err)
+	}
+	g.sockets = append(g.sockets, fd)
+	return fd, nil
+}
+
+func (g *Groups) join(fd int, a netip.Addr) error {
+	if a.Is4() {
+		return unix.SetsockoptIPMreqn(fd, unix.IPPROTO_IP, unix.IP_ADD_MEMBERSHIP, &unix.IPMreqn{Multiaddr: a.As4(), Ifindex: int32(g.index)})
+	}
+	return unix.SetsockoptIPv6Mreq(fd, unix.IPPROTO_IPV6, unix.IPV6_JOIN_GROUP, &unix.IPv6Mreq{Multiaddr: a.As16(), Interface: uint32(g.index)})
 }
 
 // Close leaves all groups.

@@ -144,6 +144,7 @@ func TestReplicationDecoding(t *testing.T) {
 		"both":                    {"8a02 08 0000000000", "c0 16 09 08 0a 000064 0a6300fe", &evpn.PMSITunnel{Flags: 0x08, Type: 0x0a, Label: 100, Endpoint: netip.MustParseAddr("10.99.0.254")}},
 		"they differ":             {"8a02 08 0000000000", "c0 16 09 10 06 000064 0a630001", &evpn.PMSITunnel{Flags: 0x10, Type: 6, Label: 100, Endpoint: vtep}},
 		"bits of the future":      {"8a02 ef ffffffffff", "c0 16 09 00 06 000064 0a630001", &evpn.PMSITunnel{Flags: 0x08, Type: 6, Label: 100, Endpoint: vtep}},
+		"an IPv4 address mapped":  {"", "c0 16 15 00 06 000064 00000000000000000000ffff0a630001", &evpn.PMSITunnel{Type: 6, Label: 100, Endpoint: vtep}},
 		"no PMSI attribute":       {"8a02 08 0000000000", "", nil},
 	} {
 		t.Run(name, func(t *testing.T) {

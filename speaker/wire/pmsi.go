@@ -19,6 +19,7 @@ func (p *attrParser) pmsiTunnel(v []byte) {
 	id, ok := v[5:], true
 	if t.Type == evpn.PMSIIngressReplication || t.Type == evpn.PMSIAssistedReplication {
 		t.Endpoint, ok = netip.AddrFromSlice(id) // RFC 9574 §4: the AR-IP, written as for type 6
+		t.Endpoint = t.Endpoint.Unmap()          // as of next hops: no packet has a mapped address
 	}
 	if !ok {
 		p.fault(DropAttributeLength, "PMSI tunnel of type %d with an identifier of %d octets", t.Type, len(id))

@@ -248,13 +248,16 @@ func testGoesForGood(t *testing.T, _ flood.Kind, f family) {
 	out.expect(t, f.list(4), send()...)
 	p.leave()
 	begin := time.Now()
+	last := begin
 	eventually(t, func() (string, bool) {
-		out.take(t)
 		send()
 		<-time.After(50 * time.Millisecond)
-		return "it copies on", out.seen() == 0
+		if len(out.take(t)) > 0 {
+			last = time.Now()
+		}
+		return "it copies on", time.Since(last) > time.Second // copies may be late on a busy machine
 	})
-	assert.Greater(t, time.Since(begin), time.Second)
+	assert.Greater(t, last.Sub(begin), time.Second)
 	send()
 	s.nothingIsCopied(out)
 }

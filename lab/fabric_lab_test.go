@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -142,7 +143,41 @@ topology:
 	file := folder(t, files)
 	f.dir = filepath.Dir(file)
 	f.running = up(t, parseAs(t, file, y), bin)
+	for _, p := range players {
+		for _, rr := range players {
+			if p.host != "" && st.kind[p.name] == kindFRR && rr.host == "" && st.kind[rr.name] == kindFRR {
+				f.listedByFRR(rr.name, p.name, p.addr)
+			}
+		}
+	}
 	return f
+}
+
+// listedByFRR waits until a reflector of FRR lists an FRR that dials it. Of a dynamic neighbour that dialled twice in a row
+// FRR 8.4 sometimes keeps a session that no list shows and that gets no routes, until somebody clears it
+// (https://github.com/FRRouting/frr/issues/9929).
+func (r *running) listedByFRR(reflector, client, addr string) {
+	r.t.Helper()
+	cleared := time.Now()
+	eventually(r.t, 2*convergence, reflector+" lists "+client, func() error {
+		var shown struct {
+			Peers map[string]struct {
+				State string `json:"state"`
+			} `json:"peers"`
+		}
+		err := r.json(&shown, reflector, "vtysh", "-c", "show bgp l2vpn evpn summary json")
+		if err != nil || shown.Peers[addr].State == "Established" {
+			return err
+		}
+		if time.Since(cleared) > convergence/3 {
+			cleared = time.Now()
+			r.t.Logf("%s lists %+v: sessions of %s are cleared", reflector, shown.Peers, client)
+			if _, err := r.try(client, "vtysh", "-c", "clear bgp *"); err != nil {
+				return err
+			}
+		}
+		return fmt.Errorf("%s on %s: %+v", addr, reflector, shown.Peers)
+	})
 }
 
 // reconfigure changes the configuration file of a vtepbgp player in place and reloads it.

@@ -226,6 +226,11 @@ func (st *floodStage) build(t testing.TB) *flooding {
 	file := folder(t, files)
 	f.dir = filepath.Dir(file)
 	f.running = startLab(t, file, "name: flood\ntopology:\n  defaults: {kind: linux}\n  nodes:\n"+nodes.String()+"  links:\n"+links.String())
+	for _, p := range st.players {
+		if p.kind == kindFRR && st.rr == kindFRR {
+			f.listedByFRR("rr", p.name, st.addr(p.name))
+		}
+	}
 	f.openMeter()
 	t.Cleanup(f.wake)
 	return f

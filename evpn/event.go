@@ -126,7 +126,8 @@ type NeighborRestored struct {
 	LongLived time.Duration
 	Deadline  time.Time  // when Stale expire; zero when there are none
 	GoneAt    time.Time  // when Expired go
-	QuietAt   time.Time  // when one that sends no End-of-RIB is complete; zero when that is not waited for
+	QuietAt   time.Time  // when one that sends no End-of-RIB is looked at; zero when that is not waited for
+	HeardAt   time.Time  // when it sent routes since
 	Stale     []RouteKey // RFC 4724
 	Expired   []RouteKey // long-lived stale, RFC 9494
 }

@@ -166,10 +166,10 @@ func (c *Core) settleRelay(v *instance) {
 	c.notes = append(c.notes, n)
 }
 
-type relayPart struct{ claimed, active, own, withheld bool }
+type relayPart struct{ claimed, active, own, withheld, met bool }
 
 func (r *relay) part() relayPart {
-	return relayPart{claimed: !r.since.IsZero(), active: r.active, own: r.own, withheld: r.withheld}
+	return relayPart{claimed: !r.since.IsZero(), active: r.active, own: r.own, withheld: r.withheld, met: r.met}
 }
 
 func (c *Core) contestRelay(r *relay) {

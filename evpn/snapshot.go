@@ -138,7 +138,7 @@ func (nb *neighbor) snapshot() NeighborRestored {
 	ev := NeighborRestored{
 		Neighbor: nb.addr, Up: nb.up, EverUp: nb.everUp, Complete: nb.complete, Current: nb.current,
 		StaleTime: nb.staleTime, LongLived: nb.longLived, Deadline: nb.deadline, GoneAt: nb.end,
-		QuietAt: nb.quiet.over(),
+		QuietAt: nb.quiet.at, HeardAt: nb.quiet.last,
 	}
 	for k, p := range nb.paths {
 		switch {
@@ -161,6 +161,7 @@ func (c *Core) neighborRestored(ev NeighborRestored) {
 	c.setTimers(nb, ev.Deadline, ev.GoneAt)
 	if !ev.QuietAt.IsZero() {
 		nb.quiet.until(c, ev.QuietAt)
+		nb.quiet.last = ev.HeardAt
 	}
 	mark := func(keys []RouteKey, expired bool) {
 		for _, k := range keys {

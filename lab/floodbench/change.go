@@ -86,13 +86,7 @@ func (b *bench) changeOnce(ctx context.Context, m *method, p *process, rate floa
 	go func() { done <- p.flip(stop, &c.Changes) }()
 	frames := max(2*slots, int(rate*b.steady.Seconds()))
 	every, marked := frames/slots, 0
-	sent, err := m.source.send(ctx, pace{rate: rate, frames: frames, marked: func(i int) int {
-		if i%every != 0 || marked == slots-1 {
-			return 0
-		}
-		marked++
-		return marked
-	}})
+	sent, err := m.source.send(ctx, pace{rate: rate, frames: frames, marked: marks(every, slots-1, &marked)})
 	if err != nil {
 		close(stop)
 		return errors.Join(err, <-done)

@@ -148,13 +148,7 @@ func (c *clock) measure(ctx context.Context, m *method, rate float64, length tim
 	frames := max(20, int(rate*length.Seconds()))
 	every := (frames + stamps - 2) / (stamps - 1)
 	marked := 0
-	if _, err := m.source.send(ctx, pace{rate: rate, frames: frames, marked: func(i int) int {
-		if i%every != 0 {
-			return 0
-		}
-		marked++
-		return marked
-	}}); err != nil {
+	if _, err := m.source.send(ctx, pace{rate: rate, frames: frames, marked: marks(every, stamps-1, &marked)}); err != nil {
 		return nil, err
 	}
 	if _, err := m.settle(); err != nil {

@@ -158,13 +158,7 @@ func (m *method) steady(ctx context.Context, c *capacity, n int, rate float64, l
 	frames := max(2*slots, int(rate*length.Seconds()))
 	every := frames / slots
 	marked := 0
-	sent, err := m.source.send(ctx, pace{rate: rate, frames: frames, marked: func(i int) int {
-		if i%every != 0 || marked == slots-1 {
-			return 0
-		}
-		marked = i/every + 1
-		return marked
-	}})
+	sent, err := m.source.send(ctx, pace{rate: rate, frames: frames, marked: marks(every, slots-1, &marked)})
 	if err != nil {
 		return err
 	}

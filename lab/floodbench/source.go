@@ -112,6 +112,19 @@ type pace struct {
 	at []moment
 }
 
+// marks numbers one frame of so many, up to most, and keeps the last number. A frame that a full
+// queue did not take is asked for again, and has the same.
+func marks(every, most int, last *int) func(i int) int {
+	return func(i int) int {
+		mark := i/every + 1
+		if i%every != 0 || mark > most {
+			return 0
+		}
+		*last = mark
+		return mark
+	}
+}
+
 type moment struct {
 	when time.Duration
 	do   func(now time.Duration) error

@@ -21,7 +21,7 @@ enum {
 	SCRATCH = 512,	      // what bpf_csum_diff takes at once
 	MOST = 65536,	      // networks
 	HEARD = 16384,	      // senders remembered
-	MAX_SAMPLE = 65000,   // a perf sample has a 16 bit size
+	MAX_SAMPLE = 65500,   // with 28 bytes before it the most that the 16 bits of a perf record's size can say
 	BLOCK = 8,	      // entries of a list that are looked up at once
 };
 

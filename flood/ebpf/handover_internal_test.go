@@ -1,6 +1,8 @@
 package ebpf
 
 import (
+	"encoding/binary"
+	"errors"
 	"net"
 	"net/netip"
 	"testing"
@@ -11,6 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vtepbgp/vtepbgp/flood"
+	"github.com/vtepbgp/vtepbgp/flood/floodtest"
+	"github.com/vtepbgp/vtepbgp/kernel/kerneltest"
 )
 
 // TestHandover: the program copies until the egress queue is full, user space sends the
@@ -61,4 +65,71 @@ func TestHandover(t *testing.T) {
 	t.Logf("the program made %d of %d copies", state, frames*n)
 	assert.Greater(t, state, uint64(100*frames), "the program copies what the queue takes")
 	assert.Less(t, state, uint64(frames*n), "the queue does not take all")
+}
+
+// TestHandoverOfLongSuperFrames: of what offloads have merged nothing is lost either when the egress queue is full.
+func TestHandoverOfLongSuperFrames(t *testing.T) {
+	const frames, n, size, merged = 5, 20, 1423, 46 // together the longest that is handed over
+	l := newLink(t)
+	for ns, dev := range map[*kerneltest.Namespace]string{l.near: "u0", l.far: "v0"} {
+		ns.IP(t, "link", "set", dev, "mtu", "1600")
+	}
+	l.near.IP(t, "route", "add", "10.9.0.0/16", "via", "10.0.1.2")
+	l.near.IP(t, "neigh", "replace", "10.0.1.2", "lladdr", "02:00:00:00:00:77", "dev", "u0", "nud", "permanent")
+	tc(t, l.near, "qdisc", "add", "dev", "u0", "root", "tbf", "rate", "500mbit", "burst", "128k", "limit", "300k")
+	e := l.open(t)
+	defer func() { require.NoError(t, e.Close()) }()
+	require.NoError(t, e.Apply(&flood.Table{Networks: []flood.Network{{VNI: 100, Listen: service4, VTEPs: vteps(far4, n)}}}))
+
+	one := packet(service4, netip.MustParseAddr("10.7.0.1"), size-8)
+	datagram := one.Bytes()[sizeEthernet+20+8:]
+	for range merged - 1 {
+		one.Inner = append(one.Inner, datagram...)
+	}
+	one.Checksum = floodtest.Partial
+	vnet := make([]byte, 10)                               // struct virtio_net_hdr
+	vnet[0], vnet[1] = unix.VIRTIO_NET_HDR_F_NEEDS_CSUM, 5 /* VIRTIO_NET_HDR_GSO_UDP_L4 */
+	for at, v := range map[int]uint16{2: sizeEthernet + 20 + 8, 4: size, 6: sizeEthernet + 20, 8: 6} {
+		binary.NativeEndian.PutUint16(vnet[at:], v)
+	}
+	var u0 *net.Interface
+	require.NoError(t, l.near.Do(func() (err error) {
+		u0, err = net.InterfaceByName("u0")
+		return err
+	}))
+	one.DstMAC = u0.HardwareAddr
+	require.Len(t, one.Bytes(), 65_500)
+	ticker := time.NewTicker(time.Second / 10)
+	defer ticker.Stop()
+	require.NoError(t, l.far.Do(func() error {
+		v0, err := net.InterfaceByName("v0")
+		if err != nil {
+			return err
+		}
+		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		if err := errors.Join(unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_VNET_HDR, 1), unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, 1<<20)); err != nil {
+			return err
+		}
+		for range frames {
+			if err := unix.Sendto(fd, append(vnet, one.Bytes()...), 0, &unix.SockaddrLinklayer{Ifindex: v0.Index}); err != nil {
+				return err
+			}
+			<-ticker.C
+		}
+		return nil
+	}))
+	require.Eventually(t, func() bool {
+		c := e.Counters().Total
+		return c.Copies+c.Dropped[flood.EgressFull] >= frames*n*merged
+	}, within, 10*time.Millisecond)
+	assert.Zero(t, e.Counters().Total.Dropped[flood.EgressFull])
+	e.mu.Lock()
+	state := e.lists.states[listKey{100, service4}].copies
+	e.mu.Unlock()
+	t.Logf("the program made %d of %d copies", state, frames*n*merged)
+	assert.Less(t, state, uint64(frames*n*merged), "the queue does not take all")
 }

@@ -198,6 +198,8 @@ func (st *floodStage) build(t testing.TB) *flooding {
 		case kindLeaf:
 			node(p.name, "host", "", append(up, st.learner("remote "+st.service(1), p.name)...))
 		case kindSink:
+			// Who counts there sees packets one by one, those that travelled as one too (UDP_SEGMENT).
+			router = append(router, fmt.Sprintf("ip link set %s gso_max_segs 1", port))
 			node(p.name, "host", "", append(up, "sysctl -qw net.ipv4.ip_forward=0"))
 		default:
 			t.Fatalf("%s is no kind of VTEP", p.kind)

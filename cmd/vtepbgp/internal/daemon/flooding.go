@@ -131,11 +131,12 @@ func (d *daemon) lease() flood.Lease {
 // renews nothing, because what it should have heard may be that another relay copies.
 func (d *daemon) leases(ctx context.Context) error {
 	said := d.outlives
+	var stood standstill
 	return repeat(ctx, func() time.Duration {
 		lease := d.lease()
 		outlives := lease.Outlives > 0
 		if said && !outlives {
-			d.flooding.Renew(lease) // what others hear is true before they hear it; else after
+			d.flooding.Renew(stood.term(lease, time.Now())) // what others hear is true before they hear it; else after
 		}
 		if d.loop.do(ctx, func(*evpn.Core) {
 			if said != outlives {
@@ -143,10 +144,31 @@ func (d *daemon) leases(ctx context.Context) error {
 			}
 		}) == nil {
 			said = outlives
-			d.flooding.Renew(lease)
+			d.flooding.Renew(stood.term(lease, time.Now()))
 		}
 		return lease.For
 	})
+}
+
+// standstill withholds a lease for a moment after the one before ran out. Others may copy since then:
+// that our sessions have ended, or who was elected, lies unread in sockets.
+type standstill struct {
+	due  time.Time // when the last lease ends
+	over time.Time // when we have read what came meanwhile
+}
+
+// enough is the longest that this takes.
+const enough = time.Second
+
+func (s *standstill) term(lease flood.Lease, now time.Time) flood.Lease {
+	if !s.due.IsZero() && now.After(s.due) {
+		s.over = now.Add(min(lease.For, enough))
+	}
+	s.due = now.Add(lease.For)
+	if now.Before(s.over) {
+		return flood.Lease{}
+	}
+	return lease
 }
 
 // keep lets all that we copy go on as long as this process moves; when it does not, or is

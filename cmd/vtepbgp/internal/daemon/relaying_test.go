@@ -118,6 +118,30 @@ func TestHungLoopLosesTheLease(t *testing.T) {
 	require.NoError(t, w.end())
 }
 
+// A process that stood still for longer than its lease does not copy at once, because another one may.
+func TestStandstill(t *testing.T) {
+	const ms = time.Millisecond
+	start := time.Now()
+	lease, none := flood.Lease{For: 200 * ms, Outlives: time.Minute}, flood.Lease{}
+	var s standstill
+	for _, round := range []struct {
+		at   time.Duration
+		want flood.Lease
+	}{
+		{0, lease}, {50 * ms, lease}, {240 * ms, lease}, // late, and in time
+		{441 * ms, none}, {500 * ms, none}, {640 * ms, none}, {641 * ms, lease}, // too late
+		{time.Minute, none}, {time.Minute + 150*ms, none}, {2 * time.Minute, none}, {2*time.Minute + 199*ms, none}, // again meanwhile
+		{2*time.Minute + 200*ms, lease},
+	} {
+		assert.Equal(t, round.want, s.term(lease, start.Add(round.at)), round.at)
+	}
+	lease.For = time.Minute // the lease of a hold time
+	s = standstill{}
+	assert.Equal(t, lease, s.term(lease, start))
+	assert.Equal(t, none, s.term(lease, start.Add(61*time.Second)))
+	assert.Equal(t, lease, s.term(lease, start.Add(62*time.Second)))
+}
+
 func TestDetection(t *testing.T) {
 	up := func(graceful bool, hold, detection time.Duration) speaker.NeighborStatus {
 		st := speaker.NeighborStatus{State: established, GracefulRestart: graceful, HoldTime: hold, Keepalive: hold / 3}

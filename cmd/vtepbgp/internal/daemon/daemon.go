@@ -62,6 +62,8 @@ type daemon struct {
 	reloads    atomic.Uint64
 	lastReload atomic.Pointer[reloadOutcome]
 
+	leaving leaving // for who has the token
+
 	mu   sync.Mutex
 	cfg  *config.Config      // in effect
 	rds  map[evpn.VNI]uint16 // in effect

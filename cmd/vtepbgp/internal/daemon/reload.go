@@ -73,10 +73,11 @@ func (d *daemon) apply(ctx context.Context, next *config.Config, numbers map[evp
 	if next.VTEP.Address.IsValid() {
 		now.vtep = next.VTEP.Address
 	}
+	d.leaving.leave(d.config(), next, time.Now())
 	if err := d.change(ctx, next, numbers, now); err != nil {
 		return err
 	}
-	kernelErr := d.kernel.Configure(kernelConfig(next))
+	kernelErr := d.kernel.Configure(d.leaving.kernelConfig(next))
 	if kernelErr != nil {
 		kernelErr = fmt.Errorf("configure kernel: %w", kernelErr)
 	}

@@ -120,7 +120,7 @@ func run(ctx context.Context, opts Options, env environment) (err error) {
 	log := lg.WithField(fieldPart, "daemon")
 	d := &daemon{
 		opts: opts, env: env, log: log, logger: lg, started: time.Now(),
-		parts: parts{log: log, fail: fail}, cfg: cfg, changing: make(chan struct{}, 1), notes: newNoteLog(lg.WithField(fieldPart, "evpn")),
+		parts: parts{log: log, fail: fail}, cfg: cfg, changing: make(chan struct{}, 1), leaving: leaving{}, notes: newNoteLog(lg.WithField(fieldPart, "evpn")),
 	}
 	d.notReady("starting")
 	d.log.WithField(fieldVersion, opts.Version).Info("starting")

@@ -97,6 +97,11 @@ func (d *daemon) watchHost(ctx context.Context) error {
 			return nil
 		}
 		_ = d.followHost(ctx) // an error is the end of the loop
+		if d.leaving.gone(time.Now()) {
+			if err := d.kernel.Configure(d.leaving.kernelConfig(d.config())); err != nil {
+				d.log.WithField(fieldError, err).Warn("a service address could not be given up")
+			}
+		}
 		unlock()
 	}
 }

@@ -20,6 +20,12 @@ if [ ! -e "$policy" ]; then
   printf '#!/bin/sh\nexit 101\n' > "$policy"; chmod +x "$policy"
   trap 'rm -f "$policy"' EXIT
 fi
-apt-get update -q
-# shellcheck disable=SC2086
-DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $2
+# A mirror may be away for a moment, and another apt-get may hold the lock.
+apt() { DEBIAN_FRONTEND=noninteractive apt-get -q -o Acquire::Retries=3 -o DPkg::Lock::Timeout=120 "$@"; }
+for pause in 10 30 0; do
+  # shellcheck disable=SC2086
+  if apt update && apt install -y --no-install-recommends $2; then exit 0; fi
+  [ "$pause" = 0 ] || { echo "that failed; trying again in $pause s"; sleep "$pause"; }
+done
+echo "cannot install: $2" >&2
+exit 1

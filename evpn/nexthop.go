@@ -156,6 +156,9 @@ func (c *Core) applyPolicy(t *vtep) {
 	for _, v := range c.vnis {
 		if f := v.floods[t.addr]; f != nil && (f.static || f.heard) {
 			c.touchFlood(f)
+			for h := f.macs; h != nil; h = h.next {
+				c.touchMAC(h.mac)
+			}
 		}
 		for _, s := range v.cfg.StaticMACs {
 			if m := v.macs[s.MAC]; m != nil && m.static != nil && m.static.via == t {

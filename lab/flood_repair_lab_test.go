@@ -186,12 +186,18 @@ func TestFloodSlowWire(t *testing.T) {
 		<-tick.C
 		require.NoError(t, count())
 	}
-	holds(t, time.Second, "the last ones come", count)
+	eventually(t, convergence, "the last ones come", func() error {
+		require.NoError(t, count())
+		if len(counted) != vteps*frames {
+			return fmt.Errorf("%d of %d copies; %s", len(counted), vteps*frames, f.do("r1", "tc", "-s", "qdisc", "show", "dev", "eth1", "root"))
+		}
+		return nil
+	})
+	holds(t, 300*time.Millisecond, "no more come", count)
 	doubled := 0
 	for _, n := range counted {
 		doubled += n - 1
 	}
-	t.Logf("%d of %d copies, %d doubled; %s", len(counted), vteps*frames, doubled, f.do("r1", "tc", "-s", "qdisc", "show", "dev", "eth1", "root"))
-	assert.Len(t, counted, vteps*frames)
+	t.Logf("%d copies, %d doubled; %s", len(counted), doubled, f.do("r1", "tc", "-s", "qdisc", "show", "dev", "eth1", "root"))
 	assert.Zero(t, doubled)
 }

@@ -277,8 +277,9 @@ func (e *embedded) dialOnce(ctx context.Context, d *net.Dialer) (net.Conn, *bufi
 	return c, r, msg, nil
 }
 
-// peersEnd is how long the goroutines of deleted neighbours may take to end: they only close a connection.
-const peersEnd = 2 * time.Second
+// peersEnd is how long the goroutines of deleted neighbours may take to end: they only close a connection, but
+// the loop that notes it may be dropping their routes first.
+const peersEnd = gobgpAnswer
 
 // stop closes the listener, after the neighbours: GoBGP clears its configuration
 // while their goroutines may still read it (pkg/server/server.go, StopBgp).

@@ -18,7 +18,7 @@ import (
 
 // muffled is a kernel whose events can be kept from its user, as a bug in the
 // handling of events would: nothing but a fresh look finds the damage. Meanwhile it
-// refuses changes of links, so that a look at links for another reason repairs nothing.
+// refuses changes of links and addresses, so that a look at links for another reason repairs nothing.
 type muffled struct {
 	kernel.Backend
 	deaf atomic.Bool
@@ -54,6 +54,20 @@ func (m *muffled) SetLink(index int32, s kernel.LinkSettings) error {
 		return unix.EPERM
 	}
 	return m.Backend.SetLink(index, s)
+}
+
+func (m *muffled) AddAddress(index int32, ip netip.Addr) error {
+	if m.deaf.Load() {
+		return unix.EPERM
+	}
+	return m.Backend.AddAddress(index, ip)
+}
+
+func (m *muffled) DeleteAddress(index int32, ip netip.Addr) error {
+	if m.deaf.Load() {
+		return unix.EPERM
+	}
+	return m.Backend.DeleteAddress(index, ip)
 }
 
 // silently does something that r's Kernel hears nothing of until it is repaired.

@@ -46,7 +46,10 @@ type floodPlayer struct {
 	// uplink: a routed link besides the segment, by which everything else is reached, and the
 	// service addresses of the player: 10.2.<n>.0/24, or fd00:2:<n>::/64.
 	uplink bool
-	cmd    string // arguments of a vtepbgp player; "" = run
+	// onLo: the VTEP address is on lo, 10.3.<n>.1, and both links, of its own and the uplink, lead to it and
+	// from it at once (ECMP). IPv4 only.
+	onLo bool
+	cmd  string // arguments of a vtepbgp player; "" = run
 	// address is the VTEP address where it is another one than the number of the player says, and
 	// vtepInterface the interface that a vtepbgp player takes it from.
 	address, vtepInterface string
@@ -175,7 +178,10 @@ func (st *floodStage) build(t testing.TB) *flooding {
 			router = append(router, fmt.Sprintf("ip addr add %s%s dev %s", gateway, st.mask(), far))
 			more = []string{fmt.Sprintf("ip addr add %s%s dev eth3", st.entrance(p.name), st.mask())}
 		}
-		up := append(more, fmt.Sprintf("ip addr add %s%s dev eth1", st.addr(p.name), st.mask()), fmt.Sprintf("ip route add %s via %s", st.everything(), gateway))
+		if p.onLo {
+			router = append(router, "sysctl -qw net.ipv4.conf.all.ignore_routes_with_linkdown=1", "ip route add "+st.addr(p.name)+st.hops(p.name))
+		}
+		up := append(more, st.ways(&p, gateway)...)
 		switch p.kind {
 		case kindVTEPBGP:
 			files[p.name+".toml"] = st.toml(&p)
@@ -276,13 +282,37 @@ func (st *floodStage) learner(destination, player string) []string {
 	}
 }
 
+// ways are the lines for the VTEP address of a player and for its way to all others.
+func (st *floodStage) ways(p *floodPlayer, gateway string) []string {
+	if !p.onLo {
+		return []string{
+			fmt.Sprintf("ip addr add %s%s dev eth1", st.addr(p.name), st.mask()), fmt.Sprintf("ip route add %s via %s", st.everything(), gateway),
+		}
+	}
+	n := st.number(p.name)
+	return []string{
+		fmt.Sprintf("ip addr add 10.1.%d.1/24 dev eth1", n), "ip addr add " + st.addr(p.name) + "/32 dev lo",
+		"sysctl -qw net.ipv4.fib_multipath_hash_policy=1 net.ipv4.conf.all.ignore_routes_with_linkdown=1",
+		fmt.Sprintf("ip route add %s src %s nexthop via %s nexthop via %s", st.everything(), st.addr(p.name), st.linkGateway(n), gateway),
+	}
+}
+
+// hops are the next hops to a player, as ip-route(8) has them.
+func (st *floodStage) hops(name string) string {
+	hops := " nexthop via " + st.entrance(name)
+	if st.player(name).onLo {
+		hops += fmt.Sprintf(" nexthop via 10.1.%d.1", st.number(name))
+	}
+	return hops
+}
+
 // serviceRoutes lead to the service addresses, along several ways where they are anycast.
 func (st *floodStage) serviceRoutes() []string {
 	var out []string
 	for service, players := range st.services {
 		route := "ip route add " + service
 		for _, p := range players {
-			route += " nexthop via " + st.entrance(p)
+			route += st.hops(p)
 		}
 		out = append(out, route)
 	}

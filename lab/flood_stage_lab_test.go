@@ -179,7 +179,7 @@ func (st *floodStage) build(t testing.TB) *flooding {
 			more = []string{fmt.Sprintf("ip addr add %s%s dev eth3", st.entrance(p.name), st.mask())}
 		}
 		if p.onLo {
-			router = append(router, "sysctl -qw net.ipv4.conf.all.ignore_routes_with_linkdown=1", "ip route add "+st.addr(p.name)+st.hops(p.name))
+			router = append(router, "ip route add "+st.addr(p.name)+st.hops(p.name))
 		}
 		up := append(more, st.ways(&p, gateway)...)
 		switch p.kind {
@@ -292,7 +292,8 @@ func (st *floodStage) ways(p *floodPlayer, gateway string) []string {
 	n := st.number(p.name)
 	return []string{
 		fmt.Sprintf("ip addr add 10.1.%d.1/24 dev eth1", n), "ip addr add " + st.addr(p.name) + "/32 dev lo",
-		"sysctl -qw net.ipv4.fib_multipath_hash_policy=1 net.ipv4.conf.all.ignore_routes_with_linkdown=1",
+		// The latter counts by interface (IN_DEV_IGNORE_ROUTES_WITH_LINKDOWN, include/linux/inetdevice.h).
+		"sysctl -qw net.ipv4.fib_multipath_hash_policy=1 net.ipv4.conf.eth1.ignore_routes_with_linkdown=1 net.ipv4.conf.eth3.ignore_routes_with_linkdown=1",
 		fmt.Sprintf("ip route add %s src %s nexthop via %s nexthop via %s", st.everything(), st.addr(p.name), st.linkGateway(n), gateway),
 	}
 }

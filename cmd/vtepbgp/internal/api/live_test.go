@@ -83,8 +83,7 @@ func TestMonitorStopsAndFails(t *testing.T) {
 
 	c, _ = serve(t, &backend{fail: errors.New("too many")}) // before the first event in words
 	assert.EqualError(t, c.Monitor(t.Context(), api.EventFilter{}, func(api.Event) error { return nil }), "too many")
-	b.fail = errors.New("broken") // after it by a cut
-	c, _ = serve(t, b)
+	c, _ = serve(t, &backend{events: sampleEvents(), fail: errors.New("broken")}) // after it by a cut
 	require.ErrorIs(t, c.Monitor(t.Context(), api.EventFilter{}, func(api.Event) error { return nil }), api.ErrEnded)
 }
 
@@ -101,13 +100,13 @@ func TestRecord(t *testing.T) {
 	status, _ := raw(t, socket, http.MethodGet, "/v1/record?vni=3")
 	assert.Equal(t, http.StatusBadRequest, status, "a filter would tell another story")
 
-	b.fail = errors.New("broken")
+	c, _ = serve(t, &backend{lines: b.lines, fail: errors.New("broken")})
 	body, err = c.Record(t.Context())
 	require.NoError(t, err)
 	_, err = io.ReadAll(body)
 	require.Error(t, err, "cut in the middle")
 	require.NoError(t, body.Close())
-	b.lines = nil
+	c, _ = serve(t, &backend{fail: errors.New("broken")})
 	_, err = c.Record(t.Context())
 	require.EqualError(t, err, "broken")
 }

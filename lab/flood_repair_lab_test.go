@@ -6,6 +6,8 @@ import (
 	netorder "encoding/binary"
 	"fmt"
 	"net/netip"
+	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -178,21 +180,32 @@ func TestFloodSlowWire(t *testing.T) {
 		}
 		return nil
 	})
-	clear(counted)
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
-	for n := range frames {
-		source.send(append(marker(mac, uint32(n)), make([]byte, size-64)...))
-		<-tick.C
-		require.NoError(t, count())
-	}
-	eventually(t, convergence, "the last ones come", func() error {
-		require.NoError(t, count())
-		if len(counted) != vteps*frames {
-			return fmt.Errorf("%d of %d copies; %s", len(counted), vteps*frames, f.do("r1", "tc", "-s", "qdisc", "show", "dev", "eth1", "root"))
+	for tries, again := 0, true; again; tries++ {
+		require.Less(t, tries, 5, "the machine loses packets between its namespaces each time")
+		clear(counted)
+		before := backlogLosses(t)
+		for n := range frames {
+			source.send(append(marker(mac, uint32(n)), make([]byte, size-64)...))
+			<-tick.C
+			require.NoError(t, count())
 		}
-		return nil
-	})
+		eventually(t, convergence, "the last ones come", func() error {
+			require.NoError(t, count())
+			missing, lost := vteps*frames-len(counted), backlogLosses(t)-before
+			if again = missing > 0; missing > lost {
+				return fmt.Errorf("%d of %d copies, and the machine lost %d; %v; %s", len(counted), vteps*frames, lost,
+					f.counters("r1", 100), f.do("r1", "tc", "-s", "qdisc", "show", "dev", "eth1", "root"))
+			}
+			return nil
+		})
+		if again {
+			t.Log("again: the machine lost packets")
+			f.pass(time.Second) // what is late belongs to this time
+			require.NoError(t, count())
+		}
+	}
 	holds(t, 300*time.Millisecond, "no more come", count)
 	doubled := 0
 	for _, n := range counted {
@@ -200,4 +213,18 @@ func TestFloodSlowWire(t *testing.T) {
 	}
 	t.Logf("%d copies, %d doubled; %s", len(counted), doubled, f.do("r1", "tc", "-s", "qdisc", "show", "dev", "eth1", "root"))
 	assert.Zero(t, doubled)
+}
+
+// backlogLosses are the packets that the machine dropped between any two namespaces, because a processor had no time for
+// them: one backlog of net.core.netdev_max_backlog packets is for all veth devices (netif_rx, net/core/dev.c).
+func backlogLosses(t testing.TB) (n int) {
+	t.Helper()
+	text, err := os.ReadFile("/proc/net/softnet_stat")
+	require.NoError(t, err)
+	for line := range strings.Lines(string(text)) {
+		dropped, err := strconv.ParseUint(strings.Fields(line)[1], 16, 32)
+		require.NoError(t, err)
+		n += int(dropped)
+	}
+	return n
 }

@@ -51,3 +51,21 @@ func TestFloodReloadModes(t *testing.T) {
 		t.Run(fmt.Sprintf("%s becomes %s", c.player, c.to), func(t *testing.T) { f.in(t).reloaded(modes[c.to](c.player)) })
 	}
 }
+
+// Relays change their engine, and all of a segment the way in which frames come to it, by reloads under load.
+func TestFloodReloadSegment(t *testing.T) {
+	t.Parallel()
+	st := floodStage{family: 4, rr: kindVTEPBGP}
+	all := func(engine, delivery string) []floodPlayer {
+		return []floodPlayer{st.relay("r1", engine, delivery, 1, 1), st.relay("r2", engine, delivery, 1, 2), st.member("m1", engine, delivery, 1)}
+	}
+	st.players = append(all("ebpf", "unicast"), floodPlayer{name: "l1", kind: kindLegacy, segment: 1}, floodPlayer{name: "v1", kind: kindVTEPBGP}, st.routedVTEP("v2"))
+	st.services = map[string][]string{st.service(1): {"r1"}, st.service(2): {"r2"}}
+	f := st.build(t)
+	f.exactlyOnce()
+	for _, c := range []struct{ name, engine, delivery string }{
+		{"socket engine", "socket", "unicast"}, {"multicast", "socket", "multicast"}, {"eBPF engine", "ebpf", "multicast"}, {"unicast", "ebpf", "unicast"},
+	} {
+		t.Run(c.name, func(t *testing.T) { f.in(t).reloaded(all(c.engine, c.delivery)...) })
+	}
+}

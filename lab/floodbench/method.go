@@ -41,12 +41,6 @@ func newMethod(name, profiles string) (m *method, err error) {
 	if m.stand, err = newStand(bare); err != nil {
 		return nil, fmt.Errorf("build stand for %s: %w", name, err)
 	}
-	if name != plainLoop && !bare {
-		if err = m.stand.openPort(); err != nil {
-			m.stand.close()
-			return nil, err
-		}
-	}
 	if bare {
 		m.replicator, err = newHeadEnd(m.stand)
 	} else {

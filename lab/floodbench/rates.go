@@ -17,8 +17,10 @@ var rates = measurement{
 	name: "rate", title: "copies a second, per core",
 	how: "Thousand copies a second while 1.3 times the capacity is offered, and in brackets thousand copies per CPU-second at 0.7 times " +
 		"the capacity; medians of the rounds, in which the methods take turns. All but the generator runs on one processor: receiving, copying, " +
-		"sending, and receiving at the sink. The kernel's head-end replication is a bridge and a VXLAN device with N all-zero rows, fed with inner frames; " +
-		"the plain loop is one Go `WriteTo` per copy. vxsnd was not run: its column is the plain loop's times the ratio between vxsnd (of vxfld c6aac3f, " +
+		"sending, and receiving at the sink. The kernel's head-end replication is a bridge and a VXLAN device with N all-zero rows, fed with inner frames. " +
+		"No VXLAN device of the host wants the others' frames, as on a service node; where one does, the kernel takes each apart besides copying, about 0.4 µs " +
+		"a frame here: that counts for 2 VTEPs (ebpf 963 [725] then, measured apart), and no more for 64. " +
+		"The plain loop is one Go `WriteTo` per copy. vxsnd was not run: its column is the plain loop's times the ratio between vxsnd (of vxfld c6aac3f, " +
 		"ported to Python 3) and such a loop, as measured once on a machine of this kind.",
 	run: measureRates,
 }

@@ -60,6 +60,10 @@ func newStand(bare bool) (s *stand, err error) {
 		if err = (*n).Sysctl("net/ipv6/conf/all/disable_ipv6", "1"); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return nil, fmt.Errorf("turn off IPv6, whose own packets would count: %w", err)
 		}
+		// Nobody but the method wants the frames. No closed port is to answer each with an ICMP error, to no one.
+		if err = (*n).Sysctl("net/ipv4/icmp_msgs_per_sec", "0"); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return nil, fmt.Errorf("turn off ICMP errors: %w", err)
+		}
 	}
 	if err = veth(s.generator, "g0", s.replicator, "r0", entryMAC); err != nil {
 		return nil, err
@@ -112,20 +116,6 @@ func (s *stand) address(bare bool) error {
 	to := &net.IPNet{IP: vteps.Addr().AsSlice(), Mask: net.CIDRMask(vteps.Bits(), 32)}
 	if err := s.replicator.Links.RouteAdd(&netlink.Route{LinkIndex: r1, Dst: to, Gw: gateway.AsSlice()}); err != nil {
 		return fmt.Errorf("add route to the VTEPs: %w", err)
-	}
-	return nil
-}
-
-// openPort has the kernel listen for VXLAN, as on every host of ours: for another network, which
-// costs least. A closed port would have it write an ICMP error for each frame, to no one.
-func (s *stand) openPort() error {
-	links := s.replicator.Links
-	other := &netlink.Vxlan{LinkAttrs: netlink.LinkAttrs{Name: "vxlan1"}, VxlanId: 1, SrcAddr: exit.AsSlice(), Port: vxlanPort}
-	if err := links.LinkAdd(other); err != nil {
-		return fmt.Errorf("add VXLAN device: %w", err)
-	}
-	if err := links.LinkSetUp(other); err != nil {
-		return fmt.Errorf("listen for VXLAN: %w", err)
 	}
 	return nil
 }

@@ -91,7 +91,7 @@ func (c *Core) floodSource(f *floodEntry) FloodSource {
 	switch {
 	case f.static:
 		return SourceStatic
-	case f.head != nil && !(c.speaksFor(f) && f.spokenFor()):
+	case f.head != nil && (!c.speaksFor(f) || !f.spokenFor()):
 		return SourceBGP
 	case !f.heard:
 		return ""

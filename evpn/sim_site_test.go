@@ -335,7 +335,7 @@ func (r *reflector) disconnected(l *link, grace bool) {
 
 // lapse passes on what becomes of a claim when the process behind it has ended, as a speaker does.
 func (r *reflector) lapse(k evpn.RouteKey, e simRoute) {
-	next, changed := e.Route.Lapsed()
+	next, changed := e.Lapsed()
 	switch {
 	case !changed:
 	case next.Attrs == nil:

@@ -17,6 +17,47 @@ import (
 	"github.com/vtepbgp/vtepbgp/kernel/kerneltest"
 )
 
+// entrance is the MAC address at which near is fed.
+func (l link) entrance(t testing.TB) (mac net.HardwareAddr) {
+	t.Helper()
+	require.NoError(t, l.near.Do(func() error {
+		u0, err := net.InterfaceByName("u0")
+		if err == nil {
+			mac = u0.HardwareAddr
+		}
+		return err
+	}))
+	return mac
+}
+
+// feed sends a frame to near, again and again, from a socket that prepare may set.
+func (l link) feed(t testing.TB, frame []byte, times int, every time.Duration, prepare func(fd int) error) {
+	t.Helper()
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
+	require.NoError(t, l.far.Do(func() error {
+		v0, err := net.InterfaceByName("v0")
+		if err != nil {
+			return err
+		}
+		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		if err := prepare(fd); err != nil {
+			return err
+		}
+		for range times {
+			if err := unix.Sendto(fd, frame, 0, &unix.SockaddrLinklayer{Ifindex: v0.Index}); err != nil {
+				return err
+			}
+			<-ticker.C
+		}
+		return nil
+	}))
+}
+
 // TestHandover: the program copies until the egress queue is full, user space sends the
 // rest, and none is lost.
 func TestHandover(t *testing.T) {
@@ -29,33 +70,9 @@ func TestHandover(t *testing.T) {
 	defer func() { require.NoError(t, e.Close()) }()
 	require.NoError(t, e.Apply(&flood.Table{Networks: []flood.Network{{VNI: 100, Listen: service4, VTEPs: vteps(far4, n)}}}))
 
-	var u0 *net.Interface
-	require.NoError(t, l.near.Do(func() (err error) {
-		u0, err = net.InterfaceByName("u0")
-		return err
-	}))
 	p := packet(service4, netip.MustParseAddr("10.7.0.1"), 1400)
-	p.DstMAC = u0.HardwareAddr
-	ticker := time.NewTicker(time.Second / 20)
-	defer ticker.Stop()
-	require.NoError(t, l.far.Do(func() error {
-		v0, err := net.InterfaceByName("v0")
-		if err != nil {
-			return err
-		}
-		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
-		if err != nil {
-			return err
-		}
-		defer unix.Close(fd)
-		for range frames {
-			if err := unix.Sendto(fd, p.Bytes(), 0, &unix.SockaddrLinklayer{Ifindex: v0.Index}); err != nil {
-				return err
-			}
-			<-ticker.C
-		}
-		return nil
-	}))
+	p.DstMAC = l.entrance(t)
+	l.feed(t, p.Bytes(), frames, time.Second/20, func(int) error { return nil })
 	require.Eventually(t, func() bool { return e.Counters().Total.Copies == frames*n }, within, 10*time.Millisecond)
 	assert.Zero(t, e.Counters().Total.Dropped[flood.EgressFull])
 
@@ -92,36 +109,11 @@ func TestHandoverOfLongSuperFrames(t *testing.T) {
 	for at, v := range map[int]uint16{2: sizeEthernet + 20 + 8, 4: size, 6: sizeEthernet + 20, 8: 6} {
 		binary.NativeEndian.PutUint16(vnet[at:], v)
 	}
-	var u0 *net.Interface
-	require.NoError(t, l.near.Do(func() (err error) {
-		u0, err = net.InterfaceByName("u0")
-		return err
-	}))
-	one.DstMAC = u0.HardwareAddr
+	one.DstMAC = l.entrance(t)
 	require.Len(t, one.Bytes(), 65_500)
-	ticker := time.NewTicker(time.Second / 10)
-	defer ticker.Stop()
-	require.NoError(t, l.far.Do(func() error {
-		v0, err := net.InterfaceByName("v0")
-		if err != nil {
-			return err
-		}
-		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
-		if err != nil {
-			return err
-		}
-		defer unix.Close(fd)
-		if err := errors.Join(unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_VNET_HDR, 1), unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, 1<<20)); err != nil {
-			return err
-		}
-		for range frames {
-			if err := unix.Sendto(fd, append(vnet, one.Bytes()...), 0, &unix.SockaddrLinklayer{Ifindex: v0.Index}); err != nil {
-				return err
-			}
-			<-ticker.C
-		}
-		return nil
-	}))
+	l.feed(t, append(vnet, one.Bytes()...), frames, time.Second/10, func(fd int) error {
+		return errors.Join(unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_VNET_HDR, 1), unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, 1<<20))
+	})
 	require.Eventually(t, func() bool {
 		c := e.Counters().Total
 		return c.Copies+c.Dropped[flood.EgressFull] >= frames*n*merged

@@ -75,7 +75,7 @@ bench: deps $(BIN) ## Side by side with FRR in one run; writes docs/performance.
 	$(GO) run ./lab/bench -binary $(BIN) -write docs/performance.md
 
 .PHONY: bench-flood
-bench-flood: deps ## Flooding engines beside head-end replication in one run; writes docs/performance.md (root, about 8 minutes)
+bench-flood: deps ## Flooding engines beside head-end replication in one run; writes docs/performance.md (root, three rounds of up to 5 minutes)
 	$(GO) run ./lab/floodbench -write docs/performance.md
 
 .PHONY: bench-go

@@ -262,8 +262,11 @@ func startLab(t testing.TB, file, text string) *running {
 func (st *floodStage) segmentBridge(s int) []string {
 	b := fmt.Sprintf("seg%d", s)
 	return []string{
-		// It asks every second: who joined before the switch was there is heard of soon.
-		fmt.Sprintf("ip link add %s type bridge mcast_querier 1 mcast_query_response_interval 10 mcast_query_interval 100 mcast_startup_query_interval 100", b),
+		fmt.Sprintf("ip link add %s type bridge mcast_query_response_interval 10 mcast_query_use_ifaddr 1", b),
+		// It asks every second: who joined before the switch was there is heard of soon. For the response interval
+		// of the moment it becomes a querier it floods (net/bridge/br_multicast.c: br_multicast_set_querier), the
+		// reports of members too, and who hears another's report keeps its own (RFC 2236 section 3).
+		fmt.Sprintf("ip link set %s type bridge mcast_querier 1 mcast_query_interval 100 mcast_startup_query_interval 100", b),
 		fmt.Sprintf("ip link set %s up", b),
 		fmt.Sprintf("ip addr add %s%s dev %s", st.segmentGateway(s), st.mask(), b),
 	}

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -105,14 +106,18 @@ func interfaces(pid int) ([]Interface, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list links: %w", err)
 	}
+	addrs, err := retryDump(func() ([]netlink.Addr, error) { return h.AddrList(nil, netlink.FAMILY_ALL) })
+	if err != nil {
+		return nil, fmt.Errorf("list addresses: %w", err)
+	}
+	of := map[int][]netlink.Addr{}
+	for _, a := range addrs {
+		of[a.LinkIndex] = append(of[a.LinkIndex], a)
+	}
 	out := []Interface{}
 	for _, l := range links {
-		addrs, err := retryDump(func() ([]netlink.Addr, error) { return h.AddrList(l, netlink.FAMILY_ALL) })
-		if err != nil {
-			return nil, fmt.Errorf("list addresses of %s: %w", l.Attrs().Name, err)
-		}
 		i := Interface{Name: l.Attrs().Name, Up: l.Attrs().Flags&net.FlagUp != 0, Addresses: []netip.Prefix{}}
-		for _, a := range addrs {
+		for _, a := range of[l.Attrs().Index] {
 			ip, _ := netip.AddrFromSlice(a.IP)
 			ip = ip.Unmap()
 			if ip.IsLoopback() || ip.IsLinkLocalUnicast() {
@@ -131,14 +136,19 @@ func interfaces(pid int) ([]Interface, error) {
 	return out, nil
 }
 
+// dumpPatience is how long listings are repeated: a daemon in the namespace may be at work on thousands of devices.
+const dumpPatience = 10 * time.Second
+
 // retryDump repeats a listing that a change in the kernel interrupted.
-func retryDump[T any](dump func() ([]T, error)) (out []T, err error) {
-	for range 10 {
-		if out, err = dump(); !errors.Is(err, netlink.ErrDumpInterrupted) {
+func retryDump[T any](dump func() ([]T, error)) ([]T, error) {
+	again := time.NewTicker(20 * time.Millisecond)
+	defer again.Stop()
+	for end := time.Now().Add(dumpPatience); ; <-again.C {
+		out, err := dump()
+		if !errors.Is(err, netlink.ErrDumpInterrupted) || time.Now().After(end) {
 			return out, err
 		}
 	}
-	return out, err
 }
 
 // attachName makes the node's network namespace known to `ip netns`. The ip command

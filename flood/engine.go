@@ -106,7 +106,8 @@ type Choice struct {
 const Auto = "auto"
 
 // Choose opens the engine with a name, or with Auto the first of kinds that works here.
-// What one of another kind has left on the interface is removed.
+// What one of another kind has left on the interface is removed. Without an engine nothing is:
+// whoever has none removes all ([SweepOthers]).
 func Choose(name string, kinds []Kind, o Options) (Engine, Choice, error) {
 	var refused, names []string
 	for _, k := range kinds {
@@ -141,7 +142,7 @@ func Choose(name string, kinds []Kind, o Options) (Engine, Choice, error) {
 }
 
 // SweepOthers removes what other kinds than the chosen one have left behind on the interface: it
-// would copy as well.
+// would copy as well. "" is no kind.
 func SweepOthers(chosen string, kinds []Kind, o Options) error {
 	var errs []error
 	for _, k := range kinds {

@@ -1,6 +1,7 @@
 package flooding_test
 
 import (
+	"errors"
 	"os"
 	"slices"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/vtepbgp/vtepbgp/cmd/vtepbgp/internal/flooding/floodingtest"
 	"github.com/vtepbgp/vtepbgp/evpn"
 	"github.com/vtepbgp/vtepbgp/flood"
 )
@@ -110,6 +112,48 @@ func TestCrashBeforeRelease(t *testing.T) {
 		assert.True(t, ok)
 		w.end()
 		assert.Empty(t, w.host.Devices(), "also what was never taken over")
+	})
+}
+
+// What was left goes as well where no engine can be had: nobody would look after its lists.
+func TestWhatIsLeftGoesWhenNoEngineCanBeOpened(t *testing.T) {
+	for _, engine := range []string{flood.Auto, floodingtest.Remaining, floodingtest.Passing} {
+		t.Run(engine, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := working(t)
+				w.crash()
+				require.Equal(t, []string{"eth1"}, w.host.Devices())
+				w.host.Deny(floodingtest.Remaining, errors.New("verifier says no"))
+				w.host.Deny(floodingtest.Passing, errors.New("no more sockets"))
+				w.boot()
+				w.m.Resume(time.Now())
+				cfg := segment()
+				cfg.Engine = engine
+				w.m.Configure(cfg)
+				w.run()
+				w.m.Apply([]evpn.ListChange{entry(100, "10.0.2.3", evpn.UseCopy)}, relay(evpn.Relay{VNI: 100, Own: true, Segment: true}))
+				w.m.Release()
+				synctest.Wait()
+				assert.Empty(t, w.host.Devices())
+				w.end()
+			})
+		})
+	}
+}
+
+// An engine that works goes on when the one that is wished for cannot be had.
+func TestWhatWorksStaysWhenAnotherEngineCannotBeOpened(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := working(t)
+		w.host.Deny(floodingtest.Passing, errors.New("no more sockets"))
+		cfg := segment()
+		cfg.Engine = floodingtest.Passing
+		w.m.Configure(cfg)
+		synctest.Wait()
+		n, ok := w.host.Network("eth1", 100)
+		require.True(t, ok)
+		assert.Equal(t, []string{"10.0.2.2"}, copies(n))
+		w.end()
 	})
 }
 

@@ -198,13 +198,21 @@ func (w *worker) open(name string, t *flood.Table) error {
 			return e, nil
 		}}
 	}
-	e, choice, err := flood.Choose(name, kinds, flood.Options{Interface: w.device, Log: w.log})
-	if err != nil {
-		return err
-	}
+	o := flood.Options{Interface: w.device, Log: w.log}
+	e, choice, err := flood.Choose(name, kinds, o)
 	w.mu.Lock()
-	w.engine, w.choice, w.asked = e, choice, name
+	if err == nil {
+		w.engine, w.choice, w.asked = e, choice, name
+	}
+	works := w.engine != nil
 	w.mu.Unlock()
+	switch {
+	case err != nil && works:
+		return err // the one before goes on
+	case err != nil:
+		// What the process before has left would copy by lists that nobody looks after.
+		return errors.Join(err, flood.SweepOthers("", w.kinds, o))
+	}
 	w.log.WithField("engine", choice.Name).WithField("reason", choice.Reason).Info("engine copies frames")
 	return nil
 }

@@ -25,6 +25,7 @@ type Host struct {
 	mu     sync.Mutex
 	at     map[string]map[string]*copier // by interface and kind
 	heard  []sender
+	denied map[string]error // kinds that cannot be opened
 	broken map[string]error // kinds that cannot start
 	errs   []error
 	slow   time.Duration // what every table takes
@@ -51,7 +52,7 @@ type leases struct {
 
 // NewHost has no interface on which something copies.
 func NewHost() *Host {
-	return &Host{at: map[string]map[string]*copier{}, broken: map[string]error{}}
+	return &Host{at: map[string]map[string]*copier{}, denied: map[string]error{}, broken: map[string]error{}}
 }
 
 // Kinds are the engines that a process has which starts now.
@@ -64,6 +65,11 @@ func (h *Host) Kinds() []flood.Kind {
 			Name:  name,
 			Probe: func(flood.Options) error { return nil },
 			Open: func(o flood.Options) (flood.Engine, error) {
+				h.mu.Lock()
+				defer h.mu.Unlock()
+				if err := h.denied[name]; err != nil {
+					return nil, err
+				}
 				return &engine{host: h, kind: name, device: o.Interface}, nil
 			},
 		}
@@ -80,6 +86,13 @@ func (h *Host) Kinds() []flood.Kind {
 		return nil
 	}
 	return []flood.Kind{remaining, kind(Passing)}
+}
+
+// Deny has engines of a kind fail to open; nil mends it.
+func (h *Host) Deny(kind string, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.denied[kind] = err
 }
 
 // Break has engines of a kind fail to start; nil mends it.

@@ -71,7 +71,7 @@ fuzz: ## Run every fuzz target for FUZZTIME (default 10s)
 	  done; done
 
 .PHONY: bench
-bench: deps $(BIN) ## Side by side with FRR in one run; writes docs/performance.md (root, about 12 minutes)
+bench: deps $(BIN) ## Side by side with FRR in one run; writes docs/performance.md (root, about 15 minutes)
 	$(GO) run ./lab/bench -binary $(BIN) -write docs/performance.md
 
 .PHONY: bench-flood

@@ -32,13 +32,13 @@ func main() {
 
 // full are the sizes that docs/performance.md is made with.
 var full = sizes{
-	routes: 100_000, locals: []int{100_000, 500_000}, rounds: 60, death: 10_000, vnis: 1000,
+	routes: 100_000, locals: []int{100_000, 500_000}, rounds: 60, death: 10_000, vnis: 1000, listed: 100,
 	soak: 10_000_000, soakMACs: 10_000, idleMACs: 10_000, idle: 30 * time.Second, stream: 3 * time.Second, down: 2 * time.Second,
 }
 
 // quick are the sizes of a smoke test.
 var quick = sizes{
-	routes: 10_000, locals: []int{10_000}, rounds: 10, death: 1000, vnis: 50,
+	routes: 10_000, locals: []int{10_000}, rounds: 10, death: 1000, vnis: 50, listed: 10,
 	soak: 400_000, soakMACs: 1000, idleMACs: 1000, idle: 3 * time.Second, stream: 300 * time.Millisecond, down: 500 * time.Millisecond,
 }
 
@@ -53,7 +53,7 @@ func measurements(z sizes) []measurement {
 	}
 	// The many VNIs come last: the kernel takes a minute to remove their devices and
 	// holds up all other work on links meanwhile.
-	return append(list, reacting(), dying(), restarting(), idling(), listening(), soaking(), soakingOwn(), soakingTransit(), manyVNIs())
+	return append(list, reacting(), dying(), restarting(), idling(), listening(), soaking(), soakingOwn(), soakingTransit(), manyVNIs(), manyLists())
 }
 
 func run(ctx context.Context, args []string, out io.Writer) error {
@@ -66,7 +66,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	fast := f.Bool("quick", false, "small numbers, one run: does it all still work?")
 	count := f.Int("routes", 0, "size of the big tables (0 = 100,000)")
 	changes := f.Int("soak", 0, "route changes of the soak (0 = 10,000,000)")
-	vnis := f.Int("vnis", 0, "VNIs of the many-VNI test (0 = 1,000)")
+	vnis := f.Int("vnis", 0, "VNIs of the many-VNI tests (0 = 1,000)")
 	report := f.String("write", "", "write the report to this file (Markdown)")
 	binary := f.String("binary", "", "measure this vtepbgp instead of the one that this tree builds")
 	which := f.String("systems", "FRR,vtepbgp", "systems to measure")

@@ -18,6 +18,7 @@ type sizes struct {
 	rounds   int // latency rounds a run
 	death    int // MACs of the VTEP that dies
 	vnis     int
+	listed   int // VTEPs on the flood list of each
 	soak     int // route changes
 	soakMACs int
 	idleMACs int

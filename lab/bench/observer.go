@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -201,11 +202,15 @@ func newFloodObserver(v *vtep) (*observer, error) {
 	return &observer{v: v, fd: fd}, nil
 }
 
-// waitFloodRows waits until want devices have a flood row and gives the time of the last.
+// waitFloodRows waits until there are want flood rows and gives the time of the last.
 func (o *observer) waitFloodRows(ctx context.Context, want int, timeout time.Duration) (time.Time, error) {
+	type place struct {
+		device int
+		dst    netip.Addr
+	}
 	deadline := time.Now().Add(timeout)
 	buf := make([]byte, 1<<16)
-	have := map[int]struct{}{}
+	have := make(map[place]struct{}, want)
 	poll := time.NewTicker(2 * time.Millisecond)
 	defer poll.Stop()
 	for {
@@ -215,15 +220,18 @@ func (o *observer) waitFloodRows(ctx context.Context, want int, timeout time.Dur
 		case now := <-poll.C:
 			for {
 				l, _, err := unix.Recvfrom(o.fd, buf, unix.MSG_DONTWAIT)
+				if errors.Is(err, unix.ENOBUFS) {
+					return now, fmt.Errorf("wait for flood rows in %s: %w", o.v.Name, err)
+				}
 				if err != nil {
 					break
 				}
 				eachMessage(buf[:l], func(_ uint16, m []byte) bool {
 					if r, ok := parseRow(m, 0); ok && r.flood() {
-						if r.gone {
-							delete(have, messageDevice(m))
+						if at := (place{messageDevice(m), r.dst}); r.gone {
+							delete(have, at)
 						} else {
-							have[messageDevice(m)] = struct{}{}
+							have[at] = struct{}{}
 						}
 					}
 					return true
@@ -233,7 +241,7 @@ func (o *observer) waitFloodRows(ctx context.Context, want int, timeout time.Dur
 				return now, nil
 			}
 			if now.After(deadline) {
-				return now, fmt.Errorf("wait for %d flood lists in %s (%d are there): %w", want, o.v.Name, len(have), errTimeout)
+				return now, fmt.Errorf("wait for %d flood rows in %s (%d are there): %w", want, o.v.Name, len(have), errTimeout)
 			}
 		}
 	}

@@ -21,11 +21,12 @@ type system interface {
 
 type options struct {
 	neighbors     []netip.Addr
-	noRestart     bool // no graceful restart: a lost session takes its routes with it at once
-	defaultBuffer bool // netlink receive buffer left at the kernel's default
-	metrics       bool // vtepbgp: serve metrics at metricsAddress
-	noSuppression bool // vtepbgp: arp_suppression = false, so that nobody listens to access ports
-	reflect       bool // the neighbours are route-reflector clients
+	noRestart     bool   // no graceful restart: a lost session takes its routes with it at once
+	defaultBuffer bool   // netlink receive buffer left at the kernel's default
+	metrics       bool   // vtepbgp: serve metrics at metricsAddress
+	noSuppression bool   // vtepbgp: arp_suppression = false, so that nobody listens to access ports
+	reflect       bool   // the neighbours are route-reflector clients
+	engine        string // vtepbgp: a replicator with this flooding engine
 }
 
 // frr is bgpd and zebra as Debian runs them.
@@ -159,8 +160,13 @@ func (b *vtepbgp) start(v *vtep, dir string, o options) (*running, error) {
 	for _, n := range o.neighbors {
 		fmt.Fprintf(&c, "[[neighbor]]\naddress = %q\nasn = %d\nroute_reflector_client = %t\n", n, asn, o.reflect)
 	}
+	mode := "ingress"
+	if o.engine != "" {
+		mode = "replicator"
+		fmt.Fprintf(&c, "[flood]\nengine = %q\nservice_address = %q\n", o.engine, serviceAddress)
+	}
 	for _, id := range v.vnis {
-		fmt.Fprintf(&c, "[[vni]]\nid = %d\nmanage = false\narp_suppression = %t\n", id, !o.noSuppression)
+		fmt.Fprintf(&c, "[[vni]]\nid = %d\nmanage = false\narp_suppression = %t\nflooding = %q\n", id, !o.noSuppression, mode)
 	}
 	fmt.Fprintf(&c, "[api]\nsocket = %q\n", filepath.Join(dir, "vtepbgp.sock"))
 	if o.metrics {
@@ -189,4 +195,7 @@ func (b *vtepbgp) start(v *vtep, dir string, o options) (*running, error) {
 	return r, nil
 }
 
-const metricsAddress = "127.0.0.1:9474"
+const (
+	metricsAddress = "127.0.0.1:9474"
+	serviceAddress = "10.99.1.1"
+)

@@ -246,14 +246,7 @@ func manyVNIs() measurement {
 			{key: "cpu", label: "CPU of one VTEP", unit: "s"},
 			{key: "rss", label: "peak RSS of one VTEP", unit: "MB"},
 		},
-		vteps: 2,
-		vnis: func(z sizes) []int {
-			ids := make([]int, z.vnis)
-			for i := range ids {
-				ids[i] = benchVNI + i
-			}
-			return ids
-		},
+		vteps: 2, vnis: allVNIs,
 		run: func(ctx context.Context, e *env, sys system, out samples) error {
 			var rs []*running
 			var wg sync.WaitGroup

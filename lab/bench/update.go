@@ -119,7 +119,8 @@ func appendFlood(b []byte, nextHop netip.Addr, vni int) []byte {
 	b = append(b, nh[:]...)
 	b = append(b, 0, 3, 17, 0, 1)
 	b = append(b, nh[:]...)
-	b = append(b, 0, 2, 0, 0, 0, 0, 32)
+	b = append(b, byte(vni>>8), byte(vni)) // RD nextHop:VNI
+	b = append(b, 0, 0, 0, 0, 32)
 	b = append(b, nh[:]...)
 	b = append(b, 0x40, 1, 1, 0, 0x50, 2, 0, 0, 0x40, 5, 4, 0, 0, 0, 100)
 	b = append(b, 0xc0, 16, 16, 3, 0x0c, 0, 0, 0, 0, 0, 8, 0, 2)

@@ -206,6 +206,9 @@ type RelayRestored struct {
 	Met      bool      // there were others to take our part
 	Mute     bool      // and they have it, because nobody hears us
 	Withheld bool      // we wanted no copies, because we heard them on the group
+	// Since when we wanted that of the others, to deliver, and whether we did.
+	Asked      time.Time
+	Delivering bool
 }
 
 // VTEPHeard is a VTEP that was heard by the flooding module: on the group of a VNI's

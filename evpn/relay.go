@@ -44,6 +44,9 @@ type relay struct {
 	mute     bool      // nobody hears us, so they do
 	withheld bool      // we hear on the group what others copy for us, so we want none
 	elected  netip.Addr
+
+	asked      time.Time // since when we want the others to want no copies, for we are to deliver
+	delivering bool      // we take at our service address what goes to the group
 }
 
 // due is when our claim has settled; ring has that looked at.
@@ -166,10 +169,10 @@ func (c *Core) settleRelay(v *instance) {
 	c.notes = append(c.notes, n)
 }
 
-type relayPart struct{ claimed, active, own, withheld, met bool }
+type relayPart struct{ claimed, active, own, withheld, met, delivering bool }
 
 func (r *relay) part() relayPart {
-	return relayPart{claimed: !r.since.IsZero(), active: r.active, own: r.own, withheld: r.withheld, met: r.met}
+	return relayPart{claimed: !r.since.IsZero(), active: r.active, own: r.own, withheld: r.withheld, met: r.met, delivering: r.delivering}
 }
 
 func (c *Core) contestRelay(r *relay) {
@@ -207,9 +210,13 @@ func (c *Core) contestRelay(r *relay) {
 		r.elected = ours
 	}
 	c.withhold(r, active, ready)
+	c.deliver(r)
 	var next time.Time
-	if claimed && !settled {
+	switch {
+	case claimed && !settled:
 		next = r.since.Add(settleTime)
+	case r.waits():
+		next = r.asked.Add(settleTime)
 	}
 	if !r.next.Equal(next) {
 		r.next = next
@@ -238,6 +245,35 @@ func (c *Core) withhold(r *relay, active, ready candidate) {
 	default:
 		r.withheld = r.withheld && ready.deliver
 	}
+}
+
+// deliver says whether we take what is to go to the group. VTEPs elsewhere copy to those that want copies until
+// these have heard from us that they shall not, so that our service address is announced when they have said so:
+// before, each frame would come twice. One that does not say so is waited for no longer than for a claim to spread.
+func (c *Core) deliver(r *relay) {
+	switch {
+	case !r.active || !c.delivers(r.vni):
+		r.asked, r.delivering = time.Time{}, false
+		return
+	case r.asked.IsZero():
+		r.asked = c.now
+	}
+	r.delivering = r.delivering || !r.vni.copiedTo() || !c.now.Before(r.asked.Add(settleTime))
+}
+
+// waits reports that we are about to deliver.
+func (r *relay) waits() bool { return !r.asked.IsZero() && !r.delivering }
+
+// copiedTo reports that others of our segment are announced as VTEPs to copy to.
+func (v *instance) copiedTo() bool {
+	for _, f := range v.floods {
+		for p := f.head; p != nil; p = p.next {
+			if claim := p.set.attrs.Claim; claim.Group != 0 && !claim.ofService() && p.claims() {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // hearsOnGroup reports that what others would copy to us comes on the group, be it from
@@ -303,6 +339,7 @@ func (c *Core) engineState(ev EngineState) {
 func (r *relay) snapshot() RelayRestored {
 	return RelayRestored{
 		VNI: r.vni.vni, Active: r.active, Own: r.own, Since: r.since, Met: r.met, Mute: r.mute, Withheld: r.withheld,
+		Asked: r.asked, Delivering: r.delivering,
 	}
 }
 
@@ -313,6 +350,7 @@ func (c *Core) relayRestored(ev RelayRestored) {
 	}
 	r := &v.relay
 	r.active, r.own, r.since, r.met, r.mute, r.withheld = ev.Active, ev.Own, ev.Since, ev.Met, ev.Mute, ev.Withheld
+	r.asked, r.delivering = ev.Asked, ev.Delivering
 	c.touchRelay(v)
 	c.markVNI(v)
 }

@@ -42,7 +42,7 @@ func (c *Core) replicates(v *instance) bool {
 // wantService gives the attributes of the type-3 for our service address, nil for none: our
 // Replicator-AR route, or where the relay of a segment takes what it sends to the group.
 func (c *Core) wantService(v *instance, keep bool) *ownAttrs {
-	if v.hears() && v.relay.active && c.delivers(v) {
+	if v.hears() && v.relay.delivering {
 		return c.attrsFor(v, ownKey{
 			nextHop: c.cfg.Service, tunnel: v.ingressTo(c.cfg.Service),
 			// So that members know whose address it is.

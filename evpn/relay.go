@@ -132,9 +132,13 @@ func (c *Core) checkSessions() {
 	if now == c.sessions {
 		return
 	}
+	first := now.synced != c.sessions.synced
 	c.sessions = now
 	for _, v := range c.vnis {
 		c.touchRelay(v)
+		if first { // it counts where we have no part yet: see hearsOnGroup
+			c.markVNI(v)
+		}
 	}
 }
 

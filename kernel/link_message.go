@@ -84,6 +84,20 @@ func decodeSourceCheck(b []byte) uint8 {
 	return 0
 }
 
+// tellsSourceCheck reports an event about settings of which rp_filter is one, of a link or of all.
+func tellsSourceCheck(b []byte) bool {
+	const (
+		netconfmsg = 4 // struct netconfmsg, padded
+		rpFilter   = 3 // NETCONFA_RP_FILTER
+	)
+	for a, rest, more := nextAttribute(b[min(netconfmsg, len(b)):]); more; a, rest, more = nextAttribute(rest) {
+		if a.typ == rpFilter {
+			return true
+		}
+	}
+	return false
+}
+
 func decodeLinkInfo(b []byte, l *Link) {
 	var data, slaveData []byte
 	for a, rest, more := nextAttribute(b); more; a, rest, more = nextAttribute(rest) {

@@ -50,7 +50,7 @@ func (k *Kernel) resync(sub Subscription[Notification]) error {
 	}
 	k.stats.Resyncs[why]++
 	if why == "periodic" {
-		k.wantLinks(0)       // sysctls change without an event
+		k.wantLinks(0)       // not every setting of a link has an event
 		k.underlay.markAll() // and so does what the kernel learns of path MTUs
 	}
 	if why != "start" && why != "config" {

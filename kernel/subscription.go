@@ -40,9 +40,11 @@ type mmsghdr struct {
 	len uint32
 }
 
-// Subscribe opens a socket for RTNLGRP_NEIGH, LINK and IPV4/IPV6_IFADDR.
+// Subscribe opens a socket for RTNLGRP_NEIGH, LINK and IPV4/IPV6_IFADDR, and IPV4_NETCONF, which alone
+// tells of rp_filter (since Linux 3.8; of all links too: devinet_conf_proc, net/ipv4/devinet.c).
 func (n *Netlink) Subscribe() (Subscription[Notification], error) {
-	return subscribe(n.opts, deliverRows, unix.RTNLGRP_NEIGH, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR)
+	return subscribe(n.opts, deliverRows, unix.RTNLGRP_NEIGH, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR,
+		unix.RTNLGRP_IPV4_NETCONF)
 }
 
 func subscribe[T any](opts NetlinkOptions, deliver func([]byte, bool, func(T)), groups ...int) (Subscription[T], error) {
@@ -189,6 +191,10 @@ func deliverRows(b []byte, truncated bool, yield func(Notification)) {
 			}
 		case unix.RTM_NEWLINK, unix.RTM_DELLINK, unix.RTM_NEWADDR, unix.RTM_DELADDR:
 			yield(Notification{Link: true})
+		case unix.RTM_NEWNETCONF:
+			if tellsSourceCheck(m.body) {
+				yield(Notification{Link: true})
+			}
 		}
 	}
 }

@@ -1,7 +1,6 @@
 package kerneltest
 
 import (
-	"context"
 	"net/netip"
 	"slices"
 	"testing"
@@ -243,11 +242,11 @@ func groupProblems(t *testing.T, f Factory) {
 	require.NoError(t, r.k.Configure(cfg))
 	w.AddPort(t, "up0", 1600)
 	w.SetRoute(t, Route{To: netip.MustParsePrefix("10.9.0.0/24"), Device: "up0"})
-	w.SetSourceCheck(t, "eth0", 1)
 	far := netip.MustParseAddr("10.9.0.7")
 	r.set(remote(100, macB, far))
 	r.track(far)
-	require.NoError(t, r.k.Repair(context.Background())) // a sysctl has no event
+	r.eventually(func() bool { ways := r.k.Underlay(); return len(ways) == 1 && ways[0].Device == "up0" }, "looked up")
+	w.SetSourceCheck(t, "eth0", 1)
 	strict := "eth0 drops what comes from 10.9.0.7, which is reached by up0 (rp_filter is strict): sysctl -w net.ipv4.conf.eth0.rp_filter=2"
 	want(strict)
 	// So does the VTEP address, with a group elsewhere and without one.
@@ -260,7 +259,6 @@ func groupProblems(t *testing.T, f Factory) {
 	require.NoError(t, r.k.Configure(cfg))
 	want(strict)
 	w.SetSourceCheck(t, "eth0", 2)
-	require.NoError(t, r.k.Repair(context.Background()))
 	want()
 
 	// The VTEP address on lo says nothing of the segment.

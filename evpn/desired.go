@@ -115,6 +115,8 @@ func (p *path) reason() Reason {
 		return OverNeighborLimit
 	case !p.vni.up:
 		return VNIDown
+	case p.via.own:
+		return OwnNextHop
 	case p.via.lost:
 		return NextHopUnreachable
 	case p.Key.Type == IMETRoute:

@@ -112,6 +112,9 @@ type NextHopState struct {
 	VTEP      netip.Addr
 	Reachable bool
 	Reason    string // why it is not, in the operator's words
+	// Own says that the address is one of this host, so that what is sent there comes back. Whatever the policy for VTEPs that
+	// cannot be reached, such a one is used for nothing.
+	Own bool
 }
 
 // NeighborRestored gives back the state of a neighbour whose routes came before it.

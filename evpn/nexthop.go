@@ -24,7 +24,8 @@ type vtep struct {
 	fading  bool // has to be looked at for being named when the event is done
 
 	unreachable bool
-	lost        bool // unreachable, and by policy its routes do not count
+	own         bool // unreachable, because the address is ours
+	lost        bool // unreachable, and by policy or because it is ours its routes do not count
 	reason      string
 }
 
@@ -83,7 +84,7 @@ func (c *Core) forgetUnnamed() {
 	for _, t := range c.fadingVTEPs {
 		t.fading = false
 		if t.named == 0 {
-			t.unreachable, t.lost, t.reason, t.lapsed = false, false, "", true
+			t.unreachable, t.own, t.lost, t.reason, t.lapsed = false, false, false, "", true
 		}
 	}
 	c.fadingVTEPs = recycle(c.fadingVTEPs)
@@ -121,10 +122,11 @@ func (c *Core) nextHopState(ev NextHopState) {
 		return
 	}
 	was := t.unreachable
-	t.unreachable, t.reason = !ev.Reachable, ""
+	t.unreachable, t.own, t.reason = !ev.Reachable, !ev.Reachable && ev.Own, ""
 	if t.unreachable {
 		t.reason = ev.Reason
 	}
+	c.applyPolicy(t)
 	if was == t.unreachable {
 		return
 	}
@@ -133,7 +135,6 @@ func (c *Core) nextHopState(ev NextHopState) {
 		n = Note{Kind: NoteVTEPUnreachable, VTEP: t.addr, Detail: t.reason}
 	}
 	c.notes = append(c.notes, n)
-	c.applyPolicy(t)
 	for _, v := range c.vnis {
 		if f := v.floods[t.addr]; f != nil && f.replicator {
 			c.touchFlood(f)
@@ -144,7 +145,7 @@ func (c *Core) nextHopState(ev NextHopState) {
 // applyPolicy sees whether t is lost; when that changes, all that lies behind it is
 // settled anew.
 func (c *Core) applyPolicy(t *vtep) {
-	lost := t.unreachable && c.cfg.Unreachable == UnreachableRemove
+	lost := t.own || t.unreachable && c.cfg.Unreachable == UnreachableRemove
 	if lost == t.lost {
 		return
 	}

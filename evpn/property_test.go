@@ -188,7 +188,7 @@ func (g gen) event() evpn.Event {
 		}
 		return evpn.Tick{}
 	case 15:
-		return evpn.NextHopState{VTEP: g.vtep(), Reachable: g.chance(50), Reason: "no route"}
+		return evpn.NextHopState{VTEP: g.vtep(), Reachable: g.chance(50), Reason: "no route", Own: g.chance(30)}
 	default:
 		ev := evpn.RoutesReceived{Neighbor: g.neighbor()}
 		seen := map[evpn.RouteKey]bool{}

@@ -222,6 +222,9 @@ var scenarioWords = map[string]func(s *scenario, a *args){
 	"unreachable-vtep": func(s *scenario, a *args) {
 		s.handle(evpn.NextHopState{VTEP: a.addr(), Reason: strings.Join(a.rest(), " ")})
 	},
+	"own-vtep": func(s *scenario, a *args) {
+		s.handle(evpn.NextHopState{VTEP: a.addr(), Reason: "the address is on this host", Own: true})
+	},
 	"clear-duplicate": func(s *scenario, a *args) {
 		ev := evpn.DuplicateCleared{VNI: a.vni()}
 		if a.more() {

@@ -55,7 +55,7 @@ func (c *Core) Snapshot() []Event {
 	// When all is there that names them.
 	for _, t := range sortedValues(c.vteps, func(a, b *vtep) int { return a.addr.Compare(b.addr) }) {
 		if t.unreachable {
-			evs = append(evs, NextHopState{VTEP: t.addr, Reason: t.reason})
+			evs = append(evs, NextHopState{VTEP: t.addr, Reason: t.reason, Own: t.own})
 		}
 	}
 	// Local facts come last, when all is there that they hold out against.

@@ -15,6 +15,7 @@ import (
 type VTEPState struct {
 	VTEP      netip.Addr
 	Reachable bool
+	Own       bool       // not reachable, because it is an address of this host
 	Reason    string     // why not, in the operator's words
 	Device    string     // that packets leave by; "" while there is no way
 	Gateway   netip.Addr // zero = on link
@@ -323,7 +324,7 @@ func (u *underlay) report(events []evpn.Event, limit int) []evpn.Event {
 			continue
 		}
 		w.tellAll, w.up, w.reason = false, w.state.Reachable, w.state.Reason
-		events = append(events, evpn.NextHopState{VTEP: w.to, Reachable: w.up, Reason: w.reason})
+		events = append(events, evpn.NextHopState{VTEP: w.to, Reachable: w.up, Reason: w.reason, Own: w.state.Own})
 	}
 	return events
 }

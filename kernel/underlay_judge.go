@@ -22,7 +22,7 @@ func (s *waySite) judge(to netip.Addr, r Route) (st VTEPState, ok bool) {
 		return st, true
 	}
 	if r.Type == unix.RTN_LOCAL {
-		st.Reason = "the address is on this host"
+		st.Own, st.Reason = true, "the address is on this host"
 		return st, true
 	}
 	if r.Type != unix.RTN_UNICAST {

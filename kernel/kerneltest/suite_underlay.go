@@ -105,10 +105,12 @@ func waysByRoute(t *testing.T, f Factory) {
 	r.k.Track([]evpn.NextHopChange{{VTEP: vtepB, Remove: true}})
 	r.wantWays(other)
 	r.track(vtepB, vtepHere)
-	r.wantWays(noWay(vtepHere, "the address is on this host"), via, other)
+	own := noWay(vtepHere, "the address is on this host")
+	own.Own = true
+	r.wantWays(own, via, other)
 	r.eventually(func() bool { return len(r.heard()) >= 2 }, "both are told")
 	assert.ElementsMatch(t, []evpn.Event{
-		evpn.NextHopState{VTEP: vtepHere, Reason: "the address is on this host"}, evpn.NextHopState{VTEP: vtepB, Reachable: true},
+		evpn.NextHopState{VTEP: vtepHere, Reason: "the address is on this host", Own: true}, evpn.NextHopState{VTEP: vtepB, Reachable: true},
 	}, r.heard())
 }
 

@@ -398,6 +398,8 @@ func TestUnreachableVTEP(t *testing.T) {
 			assert.Equal(t, 1, st.VTEPsUnreachable)
 			assert.Equal(t, []string{"vtep 10.0.0.2 is unreachable: no route"}, st.Problems)
 
+			w.kernel.setWay(kernel.VTEPState{VTEP: remote, Own: true, Reason: "the address is on this host", Since: time.Now()})
+			w.eventually("no rows to ourselves", func() bool { rows, _ := w.kernel.rowCount(); return rows == 0 })
 			w.kernel.setWay(kernel.VTEPState{VTEP: remote, Reachable: true, Since: time.Now()})
 			w.eventually("back", func() bool {
 				st, err := w.api.Status(t.Context())

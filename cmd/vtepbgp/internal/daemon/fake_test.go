@@ -133,7 +133,7 @@ func (k *fakeKernel) setWay(st kernel.VTEPState) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.ways[st.VTEP] = st
-	k.news = append(k.news, evpn.NextHopState{VTEP: st.VTEP, Reachable: st.Reachable, Reason: st.Reason})
+	k.news = append(k.news, evpn.NextHopState{VTEP: st.VTEP, Reachable: st.Reachable, Reason: st.Reason, Own: st.Own})
 	select {
 	case k.changed <- struct{}{}:
 	default:

@@ -262,6 +262,9 @@ func TestStories(t *testing.T) {
 		{"address used twice", func(t *testing.T) api.Explanation {
 			return newStory(nil).tell(route(rr, here, func(r *evpn.Route, _ *evpn.Attrs) { r.Key.RD = evpn.RDFromRouterID(vtep2, 1) })).explainMAC(t)
 		}, "problem", "it is announced behind our own address 10.0.0.1, by a route distinguisher that is not ours (10.0.0.2:1)", "look for a second VTEP with the address 10.0.0.1"},
+		{"another address of ours", func(t *testing.T) api.Explanation {
+			return newStory(nil).tell(route(rr, vtep2, nil), evpn.NextHopState{VTEP: vtep2, Reason: "the address is on this host", Own: true}).explainMAC(t)
+		}, "problem", "it is announced behind our own address 10.0.0.2, by a route distinguisher that is not ours (10.0.0.2:1)", "look for a second VTEP with the address 10.0.0.2"},
 		{"ip of no use", func(t *testing.T) api.Explanation {
 			s := newStory(nil).tell(route(rr, vtep2, nil), route(rr, vtep2, func(r *evpn.Route, a *evpn.Attrs) {
 				rt, _ := evpn.AutoRouteTarget(65000, 200)

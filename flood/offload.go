@@ -3,7 +3,7 @@ package flood
 import "encoding/binary"
 
 // Frames that have not been on a wire may lack what a device would have added on its way out:
-// an inner checksum, or the cut of an inner TCP stream into segments. A copy is made of
+// an inner checksum, or the cut of inner TCP or UDP into segments. A copy is made of
 // what would have arrived.
 
 const (
@@ -75,8 +75,8 @@ func transportIn(frame []byte) (t transport, ok bool) {
 		return t, false
 	}
 	t.pseudo += uint64(t.protocol) + uint64(t.end-t.start)
-	least := map[uint8]int{protoTCP: sizeTCP, protoUDP: sizeUDP}[t.protocol]
-	return t, least > 0 && t.end-t.start >= least
+	n := leastHeader(t.protocol)
+	return t, n > 0 && t.end-t.start >= n
 }
 
 // CompleteInner completes the checksum of the TCP or UDP within the frame of a UDP payload, where
@@ -97,23 +97,31 @@ func CompleteInner(payload []byte) bool {
 	return Complete(frame[:t.end], t.start, offset)
 }
 
-// Whole says that the frame is one packet, though it may be longer than one can be: the end
-// that its IP header gives is that of the frame.
-func (p *Packet) Whole() bool {
-	t, ok := transportIn(p.Inner())
-	return ok && t.end == len(p.Inner())
+// leastHeader is the least length of a header of TCP or UDP; 0: it is neither.
+func leastHeader(protocol uint8) int {
+	switch protocol {
+	case protoTCP:
+		return sizeTCP
+	case protoUDP:
+		return sizeUDP
+	default:
+		return 0
+	}
 }
 
-// SplitTCP cuts a frame that carries a TCP segment with more than size bytes into the frames
-// that a device would have made of it (tcp_gso_segment).
-func (p Packet) SplitTCP(size int) ([]Packet, Reason) {
+// Split cuts a frame whose TCP segment or UDP datagram has more than size bytes of data into the frames
+// that a device would have made of it (tcp_gso_segment, __udp_gso_segment).
+func (p Packet) Split(size int) ([]Packet, Reason) {
 	frame := p.Inner()
 	t, ok := transportIn(frame)
-	if !ok || t.protocol != protoTCP || size <= 0 {
+	if !ok || size <= 0 {
 		return nil, SuperFrame
 	}
-	data := t.start + int(frame[t.start+12]>>4)*4
-	if data < t.start+sizeTCP || data >= t.end {
+	data := t.start + sizeUDP
+	if t.protocol == protoTCP {
+		data = t.start + int(frame[t.start+12]>>4)*4
+	}
+	if data < t.start+leastHeader(t.protocol) || data >= t.end {
 		return nil, SuperFrame
 	}
 	var all []Packet
@@ -132,8 +140,8 @@ func (p Packet) SplitTCP(size int) ([]Packet, Reason) {
 
 // finish makes the headers of a frame those of the part that begins at a place of the data.
 func (t *transport) finish(frame []byte, at int, first, last bool, number int) {
-	ip, tcp := frame[t.ip:], frame[t.start:]
-	pseudo := t.pseudo + uint64(len(tcp)) + uint64(^uint16(t.end-t.start)) // with the length of this part
+	ip, l4 := frame[t.ip:], frame[t.start:]
+	pseudo := t.pseudo + uint64(len(l4)) + uint64(^uint16(t.end-t.start)) // with the length of this part
 	if ip[0]>>4 == 4 {
 		binary.BigEndian.PutUint16(ip[2:], uint16(len(ip)))
 		binary.BigEndian.PutUint16(ip[4:], binary.BigEndian.Uint16(ip[4:])+uint16(number))
@@ -142,13 +150,19 @@ func (t *transport) finish(frame []byte, at int, first, last bool, number int) {
 	} else {
 		binary.BigEndian.PutUint16(ip[4:], uint16(len(ip)-sizeIPv6))
 	}
-	binary.BigEndian.PutUint32(tcp[4:], binary.BigEndian.Uint32(tcp[4:])+uint32(at))
-	if !first {
-		tcp[13] &^= tcpCWR
+	offset := offsetUDP
+	if t.protocol == protoUDP {
+		binary.BigEndian.PutUint16(l4[4:], uint16(len(l4)))
+	} else {
+		offset = offsetTCP
+		binary.BigEndian.PutUint32(l4[4:], binary.BigEndian.Uint32(l4[4:])+uint32(at))
+		if !first {
+			l4[13] &^= tcpCWR
+		}
+		if !last {
+			l4[13] &^= tcpFIN | tcpPSH
+		}
 	}
-	if !last {
-		tcp[13] &^= tcpFIN | tcpPSH
-	}
-	binary.BigEndian.PutUint16(tcp[offsetTCP:], fold(pseudo))
-	Complete(tcp, 0, offsetTCP)
+	binary.BigEndian.PutUint16(l4[offset:], fold(pseudo))
+	Complete(l4, 0, offset)
 }

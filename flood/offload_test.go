@@ -38,14 +38,13 @@ func TestCompleteInner(t *testing.T) {
 	assert.False(t, flood.CompleteInner(nil))
 }
 
-func TestSplitTCP(t *testing.T) {
-	for _, six := range []bool{false, true} {
-		inner := floodtest.Inner{Six: six, ID: 0xfffe, Sequence: 0xffffff00, Flags: 0xff, Data: floodtest.InnerFrame(7, 5000)}
+func TestSplit(t *testing.T) {
+	for i := range 4 {
+		inner := floodtest.Inner{Six: i&1 != 0, UDP: i&2 != 0, ID: 0xfffe, Sequence: 0xffffff00, Flags: 0xff, Data: floodtest.InnerFrame(7, 5000)}
 		for _, size := range []int{1, 999, 1000, 4999, 5000, 6000} {
 			p, r := flood.ParseEthernet(carrying(inner.Bytes(true)).Bytes(), flood.Trust{Checked: true})
 			require.Equal(t, flood.Kept, r)
-			require.True(t, p.Whole())
-			parts, r := p.SplitTCP(size)
+			parts, r := p.Split(size)
 			require.Equal(t, flood.Kept, r)
 			want := inner.Segments(size)
 			require.Len(t, parts, len(want))
@@ -58,23 +57,25 @@ func TestSplitTCP(t *testing.T) {
 		}
 	}
 	for name, frame := range map[string][]byte{
-		"UDP":     (&floodtest.Inner{UDP: true, Data: make([]byte, 100)}).Bytes(false),
 		"no data": (&floodtest.Inner{}).Bytes(false),
+		"empty":   (&floodtest.Inner{UDP: true}).Bytes(false),
 		"not IP":  floodtest.InnerFrame(1, 100),
 	} {
 		p, r := flood.ParseEthernet(carrying(frame).Bytes(), flood.Trust{})
 		require.Equal(t, flood.Kept, r)
-		_, r = p.SplitTCP(10)
+		_, r = p.Split(10)
 		assert.Equal(t, flood.SuperFrame, r, name)
 	}
 }
 
-// FuzzSplitTCP: whatever the frame, its parts carry its data, and their checksums are right.
-func FuzzSplitTCP(f *testing.F) {
+// FuzzSplit: whatever the frame, its parts carry its data, and their checksums are right.
+func FuzzSplit(f *testing.F) {
 	for _, six := range []bool{false, true} {
 		inner := floodtest.Inner{Six: six, Data: floodtest.InnerFrame(7, 300)}
 		f.Add(inner.Bytes(true), uint16(100))
 		f.Add(tagged(inner.Bytes(false)), uint16(7))
+		inner.UDP = true
+		f.Add(inner.Bytes(true), uint16(100))
 	}
 	f.Fuzz(func(t *testing.T, frame []byte, size uint16) {
 		if len(frame) < 14 || len(frame) > 9000 {
@@ -83,7 +84,7 @@ func FuzzSplitTCP(f *testing.F) {
 		p, r := flood.ParseEthernet(carrying(frame).Bytes(), flood.Trust{})
 		require.Equal(t, flood.Kept, r)
 		_ = flood.CompleteInner(append([]byte{}, p.Payload...))
-		parts, r := p.SplitTCP(int(size))
+		parts, r := p.Split(int(size))
 		if r != flood.Kept {
 			require.Equal(t, flood.SuperFrame, r)
 			return
@@ -91,7 +92,6 @@ func FuzzSplitTCP(f *testing.F) {
 		headers := len(parts[0].Inner()) - min(int(size), len(parts[0].Inner()))
 		var data []byte
 		for i := range parts {
-			require.True(t, parts[i].Whole())
 			require.Greater(t, len(parts[i].Inner()), headers)
 			if i > 0 {
 				require.LessOrEqual(t, len(parts[i].Inner()), len(parts[0].Inner()))

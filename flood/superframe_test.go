@@ -120,7 +120,7 @@ func FuzzSuperFrame(f *testing.F) {
 			total += len(part.Payload)
 		}
 		require.LessOrEqual(t, total, len(p.Payload))
-		if parts, r := p.SplitTCP(int(claimed)); r == flood.Kept {
+		if parts, r := p.Split(int(claimed)); r == flood.Kept {
 			require.NotEmpty(t, parts)
 		}
 	})

@@ -476,6 +476,8 @@ static __always_inline bool hand(struct __sk_buff *skb, struct handover *h, cons
 	// What is not parsed as far as that is given as it is.
 	if (p->payload && partial(skb, p))
 		h->flags |= HANDOVER_PARTIAL;
+	if (p->is_long)
+		h->flags |= HANDOVER_LONG;
 	h->length = length;
 	h->segment = skb->gso_size;
 	return length <= MAX_SAMPLE && !bpf_perf_event_output(skb, &handovers, BPF_F_CURRENT_CPU | length << 32, h, sizeof(*h));
@@ -496,33 +498,62 @@ static long compare(__u32 i, struct context *c)
 	return 0;
 }
 
+// read_inner looks for TCP or UDP in the frame that a packet carries. It gives where the IP header says that the frame ends, behind
+// the UDP header of the packet; 0 without one.
+static __always_inline __u32 read_inner(struct __sk_buff *skb, struct packet *p, __u32 at)
+{
+	__u32 offset = VXLAN_SIZE + 2 * ETH_ALEN, end;
+	__u8 ip[IPV4_SIZE], protocol, words;
+	__u16 type = 0;
+
+	for (int tags = 0; tags < 3; tags++) {
+		if (bpf_skb_load_bytes(skb, at + offset, &type, sizeof(type)))
+			return 0;
+		offset += sizeof(type);
+		if (type != bpf_htons(ETH_P_8021Q) && type != bpf_htons(ETH_P_8021AD))
+			break;
+		offset += 2;
+	}
+	if (bpf_skb_load_bytes(skb, at + offset, ip, sizeof(ip)))
+		return 0;
+	if (type == bpf_htons(ETH_P_IP)) {
+		end = offset + (ip[2] << 8 | ip[3]);
+		offset += (ip[0] & 0x0f) * 4;
+		protocol = ip[9];
+	} else if (type == bpf_htons(ETH_P_IPV6)) {
+		end = offset + IPV6_SIZE + (ip[4] << 8 | ip[5]);
+		offset += IPV6_SIZE;
+		protocol = ip[6];
+	} else {
+		return 0;
+	}
+	if (protocol == IPPROTO_UDP)
+		p->within = offset + UDP_SIZE;
+	else if (protocol == IPPROTO_TCP && !bpf_skb_load_bytes(skb, at + offset + 12, &words, sizeof(words)))
+		p->within = offset + (words >> 4) * 4;
+	return end;
+}
+
 // uniform says that all packets which offloads have merged into one are of the same
 // network: a copy of the whole is then a copy of each. Only the first has been parsed.
-// What the VXLAN device merged (inner TCP) is one packet with a longer inner one, and
-// has one VXLAN header.
-static __always_inline bool uniform(struct __sk_buff *skb, struct scratch *s, const struct packet *p)
+// What is one packet with a longer inner one has one VXLAN header. The kernel does not tell the program which it is. What this
+// host sends is of the second kind, as its VXLAN devices merge nothing: what looks like a header further on is
+// data of whoever sent it, and no packet.
+static __always_inline bool uniform(struct __sk_buff *skb, struct scratch *s, struct packet *p)
 {
+	__u32 at = (p->six ? ETH_HLEN + IPV6_SIZE : ETH_HLEN + IPV4_SIZE) + UDP_SIZE;
 	struct context c = {.skb = skb, .s = s};
-	__u32 length = 0, at = (p->six ? ETH_HLEN + IPV6_SIZE : ETH_HLEN + IPV4_SIZE) + UDP_SIZE;
-	struct {
-		__u64 vxlan;
-		__u8 ethernet[ETH_HLEN];
-		__u8 ip[6];
-	} inner;
 
-	if (bpf_skb_load_bytes(skb, at, &inner, VXLAN_SIZE + ETH_HLEN + sizeof(inner.ip)))
-		return false;
-	if (inner.ethernet[12] == 0x08 && inner.ethernet[13] == 0)
-		length = inner.ip[2] << 8 | inner.ip[3];
-	else if (inner.ethernet[12] == 0x86 && inner.ethernet[13] == 0xdd)
-		length = IPV6_SIZE + (inner.ip[4] << 8 | inner.ip[5]);
-	if (length == p->payload - VXLAN_SIZE - ETH_HLEN)
+	p->is_long = read_inner(skb, p, at) == p->payload || p->sent;
+	if (p->is_long)
 		return true;
+	p->within = 0;
 	if (skb->gso_size < VXLAN_SIZE + ETH_HLEN)
 		return false;
 	if (p->payload <= skb->gso_size)
 		return true;
-	s->merged.first = inner.vxlan;
+	if (bpf_skb_load_bytes(skb, at, &s->merged.first, sizeof(s->merged.first)))
+		return false;
 	s->merged.offset = at;
 	s->merged.payload = p->payload;
 	s->merged.size = skb->gso_size;
@@ -619,7 +650,9 @@ static __always_inline void replicate(struct __sk_buff *skb, struct scratch *s, 
 	s->work.source = p->source;
 	s->work.previous = p->destination;
 	s->work.udp = ETH_HLEN + headers - UDP_SIZE;
-	s->work.size = headers + (skb->gso_size ? skb->gso_size : p->payload);
+	s->work.size = headers + p->payload;
+	if (skb->gso_size && p->payload > p->within + skb->gso_size)
+		s->work.size = headers + p->within + skb->gso_size;
 	s->work.six = p->six;
 	s->work.checked = p->check != 0;
 	s->work.whole = p->whole;

@@ -153,6 +153,7 @@ enum handover_flags {
 	HANDOVER_SENT = 1,
 	HANDOVER_UNDECIDED = 2, // judge it anew
 	HANDOVER_PARTIAL = 4,	// a checksum of it is to be completed
+	HANDOVER_LONG = 8,	// one inner packet, longer than one can be
 };
 
 // What goes to user space before a packet that we do not finish.
@@ -318,10 +319,12 @@ struct packet {
 	__u32 vni;
 	__u32 payload; // length
 	__u32 ip;      // length of the IP header
+	__u32 within;  // is_long: length of all headers from VXLAN to the data that devices cut
 	__u16 port;
 	__u16 check;
 	__u8 dscp;
 	bool six;
 	bool sent;
+	bool is_long;	// merged of one inner packet, and not of several outer ones
 	bool whole; // the UDP checksum is right, though another one is to be completed
 };

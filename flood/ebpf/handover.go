@@ -3,6 +3,7 @@ package ebpf
 import (
 	"encoding/binary"
 	"errors"
+	"iter"
 	"net/netip"
 	"os"
 	"time"
@@ -15,7 +16,7 @@ import (
 )
 
 const (
-	handoverSent, handoverUndecided, handoverPartial = 1, 2, 4
+	handoverSent, handoverUndecided, handoverPartial, handoverLong = 1, 2, 4, 8
 
 	sizeHandover             = int(unsafe.Sizeof(programHandover{}))
 	sizeEthernet             = 14
@@ -81,18 +82,18 @@ func (e *Engine) take(sample []byte, runs *socket.Runs) {
 	e.mu.Lock()
 	l := e.lists.generations[h.Generation]
 	e.mu.Unlock()
-	packets, r := parse(frame, &h)
-	switch {
-	case l == nil:
+	if l == nil {
 		e.decider.Load().Rest().Drop(flood.Overrun, 1) // it has waited for longer than we remember
 		return
-	case r != flood.Kept:
-		// The program has parsed it: this is what only it could take apart.
-		l.tally.Drop(flood.EgressFull, uint64(len(l.to)-int(h.From)))
-		return
 	}
-	for i := range packets {
-		runs.Add(&packets[i], uint64(h.Generation)<<32|uint64(h.From), func() flood.Verdict { return l.rest(int(h.From), packets[i].Source) })
+	for p, r := range parse(frame, &h) {
+		if r != flood.Kept {
+			// The program has parsed it: this is what only it could take apart.
+			v := l.rest(int(h.From), p.Source)
+			l.tally.Drop(flood.EgressFull, uint64(v.Copies()))
+			continue
+		}
+		runs.Add(&p, uint64(h.Generation)<<32|uint64(h.From), func() flood.Verdict { return l.rest(int(h.From), p.Source) })
 	}
 }
 
@@ -119,18 +120,17 @@ func (l *list) rest(from int, source netip.Addr) flood.Verdict {
 func (e *Engine) judge(frame []byte, h *programHandover, runs *socket.Runs) {
 	d := e.decider.Load()
 	sent := h.Flags&handoverSent != 0
-	packets, r := parse(frame, h)
-	if r != flood.Kept {
-		d.Rest().Packets.Add(1)
-		d.Rest().Drop(r, 1)
-		return
-	}
-	for i := range packets {
+	for p, r := range parse(frame, h) {
+		if r != flood.Kept {
+			d.Rest().Packets.Add(1)
+			d.Rest().Drop(r, 1)
+			continue
+		}
 		now := time.Since(e.born)
-		v := d.Judge(&packets[i], sent, now)
+		v := d.Judge(&p, sent, now)
 		v.Tally.Packets.Add(1)
 		if v.Reason.Fit() && !sent {
-			e.ears.Note(v.Network, &packets[i], now)
+			e.ears.Note(v.Network, &p, now)
 		}
 		if v.Reason == flood.Kept && !e.allows(v.Network) {
 			v.Reason = flood.Limited
@@ -140,7 +140,7 @@ func (e *Engine) judge(frame []byte, h *programHandover, runs *socket.Runs) {
 			continue
 		}
 		v.Tally.Relayed.Add(1)
-		runs.Add(&packets[i], 0, func() flood.Verdict { return v })
+		runs.Add(&p, 0, func() flood.Verdict { return v })
 	}
 }
 
@@ -158,7 +158,7 @@ func (e *Engine) allows(n *flood.Network) bool {
 }
 
 // parse takes a frame apart.
-func parse(frame []byte, h *programHandover) ([]flood.Packet, flood.Reason) {
+func parse(frame []byte, h *programHandover) iter.Seq2[flood.Packet, flood.Reason] {
 	size := int(h.Segment)
 	trust := flood.Trust{Checked: size > 0}
 	if size == 0 && h.Flags&handoverPartial != 0 {
@@ -167,22 +167,30 @@ func parse(frame []byte, h *programHandover) ([]flood.Packet, flood.Reason) {
 			flood.CompleteInner(frame[min(checksumAt(frame)+2, len(frame)):])
 		}
 	}
-	p, r := flood.ParseEthernet(frame, trust)
-	switch {
-	case r != flood.Kept || size == 0:
-		return []flood.Packet{p}, r
-	case p.Whole():
-		return p.SplitTCP(size)
-	}
-	var all []flood.Packet
-	for at := 0; at < len(p.Payload); at += size {
-		part, r := p.Segment(at, min(at+size, len(p.Payload)))
-		if r != flood.Kept {
-			return nil, flood.SuperFrame
+	return func(yield func(flood.Packet, flood.Reason) bool) {
+		p, r := flood.ParseEthernet(frame, trust)
+		if r != flood.Kept || size == 0 {
+			yield(p, r)
+			return
 		}
-		all = append(all, part)
+		if h.Flags&handoverLong != 0 {
+			parts, r := p.Split(size)
+			if r != flood.Kept {
+				yield(p, r)
+			}
+			for _, part := range parts {
+				if !yield(part, flood.Kept) {
+					return
+				}
+			}
+			return
+		}
+		for at := 0; at < len(p.Payload); at += size {
+			if !yield(p.Segment(at, min(at+size, len(p.Payload)))) {
+				return
+			}
+		}
 	}
-	return all, flood.Kept
 }
 
 // checksumAt is where the UDP checksum of a frame is, or behind its end.

@@ -113,15 +113,28 @@ func (i *Inner) Segments(size int) (all []*Inner) {
 	return all
 }
 
+// pose puts into the data what would be VXLAN packets of another network, if the packet that carries the
+// frame were one that was merged of packets with size bytes each.
+func (i *Inner) pose(size int, network uint32) {
+	for at := size - vxlanLength - i.HeaderLength(); at+vxlanLength+ethernetLength <= len(i.Data); at += size {
+		binary.BigEndian.PutUint32(i.Data[at:], 0x08000000)
+		binary.BigEndian.PutUint32(i.Data[at+4:], network<<8)
+	}
+}
+
 // vnet is the offload header with which a host gives the frame to its VXLAN device; size
 // 0 is a frame that needs no segmentation.
 func (i *Inner) vnet(size int) []byte {
 	b := make([]byte, vnetLength)
 	b[0] = 1 // VIRTIO_NET_HDR_F_NEEDS_CSUM
 	if size > 0 {
-		b[1] = 1 // VIRTIO_NET_HDR_GSO_TCPV4
-		if i.Six {
-			b[1] = 4
+		switch {
+		case i.UDP:
+			b[1] = 5 // VIRTIO_NET_HDR_GSO_UDP_L4
+		case i.Six:
+			b[1] = 4 // VIRTIO_NET_HDR_GSO_TCPV6
+		default:
+			b[1] = 1 // VIRTIO_NET_HDR_GSO_TCPV4
 		}
 		binary.NativeEndian.PutUint16(b[2:], uint16(i.HeaderLength()))
 		binary.NativeEndian.PutUint16(b[4:], uint16(size))

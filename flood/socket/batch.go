@@ -20,16 +20,16 @@ func (b *batcher) begin(d *flood.Decider, ears *flood.Ears, now time.Duration) {
 
 func (b *batcher) add(f frame) {
 	switch {
-	case f.merged == vnetUDP && f.segment > 0:
+	case f.merged == vnetUDP && f.segment > 0 && !f.within():
 		b.addMerged(f)
-	case (f.merged == vnetTCPv4 || f.merged == vnetTCPv6) && f.segment > 0:
-		b.addTCP(f)
+	case (f.merged == vnetUDP || f.merged == vnetTCPv4 || f.merged == vnetTCPv6) && f.segment > 0:
+		b.addLong(f)
 	case f.merged != 0:
 		b.drop(b.decider.Rest(), flood.SuperFrame)
 	default:
 		trust := flood.Trust{Partial: f.partial}
-		if f.partial && f.start > lastOuter {
-			// It is within the frame. The outer one is right for when it is there (lco_csum).
+		if f.within() {
+			// The outer one is right for when it is there (lco_csum).
 			trust.Partial = false
 			flood.Complete(f.bytes, f.start, f.offset)
 		}
@@ -41,12 +41,16 @@ func (b *batcher) add(f frame) {
 // behind it.
 const lastOuter = 14 + 60
 
-// addTCP takes apart what the VXLAN device, or the card, had merged of a TCP stream.
-func (b *batcher) addTCP(f frame) {
+// within says that what is to be completed is within the frame that the packet carries.
+func (f frame) within() bool { return f.partial && f.start > lastOuter }
+
+// addLong cuts what the VXLAN device was given, or the card had merged, of inner TCP or UDP. Nothing in it is taken for a
+// packet of its own: that is data of whoever sent it.
+func (b *batcher) addLong(f frame) {
 	whole, r := flood.ParseEthernet(f.bytes, flood.Trust{Checked: true})
 	var parts []flood.Packet
 	if r == flood.Kept {
-		parts, r = whole.SplitTCP(f.segment)
+		parts, r = whole.Split(f.segment)
 	}
 	if r != flood.Kept {
 		b.drop(b.decider.Rest(), r)

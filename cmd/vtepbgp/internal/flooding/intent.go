@@ -16,8 +16,8 @@ type intent struct {
 	cfg      Config
 	vnis     map[evpn.VNI]*network
 	services map[netip.Addr]int // where others listen for frames, and in how many VNIs
-	touched  map[evpn.VNI]bool  // to be built anew
-	stale    map[string]bool    // interfaces whose table is another now
+	touched  map[evpn.VNI]bool  // to be placed anew
+	stale    map[string]bool    // interfaces whose table is another since one was given
 	all      bool               // so are all tables
 	now      func() time.Time
 }
@@ -32,12 +32,16 @@ type network struct {
 	cfg    *VNI // nil while it is not configured here
 	list   map[netip.Addr]evpn.ListValue
 	relay  evpn.Relay
-	places []place // built
+	places []place
 	late   []late
 	why    string // why there is none though there should be
+
+	// Of list and of one family, made when a table needs them; nil = to be made.
+	copied []flood.VTEP
+	itself []netip.Addr
 }
 
-// place is a network of an engine's table.
+// place is a network of an engine's table, with the lists that the last table had.
 type place struct {
 	device string
 	flood.Network
@@ -121,9 +125,48 @@ func (in *intent) configure(cfg Config) {
 	}
 }
 
-// build brings the networks up to date, and gives the tables that are others now: nil
-// where there is nothing left to do.
-func (in *intent) build() map[string]*flood.Table {
+// build gives the tables that are others since they were given, of interfaces that are free to take one: nil where
+// there is nothing left to do. The others are built later, with all that changes until then: while routes come, a list
+// grows by one VTEP after the other.
+func (in *intent) build(free func(device string) bool) map[string]*flood.Table {
+	in.arrange()
+	due, tables := map[string]bool{}, map[string]*flood.Table{}
+	for device := range in.stale {
+		if free(device) {
+			due[device], tables[device] = true, nil
+			delete(in.stale, device)
+		}
+	}
+	if len(due) == 0 {
+		return nil
+	}
+	add := func(p *place) {
+		t := tables[p.device]
+		if t == nil {
+			t = &flood.Table{Own: valid(in.cfg.VTEP), Services: in.listeners()}
+			tables[p.device] = t
+		}
+		t.Networks = append(t.Networks, p.Network)
+	}
+	for _, vni := range slices.Sorted(maps.Keys(in.vnis)) {
+		n := in.vnis[vni]
+		for i := range n.places {
+			if p := &n.places[i]; due[p.device] {
+				n.fill(p)
+				add(p)
+			}
+		}
+		for i := range n.late {
+			if p := &n.late[i].place; due[p.device] {
+				add(p)
+			}
+		}
+	}
+	return tables
+}
+
+// arrange brings the places of the networks up to date.
+func (in *intent) arrange() {
 	for vni, n := range in.vnis {
 		if len(n.late) > 0 && !in.now().Before(n.late[0].until) {
 			in.touched[vni] = true
@@ -133,33 +176,49 @@ func (in *intent) build() map[string]*flood.Table {
 		n := in.vnis[vni]
 		before := n.places
 		n.places, n.why = in.cfg.places(n)
+		n.copied, n.itself = nil, nil
 		for _, p := range slices.Concat(before, n.places, n.latePlaces()) {
 			in.stale[p.device] = true
 		}
+		n.inherit(before)
 		n.partFrom(before, in.now())
 		if n.cfg == nil && len(n.list) == 0 && n.relay == (evpn.Relay{VNI: vni}) && len(n.late) == 0 {
 			delete(in.vnis, vni)
 		}
 	}
 	clear(in.touched)
-	tables := map[string]*flood.Table{}
-	networks := map[string][]flood.Network{}
-	for _, vni := range slices.Sorted(maps.Keys(in.vnis)) {
-		for _, p := range slices.Concat(in.vnis[vni].places, in.vnis[vni].latePlaces()) {
-			if in.all || in.stale[p.device] {
-				networks[p.device] = append(networks[p.device], p.Network)
+	if in.all {
+		for _, n := range in.vnis {
+			for _, p := range slices.Concat(n.places, n.latePlaces()) {
+				in.stale[p.device] = true
 			}
 		}
+		in.all = false
 	}
-	for device := range in.stale {
-		tables[device] = nil
+}
+
+// inherit gives places the lists that they had before: what the engine has, until its next table.
+func (n *network) inherit(before []place) {
+	for i := range n.places {
+		p := &n.places[i]
+		if at := slices.IndexFunc(before, p.same); at >= 0 {
+			p.VTEPs, p.Itself = before[at].VTEPs, before[at].Itself
+		}
 	}
-	for device, list := range networks {
-		tables[device] = &flood.Table{Own: valid(in.cfg.VTEP), Services: in.listeners(), Networks: list}
+}
+
+// fill gives a place the lists as they are now. What is delivered has none.
+func (n *network) fill(p *place) {
+	if p.Deliver.IsValid() {
+		return
 	}
-	clear(in.stale)
-	in.all = false
-	return tables
+	if n.copied == nil {
+		n.copied, n.itself = n.lists(p.Listen)
+	}
+	p.VTEPs = n.copied
+	if p.Listen.IsMulticast() {
+		p.Itself = n.itself
+	}
 }
 
 // partFrom keeps the places of a replicator that were there before, for a while. What is delivered to a group has to
@@ -171,9 +230,12 @@ func (n *network) partFrom(before []place, now time.Time) {
 		}
 	}
 	n.late = slices.DeleteFunc(n.late, func(l late) bool {
-		return !now.Before(l.until) || slices.ContainsFunc(n.places, func(p place) bool { return p.device == l.device && p.Listen == l.Listen })
+		return !now.Before(l.until) || slices.ContainsFunc(n.places, l.same)
 	})
 }
+
+// same says that both are heard alike.
+func (p *place) same(o place) bool { return p.device == o.device && p.Listen == o.Listen }
 
 func (n *network) latePlaces() (all []place) {
 	for _, l := range n.late {
@@ -206,7 +268,7 @@ func valid(a netip.Addr) []netip.Addr {
 	return []netip.Addr{a}
 }
 
-// places are the networks of a VNI, or why there are none.
+// places are the networks of a VNI, without their lists, or why there are none.
 func (c *Config) places(n *network) ([]place, string) {
 	if n.cfg == nil {
 		return nil, ""
@@ -239,7 +301,6 @@ func (c *Config) segment(n *network) (all []place, why string) {
 		all = append(all, place{v.Interface, flood.Network{
 			VNI: v.VNI, Port: v.Port, Rate: v.Rate, Listen: v.Group, Segment: v.Segment,
 			Own: n.relay.Own, Others: n.relay.Segment, Leased: true, HearVTEPs: vteps, HearMACs: macs,
-			VTEPs: n.vteps(c.VTEP), Itself: n.itself(c.VTEP),
 		}})
 	}
 	if n.relay.Deliver && c.Service.IsValid() {
@@ -265,32 +326,25 @@ func (c *Config) replicator(n *network) (all []place, why string) {
 	vteps, _ := c.hears(n.cfg)
 	for _, device := range c.ServiceInterfaces {
 		all = append(all, place{device, flood.Network{
-			VNI: n.cfg.VNI, Port: n.cfg.Port, Rate: n.cfg.Rate, Listen: c.Service, VTEPs: n.vteps(c.Service), HearVTEPs: vteps,
+			VNI: n.cfg.VNI, Port: n.cfg.Port, Rate: n.cfg.Rate, Listen: c.Service, HearVTEPs: vteps,
 		}})
 	}
 	return all, ""
 }
 
-// vteps are those that get copies: a copy keeps its source, so they are of one family.
-func (n *network) vteps(like netip.Addr) []flood.VTEP {
-	var all []flood.VTEP
+// lists are those that get copies, and those that copy what they send. A copy keeps its source, so all are of one family.
+func (n *network) lists(like netip.Addr) (copied []flood.VTEP, itself []netip.Addr) {
+	copied = make([]flood.VTEP, 0, len(n.list))
 	for a, v := range n.list {
-		if v.Use == evpn.UseCopy && a.Is4() == like.Is4() {
-			all = append(all, flood.VTEP{Address: a, Source: v.Source})
+		switch {
+		case a.Is4() != like.Is4():
+		case v.Use == evpn.UseCopy:
+			copied = append(copied, flood.VTEP{Address: a, Source: v.Source})
+		case v.Use == evpn.UseItself:
+			itself = append(itself, a)
 		}
 	}
-	slices.SortFunc(all, func(a, b flood.VTEP) int { return a.Address.Compare(b.Address) })
-	return all
-}
-
-// itself are those that copy what they send.
-func (n *network) itself(like netip.Addr) []netip.Addr {
-	var all []netip.Addr
-	for a, v := range n.list {
-		if v.Use == evpn.UseItself && a.Is4() == like.Is4() {
-			all = append(all, a)
-		}
-	}
-	slices.SortFunc(all, netip.Addr.Compare)
-	return all
+	slices.SortFunc(copied, func(a, b flood.VTEP) int { return a.Address.Compare(b.Address) })
+	slices.SortFunc(itself, netip.Addr.Compare)
+	return copied, itself
 }

@@ -43,11 +43,10 @@ type Manager struct {
 
 	mu      sync.Mutex
 	intent  *intent
-	found   map[string]bool         // interfaces on which the process before may have left something
-	held    bool                    // which copies on as it is
-	waiting map[string]*flood.Table // not handed to workers yet
-	workers map[string]*worker      // by interface
-	leave   bool                    // engines are left, with leases of stay
+	found   map[string]bool    // interfaces on which the process before may have left something
+	held    bool               // which copies on as it is
+	workers map[string]*worker // by interface
+	leave   bool               // engines are left, with leases of stay
 	stay    time.Duration
 
 	terms struct { // of its own: leases may be shorter than tables take to build
@@ -63,7 +62,7 @@ type Manager struct {
 func New(o Options) *Manager {
 	m := &Manager{
 		o: o, wake: make(chan struct{}, 1), ears: newEars(), intent: newIntent(),
-		found: map[string]bool{}, waiting: map[string]*flood.Table{}, workers: map[string]*worker{},
+		found: map[string]bool{}, workers: map[string]*worker{},
 	}
 	m.memory = readMemory(o.Directory)
 	for _, device := range m.memory.Left {
@@ -213,19 +212,14 @@ func (m *Manager) hand(working context.Context) (next time.Time) {
 	m.mu.Lock()
 	m.intent.apply(lists, relays)
 	engine := m.intent.cfg.Engine
-	maps.Copy(m.waiting, m.intent.build())
-	for device, table := range m.waiting {
-		if m.held && m.found[device] {
-			continue
-		}
-		delete(m.waiting, device)
+	for device, table := range m.intent.build(m.free) {
 		w := m.workers[device]
 		if w == nil && table == nil {
 			continue
 		}
 		delete(m.found, device)
 		if w == nil {
-			w = newWorker(device, m.o.Kinds, m.o.Log)
+			w = newWorker(device, m.o.Kinds, m.nudge, m.o.Log)
 			m.employ(w)
 			m.workers[device] = w
 			go w.run(working)
@@ -243,6 +237,15 @@ func (m *Manager) hand(working context.Context) (next time.Time) {
 	m.mu.Unlock()
 	m.sweep(useless)
 	return next
+}
+
+// free says that an interface is to have the newest table.
+func (m *Manager) free(device string) bool {
+	if m.held && m.found[device] {
+		return false
+	}
+	w := m.workers[device]
+	return w == nil || w.idle()
 }
 
 // sweep removes what was left behind where nothing is to be copied any more.

@@ -1,14 +1,17 @@
 package flooding_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/sirupsen/logrus"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -171,6 +174,78 @@ func TestChangesComeTogether(t *testing.T) {
 		w.host.Slow(0)
 		w.end()
 	})
+}
+
+// What a replicator gave up while its engine was busy goes on with the list that the engine has.
+func TestGivenUpWhileBusy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		cfg := segment()
+		cfg.VNIs = append(cfg.VNIs, flooding.VNI{VNI: 200, Mode: evpn.FloodReplicator})
+		w.start(cfg)
+		w.m.Apply([]evpn.ListChange{entry(200, "10.0.2.2", evpn.UseCopy)}, relay(evpn.Relay{VNI: 200, Replicate: true}))
+		synctest.Wait()
+		w.host.Slow(time.Second)
+		w.m.Apply([]evpn.ListChange{entry(200, "10.0.2.3", evpn.UseCopy)}, nil)
+		synctest.Wait()
+		for _, vtep := range []string{"10.0.2.2", "10.0.2.3"} {
+			w.m.Apply([]evpn.ListChange{{ListEntry: entry(200, vtep, evpn.UseCopy).ListEntry, Remove: true}}, nil)
+			synctest.Wait()
+		}
+		w.m.Apply(nil, []evpn.RelayChange{{Relay: evpn.Relay{VNI: 200}, Remove: true}})
+		after(2 * time.Second)
+		n, _ := w.host.Network("eth0", 200)
+		assert.Equal(t, []string{"10.0.2.2", "10.0.2.3"}, copies(n))
+		w.host.Slow(0)
+		after(flooding.Linger)
+		assert.Equal(t, []string{"eth1"}, w.host.Devices())
+		w.end()
+	})
+}
+
+// The lists of 1,000 VNIs grow to 100 VTEPs, one VTEP of all after the other, as their routes come.
+func BenchmarkListsGrow(b *testing.B) {
+	const vnis, vteps = 1000, 100
+	log := logrus.New()
+	log.SetOutput(io.Discard)
+	cfg := flooding.Config{Engine: flood.Auto, HoldTime: time.Minute, VTEP: addr("10.0.1.1"), Service: addr("10.0.9.9"), ServiceInterfaces: []string{"eth0"}}
+	var relays []evpn.RelayChange
+	for i := range vnis {
+		vni := evpn.VNI(i + 1)
+		cfg.VNIs = append(cfg.VNIs, flooding.VNI{VNI: vni, Mode: evpn.FloodReplicator})
+		relays = append(relays, relay(evpn.Relay{VNI: vni, Replicate: true})...)
+	}
+	turn := time.NewTicker(time.Millisecond)
+	defer turn.Stop()
+	b.ReportAllocs()
+	for b.Loop() {
+		host := floodingtest.NewHost()
+		host.Slow(30 * time.Millisecond) // what an engine takes for as many lists
+		m := flooding.New(flooding.Options{Kinds: host.Kinds(), Directory: b.TempDir(), Log: logrus.NewEntry(log)})
+		m.Configure(cfg)
+		ctx, stop := context.WithCancel(context.Background())
+		done := make(chan error, 1)
+		go func() { done <- m.Run(ctx, func(evpn.Event) {}) }()
+		m.Apply(nil, relays)
+		for i := range vteps {
+			var changes []evpn.ListChange
+			for vni := range vnis {
+				changes = append(changes, entry(evpn.VNI(vni+1), fmt.Sprintf("10.0.2.%d", i+1), evpn.UseCopy))
+			}
+			for some := range slices.Chunk(changes, vnis/4) { // a turn of the loop
+				<-turn.C
+				m.Apply(some, nil)
+			}
+		}
+		for {
+			if n, _ := host.Network("eth0", vnis); len(n.VTEPs) == vteps {
+				break
+			}
+			<-turn.C
+		}
+		stop()
+		require.NoError(b, <-done)
+	}
 }
 
 func TestEngineThatCannotStart(t *testing.T) {

@@ -26,13 +26,15 @@ type worker struct {
 	device string
 	kinds  []flood.Kind
 	log    *logrus.Entry
+	rested func() // is called when it may have become idle
 	wake   chan struct{}
 	done   chan struct{}
 
 	mu     sync.Mutex
 	table  *flood.Table // newest; nil = nothing to do here
 	name   string       // of the engine that is wished for
-	fresh  bool         // table or name are not in effect yet
+	fresh  bool         // table or name are not taken up yet
+	busy   bool         // bringing them into effect
 	left   bool         // when it ends, what copies without a process stays
 	others term         // of the lease on what is copied for others
 	all    term         // of that on everything
@@ -82,9 +84,9 @@ type past struct {
 	networks map[evpn.VNI]flood.Count
 }
 
-func newWorker(device string, kinds []flood.Kind, log *logrus.Entry) *worker {
+func newWorker(device string, kinds []flood.Kind, rested func(), log *logrus.Entry) *worker {
 	return &worker{
-		device: device, kinds: kinds, log: log.WithField("interface", device), wake: make(chan struct{}, 1), done: make(chan struct{}),
+		device: device, kinds: kinds, rested: rested, log: log.WithField("interface", device), wake: make(chan struct{}, 1), done: make(chan struct{}),
 		gone: past{networks: map[evpn.VNI]flood.Count{}},
 	}
 }
@@ -106,6 +108,13 @@ func (w *worker) prefer(engine string) {
 	if changed {
 		w.nudge()
 	}
+}
+
+// idle says that nothing waits to be done but a retry.
+func (w *worker) idle() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return !w.fresh && !w.busy
 }
 
 // leave has what copies without a process stay when the worker ends.
@@ -152,8 +161,9 @@ func (w *worker) run(ctx context.Context) {
 func (w *worker) report(err error) {
 	w.mu.Lock()
 	before := w.why
-	w.why = err
+	w.why, w.busy = err, false
 	w.mu.Unlock()
+	w.rested()
 	switch {
 	case err != nil && (before == nil || before.Error() != err.Error()):
 		w.log.WithError(err).Error("frames are not copied as they should be")
@@ -166,7 +176,7 @@ func (w *worker) report(err error) {
 func (w *worker) bring() error {
 	w.mu.Lock()
 	t, name, engine, fresh := w.table, w.name, w.engine, w.fresh || w.why != nil
-	w.fresh = false
+	w.fresh, w.busy = false, true
 	w.mu.Unlock()
 	switch {
 	case !fresh:

@@ -53,6 +53,7 @@ func Run(t *testing.T, f Factory) {
 		{"own addresses after a restart", ownAddressesAgain},
 		{"own addresses beside an operator's", ownAddressesBeside},
 		{"problems of a group", groupProblems},
+		{"events of source checks", sourceCheckEvents},
 		{"segments", segments},
 		{"alive", alive},
 		{"alive over IPv6", aliveIPv6},

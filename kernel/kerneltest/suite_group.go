@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -273,6 +274,30 @@ func groupProblems(t *testing.T, f Factory) {
 	want("interface up0 of group 239.1.1.100 is down")
 	require.NoError(t, r.raw.SetLink(r.link("up0").Index, kernel.LinkSettings{Up: &up}))
 	want()
+}
+
+// sourceCheckEvents: a link that begins or ends to check sources has an event, though it is a sysctl.
+func sourceCheckEvents(t *testing.T, f Factory) {
+	w := underlay(t, f)
+	sub, err := w.Backend(t, 0).Subscribe()
+	require.NoError(t, err)
+	defer sub.Close()
+	told := func() (links int) {
+		for more := true; more; {
+			more, err = sub.Drain(64, func(n kernel.Notification) {
+				if n.Link {
+					links++
+				}
+			})
+			require.NoError(t, err)
+		}
+		return links
+	}
+	for i := range 10 { // as many as a new link has no other events
+		told()
+		w.SetSourceCheck(t, "eth0", uint8(1+i%2))
+		require.Eventually(t, func() bool { return told() > 0 }, patience, time.Millisecond)
+	}
 }
 
 func segments(t *testing.T, f Factory) {

@@ -131,6 +131,7 @@ const (
 	NoteReplicatorNone   NoteKind = "replicator_none"   // it sends to all VTEPs instead
 	NoteRelayElected     NoteKind = "relay_elected"     // it copies for the VTEPs of a segment
 	NoteRelayNone        NoteKind = "relay_none"        // nobody does
+	NoteRelayContrary    NoteKind = "relay_contrary"    // it brings frames to the segment another way than is set here
 	NoteProxyVTEP        NoteKind = "proxy_vtep"        // a VTEP of the segment without EVPN: we speak for it
 	NoteProxyVTEPOver    NoteKind = "proxy_vtep_over"   // it is silent, or speaks itself
 	NoteHeardLimit       NoteKind = "heard_limit"       // too many VTEPs were heard

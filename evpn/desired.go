@@ -271,7 +271,7 @@ func (c *Core) VNIs() []VNIInfo {
 		i := VNIInfo{
 			VNIConfig: v.cfg, Up: v.up, DownReason: v.downReason,
 			LocalMACs: v.counts[ownLocal], RemoteMACs: v.counts[ownRemote] + v.counts[ownStatic] + v.counts[ownProxy],
-			Relay: c.wantRelay(v), Strangers: v.strangers(),
+			Relay: c.wantRelay(v), Strangers: v.strangers(), Contraries: v.contraries(),
 		}
 		for _, f := range v.floods {
 			if f.services == nil && c.judgeFlood(f, v.chosen).role != "" {

@@ -44,6 +44,7 @@ type relay struct {
 	mute     bool      // nobody hears us, so they do
 	withheld bool      // we hear on the group what others copy for us, so we want none
 	elected  netip.Addr
+	contrary netip.Addr // the first that was noted to deliver otherwise
 
 	asked      time.Time // since when we want the others to want no copies, for we are to deliver
 	delivering bool      // we take at our service address what goes to the group
@@ -159,6 +160,7 @@ func (c *Core) settleRelay(v *instance) {
 			}
 		}
 	}
+	c.noteContrary(r)
 	if r.elected == wasElected {
 		return
 	}

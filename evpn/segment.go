@@ -170,6 +170,33 @@ func (v *instance) strangers() (all []netip.Addr) {
 	return all
 }
 
+// contraries are the relays of our segment that bring frames to it another way than is set here, or would. Who is
+// elected decides and the others follow, so that all is well but for the moment in which that changes with the relay.
+func (v *instance) contraries() (all []netip.Addr) {
+	if !v.hears() {
+		return nil
+	}
+	for _, p := range v.relay.claims {
+		if p.claims() && p.set.attrs.Claim.Deliver != (v.cfg.Segment.Delivery == DeliverMulticast) {
+			all = append(all, p.endpoint())
+		}
+	}
+	slices.SortFunc(all, netip.Addr.Compare)
+	return slices.Compact(all)
+}
+
+// noteContrary notes one of them where there was none, or another.
+func (c *Core) noteContrary(r *relay) {
+	first := netip.Addr{}
+	if all := r.vni.contraries(); len(all) > 0 {
+		first = all[0]
+	}
+	if first != r.contrary && first.IsValid() {
+		c.notes = append(c.notes, Note{Kind: NoteRelayContrary, VNI: r.vni.vni, VTEP: first})
+	}
+	r.contrary = first
+}
+
 // delivers reports that v, once elected, sends frames from elsewhere to the group.
 func (c *Core) delivers(v *instance) bool {
 	g := &v.cfg.Segment

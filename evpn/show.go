@@ -65,6 +65,8 @@ type VNIInfo struct {
 	// Strangers are VTEPs inside the prefixes of its segment that claim to be of another one:
 	// their group or prefixes differ, so they and we take no notice of each other. Sorted.
 	Strangers []netip.Addr
+	// Contraries are relays of its segment with another [SegmentDelivery] than is set here. Sorted.
+	Contraries []netip.Addr
 }
 
 // FloodEntry is one VTEP of a flood list, whoever copies: kernel or flooding module.

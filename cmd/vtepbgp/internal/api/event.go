@@ -115,6 +115,7 @@ var eventKinds = []KindInfo{
 	{EventKind(evpn.NoteReplicatorNone), LevelWarning, "no replicator left: frames go to all vteps"},
 	{EventKind(evpn.NoteRelayElected), LevelInfo, "relay of the segment elected"},
 	{EventKind(evpn.NoteRelayNone), LevelWarning, "segment has no relay"},
+	{EventKind(evpn.NoteRelayContrary), LevelWarning, "relay has another segment_delivery than this host"},
 	{EventKind(evpn.NoteProxyVTEP), LevelInfo, "vtep without evpn: announced by us"},
 	{EventKind(evpn.NoteProxyVTEPOver), LevelInfo, "vtep is no longer announced by us"},
 	{EventKind(evpn.NoteHeardLimit), LevelWarning, "too many vteps heard"},

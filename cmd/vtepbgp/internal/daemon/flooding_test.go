@@ -160,3 +160,16 @@ func TestFloodListsAreTold(t *testing.T) {
 		"flood_joined 400 10.0.0.5 VTEP 10.0.0.5, source data, copied by the flooding module", "flood_left 400 10.0.0.6 VTEP 10.0.0.6",
 	}, l.lines())
 }
+
+// TestFloodProblems: whom other hosts' configurations of a segment concern is told.
+func TestFloodProblems(t *testing.T) {
+	i := evpn.VNIInfo{Up: true, Strangers: []netip.Addr{netip.MustParseAddr("10.0.1.2")}, Contraries: []netip.Addr{netip.MustParseAddr("10.0.1.3")}}
+	network := flooding.NetworkStatus{Problems: []string{"no way"}}
+	problems := floodProblems(i, network)
+	require.Len(t, problems, 3)
+	assert.Equal(t, "no way", problems[0])
+	assert.Contains(t, problems[1], "VTEP 10.0.1.2 is on the segment, but has another multicast.group or multicast.segment")
+	assert.Contains(t, problems[2], "relay 10.0.1.3 has another multicast.segment_delivery")
+	i.Up = false
+	assert.Empty(t, floodProblems(i, network))
+}

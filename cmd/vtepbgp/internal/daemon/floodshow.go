@@ -83,6 +83,9 @@ func floodProblems(i evpn.VNIInfo, n flooding.NetworkStatus) []string {
 	for _, a := range i.Strangers {
 		problems = append(problems, fmt.Sprintf("VTEP %s is on the segment, but has another multicast.group or multicast.segment: frames may be lost or arrive twice; set both alike", a))
 	}
+	for _, a := range i.Contraries {
+		problems = append(problems, fmt.Sprintf("relay %s has another multicast.segment_delivery: frames may be lost when another relay is elected, or arrive twice while a daemon starts; set all alike", a))
+	}
 	return problems
 }
 

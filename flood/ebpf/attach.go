@@ -125,6 +125,10 @@ func (h *hook) attach(parent uint32, program *ebpf.Program) error {
 		h.madeQdisc = true
 	case !errors.Is(err, unix.EEXIST):
 		return fmt.Errorf("add clsact to %s: %w", h.device, err)
+	default:
+		if err := h.checkQdisc(); err != nil {
+			return err
+		}
 	}
 	if before := ours(h.nl, h.index, parent); before != nil && strings.HasPrefix(before.Name, filterName+withQdisc) {
 		h.madeQdisc = true
@@ -136,6 +140,22 @@ func (h *hook) attach(parent uint32, program *ebpf.Program) error {
 	}
 	if err := h.nl.FilterReplace(f); err != nil {
 		return fmt.Errorf("attach to %s: %w", h.device, err)
+	}
+	return nil
+}
+
+// checkQdisc refuses an ingress qdisc in the place of clsact. It has one chain for both of our programs (ingress_tcf_block,
+// net/sched/sch_ingress.c), so that each would take the place of the other.
+func (h *hook) checkQdisc() error {
+	all, err := h.nl.QdiscList(&netlink.GenericLink{LinkAttrs: netlink.LinkAttrs{Index: h.index}})
+	if err != nil {
+		return fmt.Errorf("list qdiscs of %s: %w", h.device, err)
+	}
+	for _, q := range all {
+		if q.Attrs().Parent == netlink.HANDLE_CLSACT && q.Type() != "clsact" {
+			return fmt.Errorf("add clsact to %s: the qdisc %q has its place; what filters there needs clsact as well, or `tc qdisc del dev %s %s`",
+				h.device, q.Type(), h.device, q.Type())
+		}
 	}
 	return nil
 }

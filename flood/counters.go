@@ -56,6 +56,9 @@ type Counters struct {
 	// Repairs counts what the engine found broken and mended: an interface that went
 	// away and came back, a program that somebody else detached.
 	Repairs uint64
+	// Failures counts its attempts at that which failed. Problem says why the last one did, and is empty when it did not.
+	Failures uint64
+	Problem  string
 }
 
 // NetworkCount is the count of one network; they are in the order of VNI and address.

@@ -286,7 +286,7 @@ func ipv4Daemon() *fakeDaemon {
 			Group: ip("239.1.1.44"), Segment: []netip.Prefix{netip.MustParsePrefix("10.0.1.0/24")}, Elected: ip("10.0.1.1"),
 			Tasks:    []api.FloodTask{api.FloodOwn, api.FloodSegment},
 			Counters: map[string]uint64{"in": 1204, "copied": 1100, "copies": 2200, "repairs": 3, "dropped_copied_by_sender": 97, "dropped_limited": 7},
-			Engines: []api.FloodEngine{{Interface: "eth1", Engine: "ebpf", Repairs: 2, Dropped: map[string]uint64{"truncated": 1, "fragment": 4}},
+			Engines: []api.FloodEngine{{Interface: "eth1", Engine: "ebpf", Repairs: 2, Failures: 14, Dropped: map[string]uint64{"truncated": 1, "fragment": 4}},
 				{Interface: "eth0", Engine: "ebpf", Dropped: map[string]uint64{}}},
 			VTEPs: []api.FloodVTEP{
 				{Address: ip("10.0.0.2"), Source: "bgp", Role: "vtep", Copied: true}, {Address: ip("10.0.0.9"), Source: "static", Role: "vtep", Copied: true},

@@ -131,10 +131,10 @@ func writeEngines(w io.Writer, flood []api.Flood, colour bool) error {
 	if _, err := io.WriteString(w, "\n"); err != nil {
 		return err
 	}
-	t := newTable(column{name: "INTERFACE"}, column{name: "ENGINE"}, column{name: "REPAIRS", right: true}, column{name: "DROPPED OF NO VNI", kind: remark})
+	t := newTable(column{name: "INTERFACE"}, column{name: "ENGINE"}, column{name: "REPAIRS", right: true}, column{name: "FAILURES", right: true}, column{name: "DROPPED OF NO VNI", kind: remark})
 	for _, name := range slices.Sorted(maps.Keys(engines)) {
 		e := engines[name]
-		t.row(e.Interface, e.Engine, e.Repairs, dropWords(sortedDrops(e.Dropped)))
+		t.row(e.Interface, e.Engine, e.Repairs, e.Failures, dropWords(sortedDrops(e.Dropped)))
 	}
 	return t.write(w, colour)
 }
@@ -222,6 +222,11 @@ func writeFlood(w io.Writer, f api.Flood, colour bool) error {
 		p.add("Packets copied", f.Counters[api.FloodCopied])
 		p.add("Copies sent", f.Counters[api.FloodCopies])
 		p.add("Repairs", f.Counters[api.FloodRepairs])
+		for _, e := range f.Engines {
+			if e.Failures > 0 {
+				p.add("Failed attempts", fmt.Sprintf("%d on %s", e.Failures, e.Interface))
+			}
+		}
 		for _, d := range drops(f.Counters) {
 			p.add("Dropped", fmt.Sprintf("%d × %s", d.count, d.reason))
 		}

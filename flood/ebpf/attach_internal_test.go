@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sirupsen/logrus"
+	logtest "github.com/sirupsen/logrus/hooks/test"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"github.com/vishvananda/netlink"
@@ -67,6 +68,31 @@ func repaired(t *testing.T, l link, e *Engine, n uint64) {
 	t.Helper()
 	require.Eventually(t, func() bool { return e.Counters().Repairs == n }, within, 10*time.Millisecond)
 	require.Equal(t, 2, attached(t, l.near))
+}
+
+// TestCannotAttach: somebody has put a qdisc without an egress side in the place of ours. That is tried again with each look, and
+// told once.
+func TestCannotAttach(t *testing.T) {
+	l := newLink(t)
+	e := l.open(t)
+	lines := logtest.NewLocal(e.log.Logger)
+	tc(t, l.near, "qdisc", "del", "dev", "u0", "clsact")
+	tc(t, l.near, "qdisc", "add", "dev", "u0", "ingress")
+	require.Eventually(t, func() bool { return e.Counters().Failures >= 4 }, within, 10*time.Millisecond)
+	assert.Contains(t, e.Counters().Problem, `add clsact to u0: the qdisc "ingress" has its place`)
+	warned := func() (n int) {
+		for _, line := range lines.AllEntries() {
+			if line.Level == logrus.WarnLevel {
+				n++
+			}
+		}
+		return n
+	}
+	assert.Equal(t, 1, warned())
+	tc(t, l.near, "qdisc", "del", "dev", "u0", "ingress")
+	require.Eventually(t, func() bool { return e.Counters().Problem == "" && attached(t, l.near) == 2 }, within, 10*time.Millisecond)
+	assert.Equal(t, 1, warned())
+	require.NoError(t, e.Close())
 }
 
 func TestDetachedBySomebodyElse(t *testing.T) {

@@ -43,6 +43,7 @@ type Engine struct {
 	reader      *perf.Reader
 	sender      *socket.Sender // of finish only
 	repaired    atomic.Uint64
+	trouble     flood.Trouble // of mend
 	decider     atomic.Pointer[flood.Decider]
 	ears        *flood.Ears // of what the program does not parse
 	born        time.Time
@@ -262,6 +263,7 @@ func (e *Engine) Counters() flood.Counters {
 	}
 	c := e.decider.Load().Counters()
 	c.Repairs = e.repaired.Load()
+	e.trouble.Count(&c)
 	return c
 }
 
@@ -396,8 +398,11 @@ func (e *Engine) mend() {
 	if e.follower.comeback.Look(e.hook.up) || repaired {
 		e.repaired.Add(1)
 	}
-	if err != nil {
+	switch news := e.trouble.Tried(err, time.Now()); {
+	case news && err != nil:
 		log.WithError(err).Warn("cannot attach the program that copies, or join groups")
+	case news:
+		log.Info("program is attached, and groups are joined again")
 	}
 }
 

@@ -30,6 +30,7 @@ type Engine struct {
 	sender   *Sender
 	ears     *flood.Ears
 	repaired atomic.Uint64
+	trouble  flood.Trouble // of watch
 	comeback flood.Comeback
 	born     time.Time
 
@@ -145,6 +146,7 @@ func (e *Engine) Counters() flood.Counters {
 		c.Rest.Dropped[flood.Overrun] += n
 	}
 	c.Repairs = e.repaired.Load()
+	e.trouble.Count(&c)
 	return c
 }
 
@@ -219,8 +221,11 @@ func (e *Engine) watch() {
 			e.repaired.Add(1)
 			e.log.WithField("interface", e.capture.device).Info("interface is back, listening there")
 		}
-		if err != nil {
+		switch news := e.trouble.Tried(err, time.Now()); {
+		case news && err != nil:
 			e.log.WithError(err).WithField("interface", e.capture.device).Warn("cannot listen on interface")
+		case news:
+			e.log.WithField("interface", e.capture.device).Info("listening on interface again")
 		}
 	}
 }

@@ -40,6 +40,8 @@ type FloodEngine struct {
 	Engine    string `json:"engine"` // "" while there is none
 	// Repairs counts what somebody else broke and the engine mended.
 	Repairs uint64 `json:"repairs"`
+	// Failures counts attempts to have frames copied there, or to mend that, which failed.
+	Failures uint64 `json:"failures"`
 	// Dropped are packets of no VNI, by reason.
 	Dropped map[string]uint64 `json:"dropped"`
 }

@@ -15,25 +15,27 @@ type floodCollector struct {
 	d *daemon
 
 	engine, ready, repairs, lost   *prometheus.Desc
+	failures                       *prometheus.Desc
 	packets, copied, copies, drops *prometheus.Desc
 	tasks, relay, vteps, macs      *prometheus.Desc
 }
 
 func newFloodCollector(d *daemon) *floodCollector {
 	return &floodCollector{
-		d:       d,
-		engine:  desc("flood_engine_info", "Always 1; the engine that copies on an interface.", "interface", "engine"),
-		ready:   desc("flood_engine_ready", "1 while frames are copied on the interface as they should be.", "interface"),
-		repairs: desc("flood_engine_repairs_total", "What the engine found broken and mended: an interface that came back, a program that somebody else detached.", "interface"),
-		lost:    desc("flood_engine_drops_total", "Packets, and copies of packets, that went no further on an interface, by reason; those of no VNI too.", "interface", "reason"),
-		packets: desc("flood_packets_total", "Packets heard by the flooding module.", "vni"),
-		copied:  desc("flood_copied_packets_total", "Packets heard that were copied to somebody.", "vni"),
-		copies:  desc("flood_copies_total", "Copies given to the wire.", "vni"),
-		drops:   desc("flood_drops_total", "Packets, and copies of packets, that went no further, by reason.", "vni", "reason"),
-		tasks:   desc("flood_task", "1 while the flooding module does this: own, segment, deliver, replicate.", "vni", "task"),
-		relay:   desc("flood_relay_info", "Always 1; who copies for the segment: this_host, another, or none.", "vni", "relay"),
-		vteps:   desc("flood_heard_vteps", "VTEPs heard on segments and at the service address."),
-		macs:    desc("flood_heard_macs", "Sources of frames heard on segments."),
+		d:        d,
+		engine:   desc("flood_engine_info", "Always 1; the engine that copies on an interface.", "interface", "engine"),
+		ready:    desc("flood_engine_ready", "1 while frames are copied on the interface as they should be.", "interface"),
+		repairs:  desc("flood_engine_repairs_total", "What the engine found broken and mended: an interface that came back, a program that somebody else detached.", "interface"),
+		failures: desc("flood_engine_failures_total", "Attempts to have frames copied on an interface, or to mend that, which failed.", "interface"),
+		lost:     desc("flood_engine_drops_total", "Packets, and copies of packets, that went no further on an interface, by reason; those of no VNI too.", "interface", "reason"),
+		packets:  desc("flood_packets_total", "Packets heard by the flooding module.", "vni"),
+		copied:   desc("flood_copied_packets_total", "Packets heard that were copied to somebody.", "vni"),
+		copies:   desc("flood_copies_total", "Copies given to the wire.", "vni"),
+		drops:    desc("flood_drops_total", "Packets, and copies of packets, that went no further, by reason.", "vni", "reason"),
+		tasks:    desc("flood_task", "1 while the flooding module does this: own, segment, deliver, replicate.", "vni", "task"),
+		relay:    desc("flood_relay_info", "Always 1; who copies for the segment: this_host, another, or none.", "vni", "relay"),
+		vteps:    desc("flood_heard_vteps", "VTEPs heard on segments and at the service address."),
+		macs:     desc("flood_heard_macs", "Sources of frames heard on segments."),
 	}
 }
 
@@ -55,6 +57,7 @@ func (c *floodCollector) Collect(ch chan<- prometheus.Metric) {
 		}
 		gauge(c.ready, truth(e.Problem == ""), e.Interface)
 		counter(c.repairs, e.Repairs, e.Interface)
+		counter(c.failures, e.Failures, e.Interface)
 		dropped(e.Total, func(reason string, n uint64) { counter(c.lost, n, e.Interface, reason) })
 	}
 	for vni, n := range st.Networks {

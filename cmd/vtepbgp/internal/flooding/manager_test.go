@@ -274,6 +274,14 @@ func TestEngineThatCannotStart(t *testing.T) {
 		_, engine = w.host.Copying("eth1")
 		assert.Equal(t, floodingtest.Remaining, engine, "it is tried again")
 		assert.Empty(t, w.m.Status().Networks[100].Problems)
+		failed := w.m.Status().Engines[0].Failures
+		assert.Positive(t, failed)
+
+		w.host.Hurt(errors.New("no such queue"))
+		st = w.m.Status()
+		assert.Equal(t, failed+1, st.Engines[0].Failures, "an engine tells what it cannot mend")
+		assert.Equal(t, []string{"flooding on eth1: no such queue"}, st.Networks[100].Problems)
+		w.host.Hurt(nil)
 
 		w.m.Configure(segment())
 		other := segment()

@@ -27,6 +27,7 @@ type EngineStatus struct {
 	Capabilities flood.Capabilities
 	Networks     int // in the table
 	Repairs      uint64
+	Failures     uint64 // attempts to have them copied, or to repair that, which failed
 	// Total counts since the process started, packets of no network too; Rest is those alone.
 	Total, Rest flood.Count
 }
@@ -103,21 +104,22 @@ func (w *worker) status() (st EngineStatus, networks map[evpn.VNI]flood.Count) {
 	if w.table != nil {
 		st.Networks = len(w.table.Networks)
 	}
-	if w.why != nil {
-		st.Problem = w.why.Error()
-	}
 	if e != nil {
 		st.Name, st.Reason = w.choice.Name, w.choice.Reason
 	}
-	now := past{repairs: w.gone.repairs, total: w.gone.total, rest: w.gone.rest, networks: map[evpn.VNI]flood.Count{}}
+	now := past{repairs: w.gone.repairs, failures: w.gone.failures, total: w.gone.total, rest: w.gone.rest, networks: map[evpn.VNI]flood.Count{}}
 	for vni, c := range w.gone.networks {
 		now.networks[vni] = c
 	}
 	w.mu.Unlock()
+	var own flood.Counters
 	if e != nil {
 		st.Capabilities = e.Capabilities()
-		now.add(e.Counters())
+		own = e.Counters()
 	}
+	w.trouble.Count(&own) // what it says comes before what the engine does
+	now.add(own)
 	st.Total, st.Rest, st.Repairs = sum(now.total, flood.Count{}), sum(now.rest, flood.Count{}), now.repairs
+	st.Failures, st.Problem = now.failures, own.Problem
 	return st, now.networks
 }

@@ -30,6 +30,8 @@ type worker struct {
 	wake   chan struct{}
 	done   chan struct{}
 
+	trouble flood.Trouble // of bring
+
 	mu     sync.Mutex
 	table  *flood.Table // newest; nil = nothing to do here
 	name   string       // of the engine that is wished for
@@ -41,7 +43,6 @@ type worker struct {
 	engine flood.Engine // nil while there is none
 	choice flood.Choice
 	asked  string // what name was when the engine was chosen
-	why    error  // what went wrong last
 	gone   past   // counts of engines that were closed
 	behind bool   // the last engine was left
 }
@@ -78,10 +79,10 @@ func (t term) last(stay time.Duration) flood.Lease {
 
 // past are counts of engines that are gone.
 type past struct {
-	repairs  uint64
-	total    flood.Count
-	rest     flood.Count // of total: packets of no network
-	networks map[evpn.VNI]flood.Count
+	repairs, failures uint64
+	total             flood.Count
+	rest              flood.Count // of total: packets of no network
+	networks          map[evpn.VNI]flood.Count
 }
 
 func newWorker(device string, kinds []flood.Kind, rested func(), log *logrus.Entry) *worker {
@@ -159,15 +160,15 @@ func (w *worker) run(ctx context.Context) {
 
 // report notes how it went, and logs what is new.
 func (w *worker) report(err error) {
+	news := w.trouble.Tried(err, time.Now())
 	w.mu.Lock()
-	before := w.why
-	w.why, w.busy = err, false
+	w.busy = false
 	w.mu.Unlock()
 	w.rested()
 	switch {
-	case err != nil && (before == nil || before.Error() != err.Error()):
+	case news && err != nil:
 		w.log.WithError(err).Error("frames are not copied as they should be")
-	case err == nil && before != nil:
+	case news:
 		w.log.Info("frames are copied again")
 	}
 }
@@ -175,7 +176,7 @@ func (w *worker) report(err error) {
 // bring puts the newest table into effect.
 func (w *worker) bring() error {
 	w.mu.Lock()
-	t, name, engine, fresh := w.table, w.name, w.engine, w.fresh || w.why != nil
+	t, name, engine, fresh := w.table, w.name, w.engine, w.fresh || w.trouble.Why() != nil
 	w.fresh, w.busy = false, true
 	w.mu.Unlock()
 	switch {
@@ -343,6 +344,7 @@ func (w *worker) heard(within time.Duration) []flood.Heard {
 // add counts what an engine counted in its life.
 func (p *past) add(c flood.Counters) {
 	p.repairs += c.Repairs
+	p.failures += c.Failures
 	p.total, p.rest = sum(p.total, c.Total), sum(p.rest, c.Rest)
 	for _, n := range c.Networks {
 		p.networks[n.VNI] = sum(p.networks[n.VNI], n.Count)

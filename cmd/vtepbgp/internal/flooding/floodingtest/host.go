@@ -27,6 +27,7 @@ type Host struct {
 	heard  []sender
 	denied map[string]error // kinds that cannot be opened
 	broken map[string]error // kinds that cannot start
+	hurt   error            // what engines that run cannot mend
 	errs   []error
 	slow   time.Duration // what every table takes
 	tables int           // applied
@@ -100,6 +101,13 @@ func (h *Host) Break(kind string, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.broken[kind] = err
+}
+
+// Hurt has all engines meet what they cannot mend; nil ends that.
+func (h *Host) Hurt(err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.hurt = err
 }
 
 // Slow has every table take a while.
@@ -317,6 +325,9 @@ func (e *engine) Counters() flood.Counters {
 		return flood.Count{Packets: e.packets, Dropped: map[flood.Reason]uint64{flood.Nobody: e.packets}}
 	}
 	c := flood.Counters{Total: count()}
+	if h := e.host.hurt; h != nil {
+		c.Failures, c.Problem = 1, h.Error()
+	}
 	if e.table != nil {
 		for _, n := range e.table.Networks {
 			c.Networks = append(c.Networks, flood.NetworkCount{VNI: n.VNI, Listen: n.Listen, Count: count()})

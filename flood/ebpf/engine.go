@@ -391,6 +391,7 @@ func (e *Engine) mend() {
 	if e.closed() {
 		return
 	}
+	e.lists.recent.expire(time.Now())
 	repaired, err := e.attach()
 	if repaired {
 		log.Info("program was no longer attached, attached it again")

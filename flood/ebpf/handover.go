@@ -79,9 +79,7 @@ func (e *Engine) take(sample []byte, runs *socket.Runs) {
 		e.judge(frame, &h, runs)
 		return
 	}
-	e.mu.Lock()
-	l := e.lists.generations[h.Generation]
-	e.mu.Unlock()
+	l := e.lists.recent.find(h.Generation)
 	if l == nil {
 		e.decider.Load().Rest().Drop(flood.Overrun, 1) // it has waited for longer than we remember
 		return

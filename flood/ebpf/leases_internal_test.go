@@ -1,12 +1,14 @@
 package ebpf
 
 import (
+	"encoding/binary"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/vtepbgp/vtepbgp/flood"
+	"github.com/vtepbgp/vtepbgp/flood/socket"
 )
 
 // Leases may be shorter than a table takes.
@@ -17,4 +19,27 @@ func TestLeasesAreReplacedWhileATableIsPutInPlace(t *testing.T) {
 	defer e.mu.Unlock()
 	require.NoError(t, e.Renew(flood.Lease{For: time.Hour}))
 	require.NoError(t, e.Keep(flood.Lease{For: time.Hour}))
+}
+
+// What was handed over does not wait for a table.
+func TestHandoverWhileATableIsPutInPlace(t *testing.T) {
+	e := newLink(t).open(t)
+	defer func() { require.NoError(t, e.Close()) }()
+	require.NoError(t, e.Apply(&flood.Table{Networks: []flood.Network{{VNI: 100, Listen: service4, VTEPs: vteps(far4, 2)}}}))
+	frame := packet(service4, leaf4, 64).Bytes()
+	sample := make([]byte, sizeHandover, sizeHandover+len(frame))
+	binary.NativeEndian.PutUint32(sample, uint32(len(frame)))
+	binary.NativeEndian.PutUint32(sample[4:], 1) // the generation of the only list
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	taken := make(chan struct{})
+	go func() {
+		e.take(append(sample, frame...), &socket.Runs{})
+		close(taken)
+	}()
+	select {
+	case <-taken:
+	case <-time.After(within):
+		t.Error("it waits")
+	}
 }

@@ -4,8 +4,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
+	"sync"
 	"time"
 	"unsafe"
 
@@ -85,15 +87,41 @@ func (l *list) same(o *list) bool {
 	return a == b && slices.Equal(l.entries[1:], o.entries[1:])
 }
 
+// recent are the lists in place and those that were replaced not long ago, by generation. It is
+// asked while tables are put in place.
+type recent struct {
+	mu    sync.Mutex
+	lists map[uint32]*list
+}
+
+func (r *recent) find(generation uint32) *list {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.lists[generation]
+}
+
+func (r *recent) add(l *list) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.lists[l.generation] = l
+}
+
+// expire forgets what was replaced long ago.
+func (r *recent) expire(now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	maps.DeleteFunc(r.lists, func(_ uint32, l *list) bool { return !l.replaced.IsZero() && now.Sub(l.replaced) > retention })
+}
+
 // lists keeps the maps of the program.
 type lists struct {
 	maps      *programMaps
 	listening *ebpf.Variable
 	way       func(destination) way
 
-	installed   map[listKey]*list
-	generations map[uint32]*list // and those replaced not long ago
-	generation  uint32
+	installed  map[listKey]*list
+	recent     recent
+	generation uint32
 
 	states    map[listKey]*folded
 	nextState uint32
@@ -105,13 +133,14 @@ type lists struct {
 
 func newLists(objects *programObjects, way func(destination) way) *lists {
 	return &lists{
-		maps: &objects.programMaps, listening: objects.Listening, way: way, installed: map[listKey]*list{}, generations: map[uint32]*list{}, states: map[listKey]*folded{},
+		maps: &objects.programMaps, listening: objects.Listening, way: way, installed: map[listKey]*list{}, recent: recent{lists: map[uint32]*list{}}, states: map[listKey]*folded{},
 		sets: map[string]uint32{}, vnis: map[evpn.VNI]bool{}, listens: map[netip.Addr]bool{},
 	}
 }
 
 // install makes the maps say what a table says. What is new is there before a list refers
-// to it, and what is gone goes when no list does any more.
+// to it, and what is gone goes when no list does any more. A list that cannot be made or put in place leaves that which is there, with
+// all that it refers to.
 func (l *lists) install(d *flood.Decider, own []netip.Addr, now time.Time) error {
 	var wanted []*list
 	used := map[string]bool{}
@@ -121,7 +150,9 @@ func (l *lists) install(d *flood.Decider, own []netip.Addr, now time.Time) error
 		fresh, err := l.build(n, to, tally, own, used)
 		if err != nil {
 			errs = append(errs, err)
-			return
+			if fresh = l.installed[listKey{n.VNI, n.Listen}]; fresh == nil {
+				return
+			}
 		}
 		wanted = append(wanted, fresh)
 		vnis[n.VNI], listens[n.Listen] = true, true
@@ -129,13 +160,10 @@ func (l *lists) install(d *flood.Decider, own []netip.Addr, now time.Time) error
 	errs = append(errs, l.replace(wanted, now), l.remove(wanted, now))
 	errs = append(errs, follow(l.maps.Vnis, l.vnis, vnis, func(v evpn.VNI) any { return uint32(v) }))
 	errs = append(errs, follow(l.maps.Listens, l.listens, listens, func(a netip.Addr) any { return addressOf(a) }), l.listen())
-	errs = append(errs, l.sweep(used))
-	for g, old := range l.generations {
-		if !old.replaced.IsZero() && now.Sub(old.replaced) > retention {
-			delete(l.generations, g)
-		}
+	if err := errors.Join(errs...); err != nil {
+		return err
 	}
-	return errors.Join(errs...)
+	return l.sweep(used)
 }
 
 func (l *lists) build(n *flood.Network, to []netip.Addr, tally *flood.Tally, own []netip.Addr, used map[string]bool) (*list, error) {
@@ -203,7 +231,7 @@ func (l *lists) replace(wanted []*list, now time.Time) error {
 		fresh.generation = l.generation
 		fresh.entries[0].network().Generation = fresh.generation
 		// Known before the first packet can be handed over with it.
-		l.generations[fresh.generation] = fresh
+		l.recent.add(fresh)
 		put.Go(func() error {
 			err := l.put(fresh)
 			done[i] = err == nil
@@ -290,8 +318,11 @@ func (l *lists) set(prefixes []netip.Prefix, used map[string]bool) (uint32, erro
 		return n, nil
 	}
 	l.nextSet++
-	for _, p := range prefixes {
+	for i, p := range prefixes {
 		if err := l.maps.Places.Put(placeOf(l.nextSet, p), uint32(1)); err != nil {
+			for _, p := range prefixes[:i] {
+				err = errors.Join(err, l.maps.Places.Delete(placeOf(l.nextSet, p)))
+			}
 			return 0, fmt.Errorf("put %s in place: %w", p, err)
 		}
 	}

@@ -33,10 +33,18 @@ type bench struct {
 	decider *flood.Decider
 }
 
-func newBench(t testing.TB) *bench {
+func newBench(t testing.TB) *bench { return newSmallBench(t, nil) }
+
+// newSmallBench has maps with less room than usual.
+func newSmallBench(t testing.TB, room map[string]uint32) *bench {
 	t.Helper()
 	b := &bench{t: t, ns: kerneltest.NewNamespace(t)}
-	err := loadProgramObjects(&b.objects, nil)
+	spec, err := loadProgram()
+	require.NoError(t, err)
+	for name, n := range room {
+		spec.Maps[name].MaxEntries = n
+	}
+	err = spec.LoadAndAssign(&b.objects, nil)
 	var refused *ebpf.VerifierError
 	if errors.As(err, &refused) {
 		t.Log(strings.Join(refused.Log[max(0, len(refused.Log)-40):], "\n"))
@@ -418,6 +426,61 @@ func TestMarks(t *testing.T) {
 	assert.EqualValues(t, 2, c.Packets)
 }
 
+func (b *bench) entries(m *ebpf.Map) (n int) {
+	var key, value []byte
+	for all := m.Iterate(); all.Next(&key, &value); n++ {
+	}
+	return n
+}
+
+// TestNoRoom: what there is no room for leaves what is there, and the other networks get theirs.
+func TestNoRoom(t *testing.T) {
+	const room = 8
+	b := newSmallBench(t, map[string]uint32{"places": room})
+	segment := []netip.Prefix{netip.MustParsePrefix("10.0.1.0/24")}
+	here := flood.Network{VNI: 100, Listen: group4, Segment: segment, VTEPs: vteps(far4, 2), Own: true, Others: true}
+	there := flood.Network{VNI: 101, Listen: service4, VTEPs: vteps(far4, 5)}
+	b.apply(&flood.Table{Own: []netip.Addr{own4}, Networks: []flood.Network{here}})
+	used := b.entries(b.objects.Places)
+
+	full := here
+	full.Segment = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/16")}
+	for _, v := range vteps(leaf4.Next(), room) {
+		full.Itself = append(full.Itself, v.Address)
+	}
+	d, err := flood.Compile(&flood.Table{Own: []netip.Addr{own4}, Networks: []flood.Network{full, there}}, b.decider)
+	require.NoError(t, err)
+	require.ErrorContains(t, b.lists.install(d, []netip.Addr{own4}, time.Now()), "put 10.0.1.")
+	b.decider = d
+	b.run(packet(group4, leaf4.Next(), 64).Bytes(), false, 1)
+	b.run(packet(group4, own4, 64).Bytes(), true, 1)
+	outside := packet(group4, netip.MustParseAddr("10.0.2.1"), 64)
+	b.run(outside.Bytes(), false, 1)
+	p := packet(service4, leaf4, 64)
+	p.VNI = 101
+	b.run(p.Bytes(), false, 1)
+	c := b.count().Total
+	assert.EqualValues(t, 2+2+5, c.Copies)
+	assert.EqualValues(t, 1, c.Dropped[flood.SourceOutside], "the old list")
+
+	b.apply(&flood.Table{Own: []netip.Addr{own4}, Networks: []flood.Network{here}})
+	assert.Equal(t, used, b.entries(b.objects.Places), "nothing is left of it")
+}
+
+// TestListsAreForgotten: a list that was replaced is remembered for what was handed over with it, and not for ever.
+func TestListsAreForgotten(t *testing.T) {
+	b := newBench(t)
+	for n := range 5 {
+		b.apply(&flood.Table{Networks: []flood.Network{{VNI: 100, Listen: service4, VTEPs: vteps(far4, 1+n)}}})
+	}
+	assert.Len(t, b.lists.recent.lists, 5)
+	b.lists.recent.expire(time.Now().Add(retention / 2))
+	assert.Len(t, b.lists.recent.lists, 5)
+	b.lists.recent.expire(time.Now().Add(retention + time.Minute))
+	require.Len(t, b.lists.recent.lists, 1)
+	assert.Len(t, b.lists.recent.find(5).to, 5)
+}
+
 // TestListsAreSwept: what no list refers to is in no map.
 func TestListsAreSwept(t *testing.T) {
 	b := newBench(t)
@@ -426,11 +489,7 @@ func TestListsAreSwept(t *testing.T) {
 	for name, m := range map[string]*ebpf.Map{
 		"networks": b.objects.Networks, "vnis": b.objects.Vnis, "listens": b.objects.Listens, "places": b.objects.Places, "states": b.objects.States,
 	} {
-		var key, value []byte
-		n := 0
-		for all := m.Iterate(); all.Next(&key, &value); n++ {
-		}
-		assert.Zero(t, n, name)
+		assert.Zero(t, b.entries(m), name)
 	}
 	b.run(packet(service4, leaf4, 64).Bytes(), false, 1)
 	assert.Zero(t, b.count().Total.Packets)

@@ -311,8 +311,8 @@ static __always_inline enum reason judge(const struct packet *p, const struct ne
 // overdrawn is waited for.
 static __always_inline bool take(struct state *s, const struct network *n, __u32 packets)
 {
-	__s64 most = (__s64)n->burst * 1000000000, more = most;
-	__u64 now, passed;
+	__s64 most = (__s64)n->burst * 1000000000;
+	__u64 now, passed, more = most;
 	bool ok;
 
 	if (!n->rate)
@@ -320,6 +320,8 @@ static __always_inline bool take(struct state *s, const struct network *n, __u32
 	now = bpf_ktime_get_ns();
 	bpf_spin_lock(&s->lock);
 	passed = now - s->at;
+	if (s->credit > most)
+		s->credit = most;
 	if (!s->at) {
 		s->credit = most;
 		s->at = now;
@@ -328,11 +330,12 @@ static __always_inline bool take(struct state *s, const struct network *n, __u32
 			more = passed * n->rate;
 		else if (passed / 1000000000 * n->rate < n->burst)
 			more = passed / 1000000000 * n->rate * 1000000000;
-		s->credit += more;
+		if (more < (__u64)(most - s->credit))
+			s->credit += more;
+		else
+			s->credit = most;
 		s->at = now;
 	}
-	if (s->credit > most)
-		s->credit = most;
 	ok = s->credit >= 1000000000;
 	if (ok)
 		s->credit -= (__s64)packets * 1000000000;
@@ -468,8 +471,22 @@ static long copy_block(__u32 b, struct context *c)
 	return 0;
 }
 
+// hand_tail gives user space what a perf record with the packet has no room for.
+static __always_inline bool hand_tail(struct __sk_buff *skb, struct scratch *s, __u32 length)
+{
+	struct handover *h = (struct handover *)s->bytes;
+
+	asm volatile("" : "+r"(length));
+	if (length < 1 || length > MAX_TAIL)
+		return false;
+	h->length = length;
+	h->flags = HANDOVER_TAIL;
+	return !bpf_skb_load_bytes(skb, MAX_SAMPLE, h + 1, length) &&
+	       !bpf_perf_event_output(skb, &handovers, BPF_F_CURRENT_CPU, h, sizeof(*h) + MAX_TAIL);
+}
+
 // hand gives a packet to user space.
-static __always_inline bool hand(struct __sk_buff *skb, struct handover *h, const struct packet *p)
+static __always_inline bool hand(struct __sk_buff *skb, struct scratch *s, struct handover *h, const struct packet *p)
 {
 	__u64 length = skb->len;
 
@@ -480,7 +497,16 @@ static __always_inline bool hand(struct __sk_buff *skb, struct handover *h, cons
 		h->flags |= HANDOVER_LONG;
 	h->length = length;
 	h->segment = skb->gso_size;
-	return length <= MAX_SAMPLE && !bpf_perf_event_output(skb, &handovers, BPF_F_CURRENT_CPU | length << 32, h, sizeof(*h));
+	if (length > MAX_SAMPLE) {
+		if (!hand_tail(skb, s, length - MAX_SAMPLE))
+			return false;
+		length = MAX_SAMPLE;
+	}
+	add((__u64 *)&handed, 1); // before it can be read
+	if (!bpf_perf_event_output(skb, &handovers, BPF_F_CURRENT_CPU | length << 32, h, sizeof(*h)))
+		return true;
+	add((__u64 *)&handed, -1);
+	return false;
 }
 
 // compare looks at one more packet; the last one settles it.
@@ -641,7 +667,7 @@ static __always_inline void replicate(struct __sk_buff *skb, struct scratch *s, 
 
 	// Nobody there who waits: what the queue takes is better than nothing. A program that
 	// was left behind goes on so.
-	if (congested && hand(skb, &h, p))
+	if (congested && hand(skb, s, &h, p))
 		return;
 	congested = 0;
 	headers = (p->six ? IPV6_SIZE : IPV4_SIZE) + UDP_SIZE;
@@ -668,7 +694,7 @@ static __always_inline void replicate(struct __sk_buff *skb, struct scratch *s, 
 	h.from = s->work.stopped ? s->work.next : count;
 	if (h.from >= count && !s->work.slow)
 		return;
-	if (!hand(skb, &h, p)) {
+	if (!hand(skb, s, &h, p)) {
 		congested = 0;
 		add(&state->dropped[REASON_EGRESS_FULL], (__u64)(count - h.from + s->work.slow) * packets);
 	}
@@ -712,11 +738,11 @@ static __always_inline int consumed(struct __sk_buff *skb, struct scratch *s, co
 }
 
 // undecided hands over what is not parsed here.
-static __always_inline void undecided(struct __sk_buff *skb, const struct packet *p)
+static __always_inline void undecided(struct __sk_buff *skb, struct scratch *s, const struct packet *p)
 {
 	struct handover h = {.flags = HANDOVER_UNDECIDED | (p->sent ? HANDOVER_SENT : 0)};
 
-	if (bpf_map_lookup_elem(&listens, &p->destination) && !hand(skb, &h, p))
+	if (bpf_map_lookup_elem(&listens, &p->destination) && !hand(skb, s, &h, p))
 		drop_rest(p, REASON_OVERRUN, 1);
 }
 
@@ -782,7 +808,7 @@ static __always_inline int relay(struct __sk_buff *skb, bool sent)
 		return TC_ACT_UNSPEC;
 	}
 	if (!p.six && (ip[0] & 0x0f) > 5) {
-		undecided(skb, &p);
+		undecided(skb, scratch, &p);
 		return TC_ACT_UNSPEC;
 	}
 	r = p.six ? read_ipv6(skb, ip, &p, &total) : read_ipv4(skb, ip, &p, &total);
@@ -799,7 +825,7 @@ static __always_inline int relay(struct __sk_buff *skb, bool sent)
 	}
 	if (skb->gso_size) {
 		if (!uniform(skb, scratch, &p)) {
-			undecided(skb, &p);
+			undecided(skb, scratch, &p);
 			return TC_ACT_UNSPEC;
 		}
 		packets = skb->gso_segs;
@@ -874,3 +900,4 @@ const struct target *unused_target __attribute__((unused));
 const struct block *unused_block __attribute__((unused));
 const struct handover *unused_handover __attribute__((unused));
 const enum reason *unused_reason __attribute__((unused));
+const enum sizes *unused_sizes __attribute__((unused));

@@ -4,7 +4,7 @@
 
 #pragma once
 
-enum {
+enum sizes {
 	TTL = 64,
 	MARK = 7, // DSCP of a copy: flood.Mark
 
@@ -20,8 +20,10 @@ enum {
 
 	SCRATCH = 512,	      // what bpf_csum_diff takes at once
 	MOST = 65536,	      // networks
+	PLACES = 1 << 20,     // prefixes of all sets
 	HEARD = 16384,	      // senders remembered
 	MAX_SAMPLE = 65500,   // with 28 bytes before it the most that the 16 bits of a perf record's size can say
+	MAX_TAIL = 96,	      // what the longest frame has behind that, and a few bytes more
 	BLOCK = 8,	      // entries of a list that are looked up at once
 };
 
@@ -154,6 +156,7 @@ enum handover_flags {
 	HANDOVER_UNDECIDED = 2, // judge it anew
 	HANDOVER_PARTIAL = 4,	// a checksum of it is to be completed
 	HANDOVER_LONG = 8,	// one inner packet, longer than one can be
+	HANDOVER_TAIL = 16,	// no packet, but the end of the next one of this CPU
 };
 
 // What goes to user space before a packet that we do not finish.
@@ -242,7 +245,7 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, MOST);
+	__uint(max_entries, PLACES);
 	__type(key, struct place_key);
 	__type(value, __u32);
 } places SEC(".maps");
@@ -289,6 +292,10 @@ volatile __u64 listening[64] = {};
 // An egress queue was full: packets go to user space, which waits, until it says that it
 // has sent all.
 volatile __u32 congested = 0;
+
+// How many packets have been handed over. User space counts what it has been handed, so that it
+// knows when it has sent all, whichever CPU it came from.
+volatile __u64 handed = 0;
 
 // Until when leased networks copy what others send, as bpf_ktime_get_ns counts. User space
 // moves it; when that hangs it passes.

@@ -1,6 +1,7 @@
 package ebpf
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"iter"
@@ -16,7 +17,7 @@ import (
 )
 
 const (
-	handoverSent, handoverUndecided, handoverPartial, handoverLong = 1, 2, 4, 8
+	handoverSent, handoverUndecided, handoverPartial, handoverLong, handoverTail = 1, 2, 4, 8, 16
 
 	sizeHandover             = int(unsafe.Sizeof(programHandover{}))
 	sizeEthernet             = 14
@@ -24,6 +25,7 @@ const (
 	checksumIPv6             = sizeEthernet + 40 + 6
 	etherIPv4, etherIPv6     = 0x0800, 0x86dd
 	leastSample, mostSamples = 256 << 10, 4 << 20
+	maxSample                = 65500
 )
 
 // atOnceHanded is how many packets that were handed over are sent together at most.
@@ -32,57 +34,83 @@ const atOnceHanded = 64
 // finish sends what the program hands over, until the reader is closed or flushed.
 func (e *Engine) finish() {
 	defer close(e.finished)
-	var records [atOnceHanded]perf.Record // what runs refer to until they are sent
-	var runs socket.Runs
-	waiting := 0
-	for {
-		record := &records[waiting]
-		err := e.reader.ReadInto(record)
-		switch {
-		case errors.Is(err, os.ErrClosed), errors.Is(err, perf.ErrFlushed):
-			return
-		case err != nil:
-			e.log.WithError(err).Warn("cannot read packets that the program hands over")
-			continue
-		case len(record.RawSample) >= sizeHandover: // not so for reports of losses, which the program has counted
-			e.take(record.RawSample, &runs)
-			waiting++
-		}
-		if record.Remaining > 0 && waiting < atOnceHanded {
-			continue
-		}
-		if err := runs.Send(e.sender); err != nil {
-			e.log.WithError(err).Warn("cannot send copies")
-		}
-		waiting = 0
-		if record.Remaining == 0 {
-			// All has been sent: the program may go on.
-			if err := e.objects.Congested.Set(uint32(0)); err != nil {
-				e.log.WithError(err).Warn("cannot tell the program to go on")
-			}
-		}
+	f := newFinisher(e)
+	for f.next() {
 	}
 }
 
-// take adds what was handed over to the runs.
-func (e *Engine) take(sample []byte, runs *socket.Runs) {
+// finisher sends what the program hands over.
+type finisher struct {
+	*Engine
+	records [atOnceHanded]perf.Record // what runs refer to until they are sent
+	waiting int                       // of these
+	runs    socket.Runs
+	taken   uint64         // packets, ever
+	tails   map[int][]byte // by CPU: the end of the packet that comes next from there
+}
+
+func newFinisher(e *Engine) *finisher { return &finisher{Engine: e, tails: map[int][]byte{}} }
+
+// next reads a record, and sends what has come together when there is no more. False: there will be none.
+func (f *finisher) next() bool {
+	record := &f.records[f.waiting]
+	err := f.reader.ReadInto(record)
+	switch {
+	case errors.Is(err, os.ErrClosed), errors.Is(err, perf.ErrFlushed):
+		return false
+	case err != nil:
+		f.log.WithError(err).Warn("cannot read packets that the program hands over")
+		return true
+	case len(record.RawSample) < sizeHandover: // a report of losses, which the program has counted
+	case f.take(record.CPU, record.RawSample):
+		f.taken++
+		f.waiting++
+	}
+	if record.Remaining > 0 && f.waiting < atOnceHanded {
+		return true
+	}
+	if err := f.runs.Send(f.sender); err != nil {
+		f.log.WithError(err).Warn("cannot send copies")
+	}
+	f.waiting = 0
+	if err := f.goOn(); err != nil {
+		f.log.WithError(err).Warn("cannot tell the program to go on")
+	}
+	return true
+}
+
+// goOn has the program copy again when all has been sent, also what other CPUs have handed over.
+func (f *finisher) goOn() error {
+	var handed uint64
+	if err := f.objects.Handed.Get(&handed); err != nil || handed != f.taken {
+		return err
+	}
+	return f.objects.Congested.Set(uint32(0))
+}
+
+// take adds what was handed over to the runs. False: it is not a packet yet.
+func (f *finisher) take(cpu int, sample []byte) bool {
 	h := programHandover{
 		Length: binary.NativeEndian.Uint32(sample), Generation: binary.NativeEndian.Uint32(sample[4:]), From: binary.NativeEndian.Uint32(sample[8:]),
 		Segment: binary.NativeEndian.Uint16(sample[12:]), Flags: binary.NativeEndian.Uint16(sample[14:]),
 	}
-	frame := sample[sizeHandover:]
+	if h.Flags&handoverTail != 0 {
+		f.tails[cpu] = bytes.Clone(sample[sizeHandover:][:min(int(h.Length), len(sample)-sizeHandover)])
+		return false
+	}
+	frame := f.whole(cpu, sample[sizeHandover:])
 	if int(h.Length) > len(frame) {
-		return
+		return true
 	}
 	frame = frame[:h.Length]
 	if h.Flags&handoverUndecided != 0 {
-		e.judge(frame, &h, runs)
-		return
+		f.judge(frame, &h)
+		return true
 	}
-	l := e.lists.recent.find(h.Generation)
+	l := f.lists.recent.find(h.Generation)
 	if l == nil {
-		e.decider.Load().Rest().Drop(flood.Overrun, 1) // it has waited for longer than we remember
-		return
+		f.decider.Load().Rest().Drop(flood.Overrun, 1) // it has waited for longer than we remember
+		return true
 	}
 	for p, r := range parse(frame, &h) {
 		if r != flood.Kept {
@@ -91,8 +119,19 @@ func (e *Engine) take(sample []byte, runs *socket.Runs) {
 			l.tally.Drop(flood.EgressFull, uint64(v.Copies()))
 			continue
 		}
-		runs.Add(&p, uint64(h.Generation)<<32|uint64(h.From), func() flood.Verdict { return l.rest(int(h.From), p.Source) })
+		f.runs.Add(&p, uint64(h.Generation)<<32|uint64(h.From), func() flood.Verdict { return l.rest(int(h.From), p.Source) })
 	}
+	return true
+}
+
+// whole is a frame with its end, if that came before it.
+func (f *finisher) whole(cpu int, frame []byte) []byte {
+	tail := f.tails[cpu]
+	if tail == nil || len(frame) < maxSample {
+		return frame
+	}
+	delete(f.tails, cpu)
+	return append(frame[:maxSample], tail...)
 }
 
 // rest is who gets a copy from us: the slow ones, and all from the first that the
@@ -115,8 +154,8 @@ func (l *list) rest(from int, source netip.Addr) flood.Verdict {
 }
 
 // judge decides about a packet that the program could not parse.
-func (e *Engine) judge(frame []byte, h *programHandover, runs *socket.Runs) {
-	d := e.decider.Load()
+func (f *finisher) judge(frame []byte, h *programHandover) {
+	d := f.decider.Load()
 	sent := h.Flags&handoverSent != 0
 	for p, r := range parse(frame, h) {
 		if r != flood.Kept {
@@ -124,13 +163,13 @@ func (e *Engine) judge(frame []byte, h *programHandover, runs *socket.Runs) {
 			d.Rest().Drop(r, 1)
 			continue
 		}
-		now := time.Since(e.born)
+		now := time.Since(f.born)
 		v := d.Judge(&p, sent, now)
 		v.Tally.Packets.Add(1)
 		if v.Reason.Fit() && !sent {
-			e.ears.Note(v.Network, &p, now)
+			f.ears.Note(v.Network, &p, now)
 		}
-		if v.Reason == flood.Kept && !e.allows(v.Network) {
+		if v.Reason == flood.Kept && !f.allows(v.Network) {
 			v.Reason = flood.Limited
 		}
 		if v.Reason != flood.Kept {
@@ -138,7 +177,7 @@ func (e *Engine) judge(frame []byte, h *programHandover, runs *socket.Runs) {
 			continue
 		}
 		v.Tally.Relayed.Add(1)
-		runs.Add(&p, 0, func() flood.Verdict { return v })
+		f.runs.Add(&p, 0, func() flood.Verdict { return v })
 	}
 }
 

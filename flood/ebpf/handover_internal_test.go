@@ -1,13 +1,16 @@
 package ebpf
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"net"
 	"net/netip"
+	"strconv"
 	"testing"
 	"time"
 
+	"github.com/sirupsen/logrus"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -85,8 +88,15 @@ func TestHandover(t *testing.T) {
 }
 
 // TestHandoverOfLongSuperFrames: of what offloads have merged nothing is lost either when the egress queue is full.
+// What is longer than a perf record can be has a second one, of which the last here is the longest that a device takes whole.
 func TestHandoverOfLongSuperFrames(t *testing.T) {
-	const frames, n, size, merged = 5, 20, 1423, 46 // together the longest that is handed over
+	for _, length := range []int{maxSample - 1, maxSample, maxSample + 1, 65_535} {
+		t.Run(strconv.Itoa(length), func(t *testing.T) { handOverLong(t, length) })
+	}
+}
+
+func handOverLong(t *testing.T, length int) {
+	const frames, n, size, merged = 5, 20, 1424, 46
 	l := newLink(t)
 	for ns, dev := range map[*kerneltest.Namespace]string{l.near: "u0", l.far: "v0"} {
 		ns.IP(t, "link", "set", dev, "mtu", "1600")
@@ -103,6 +113,7 @@ func TestHandoverOfLongSuperFrames(t *testing.T) {
 	for range merged - 1 {
 		one.Inner = append(one.Inner, datagram...)
 	}
+	one.Inner = one.Inner[:length-sizeEthernet-20-8-8]
 	one.Checksum = floodtest.Partial
 	vnet := make([]byte, 10)                               // struct virtio_net_hdr
 	vnet[0], vnet[1] = unix.VIRTIO_NET_HDR_F_NEEDS_CSUM, 5 /* VIRTIO_NET_HDR_GSO_UDP_L4 */
@@ -110,7 +121,7 @@ func TestHandoverOfLongSuperFrames(t *testing.T) {
 		binary.NativeEndian.PutUint16(vnet[at:], v)
 	}
 	one.DstMAC = l.entrance(t)
-	require.Len(t, one.Bytes(), 65_500)
+	require.Len(t, one.Bytes(), length)
 	l.feed(t, append(vnet, one.Bytes()...), frames, time.Second/10, func(fd int) error {
 		return errors.Join(unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_VNET_HDR, 1), unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, 1<<20))
 	})
@@ -124,4 +135,76 @@ func TestHandoverOfLongSuperFrames(t *testing.T) {
 	e.mu.Unlock()
 	t.Logf("the program made %d of %d copies", state, frames*n*merged)
 	assert.Less(t, state, uint64(frames*n*merged), "the queue does not take all")
+}
+
+// TestHandoverOfTheLongestFrame: it comes in two records, and others of other CPUs between them.
+func TestHandoverOfTheLongestFrame(t *testing.T) {
+	const longest = sizeEthernet + 40 + 65_535
+	spec, err := loadProgram()
+	require.NoError(t, err)
+	enum := enumOf(t, spec, "sizes")
+	assert.EqualValues(t, maxSample, enum["MAX_SAMPLE"])
+	assert.LessOrEqual(t, uint64(longest-maxSample), enum["MAX_TAIL"])
+
+	frame := packet(service6, leaf6, longest-sizeEthernet-40-8-8).Bytes()
+	require.Len(t, frame, longest)
+	tail := func(b []byte) []byte {
+		sample := make([]byte, sizeHandover)
+		binary.NativeEndian.PutUint32(sample, uint32(len(b)))
+		binary.NativeEndian.PutUint16(sample[14:], handoverTail)
+		return append(append(sample, b...), 7, 7, 7)
+	}
+	f := newFinisher(nil)
+	first := tail(frame[maxSample:])
+	assert.False(t, f.take(1, first))
+	assert.False(t, f.take(0, tail([]byte{1, 2, 3})))
+	clear(first) // the reader uses its memory again
+	assert.Equal(t, frame, f.whole(1, bytes.Clone(frame[:maxSample])))
+	assert.Equal(t, frame[:maxSample], f.whole(1, bytes.Clone(frame[:maxSample])), "it belongs to one frame")
+}
+
+// TestHandoverOfSeveralCPUs: the program copies again when all has been sent, not when one CPU has nothing more: it would
+// overtake what the others have handed over.
+func TestHandoverOfSeveralCPUs(t *testing.T) {
+	l := newLink(t)
+	log := logrus.New()
+	log.SetOutput(t.Output())
+	e, err := Open(flood.Options{Interface: "u0", InNamespace: l.near.Do, Log: logrus.NewEntry(log)})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, e.Close()) }()
+	require.NoError(t, e.Apply(&flood.Table{Networks: []flood.Network{{VNI: 100, Listen: service4, VTEPs: vteps(far4, 2)}}}))
+	require.NoError(t, e.objects.Congested.Set(uint32(1)))
+	cpus := 0
+	require.NoError(t, l.near.Do(func() error {
+		var all, one unix.CPUSet
+		if err := unix.SchedGetaffinity(0, &all); err != nil {
+			return err
+		}
+		for cpu := range len(all) * 64 {
+			if !all.IsSet(cpu) {
+				continue
+			}
+			cpus++
+			one.Zero()
+			one.Set(cpu)
+			if err := unix.SchedSetaffinity(0, &one); err != nil {
+				return err
+			}
+			for range 2 {
+				if _, _, err := e.objects.FloodIngress.Test(packet(service4, leaf4, 64).Bytes()); err != nil {
+					return err
+				}
+			}
+		}
+		return unix.SchedSetaffinity(0, &all)
+	}))
+	f := newFinisher(e)
+	var congested uint32
+	for n := range 2 * cpus {
+		require.NoError(t, e.objects.Congested.Get(&congested))
+		require.EqualValues(t, 1, congested, "after %d of %d packets", n, 2*cpus)
+		require.True(t, f.next())
+	}
+	require.NoError(t, e.objects.Congested.Get(&congested))
+	assert.Zero(t, congested)
 }

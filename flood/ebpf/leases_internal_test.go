@@ -8,7 +8,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/vtepbgp/vtepbgp/flood"
-	"github.com/vtepbgp/vtepbgp/flood/socket"
 )
 
 // Leases may be shorter than a table takes.
@@ -34,7 +33,7 @@ func TestHandoverWhileATableIsPutInPlace(t *testing.T) {
 	defer e.mu.Unlock()
 	taken := make(chan struct{})
 	go func() {
-		e.take(append(sample, frame...), &socket.Runs{})
+		newFinisher(e).take(0, append(sample, frame...))
 		close(taken)
 	}()
 	select {

@@ -162,6 +162,7 @@ const (
 	programProgFloodIngress    = "flood_ingress"
 	programProgFloodTake       = "flood_take"
 	programVarCongested        = "congested"
+	programVarHanded           = "handed"
 	programVarKept             = "kept"
 	programVarKeptOutlives     = "kept_outlives"
 	programVarLease            = "lease"
@@ -172,6 +173,7 @@ const (
 	programVarUnusedNetwork    = "unused_network"
 	programVarUnusedNetworkKey = "unused_network_key"
 	programVarUnusedReason     = "unused_reason"
+	programVarUnusedSizes      = "unused_sizes"
 	programVarUnusedTarget     = "unused_target"
 )
 
@@ -243,6 +245,7 @@ type programMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type programVariableSpecs struct {
 	Congested        *ebpf.VariableSpec `ebpf:"congested"`
+	Handed           *ebpf.VariableSpec `ebpf:"handed"`
 	Kept             *ebpf.VariableSpec `ebpf:"kept"`
 	KeptOutlives     *ebpf.VariableSpec `ebpf:"kept_outlives"`
 	Lease            *ebpf.VariableSpec `ebpf:"lease"`
@@ -253,6 +256,7 @@ type programVariableSpecs struct {
 	UnusedNetwork    *ebpf.VariableSpec `ebpf:"unused_network"`
 	UnusedNetworkKey *ebpf.VariableSpec `ebpf:"unused_network_key"`
 	UnusedReason     *ebpf.VariableSpec `ebpf:"unused_reason"`
+	UnusedSizes      *ebpf.VariableSpec `ebpf:"unused_sizes"`
 	UnusedTarget     *ebpf.VariableSpec `ebpf:"unused_target"`
 }
 
@@ -308,6 +312,7 @@ func (m *programMaps) Close() error {
 // It can be passed to loadProgramObjects or ebpf.CollectionSpec.LoadAndAssign.
 type programVariables struct {
 	Congested        *ebpf.Variable `ebpf:"congested"`
+	Handed           *ebpf.Variable `ebpf:"handed"`
 	Kept             *ebpf.Variable `ebpf:"kept"`
 	KeptOutlives     *ebpf.Variable `ebpf:"kept_outlives"`
 	Lease            *ebpf.Variable `ebpf:"lease"`
@@ -318,6 +323,7 @@ type programVariables struct {
 	UnusedNetwork    *ebpf.Variable `ebpf:"unused_network"`
 	UnusedNetworkKey *ebpf.Variable `ebpf:"unused_network_key"`
 	UnusedReason     *ebpf.Variable `ebpf:"unused_reason"`
+	UnusedSizes      *ebpf.Variable `ebpf:"unused_sizes"`
 	UnusedTarget     *ebpf.Variable `ebpf:"unused_target"`
 }
 

@@ -344,6 +344,24 @@ func packet(to, from netip.Addr, size int) *floodtest.Packet {
 	}
 }
 
+// TestRateAfterSilence: a bucket is full after a while, whatever its rate and size.
+func TestRateAfterSilence(t *testing.T) {
+	for _, rate := range []uint32{1, 1 << 31, 1<<32 - 1} {
+		b := newBench(t)
+		b.apply(&flood.Table{Networks: []flood.Network{{VNI: 100, Listen: service4, VTEPs: vteps(far4, 1), Rate: rate, Burst: rate}}})
+		now, err := ktime()
+		require.NoError(t, err)
+		for _, silent := range []time.Duration{time.Second, 3900 * time.Millisecond, time.Hour} {
+			var s programState
+			require.NoError(t, b.objects.States.Lookup(uint32(1), &s))
+			s.Credit, s.At = int64(rate)*1e9, uint64(now-silent)
+			require.NoError(t, b.objects.States.Put(uint32(1), s))
+			b.run(packet(service4, leaf4, 64).Bytes(), false, 1)
+			assert.Zero(t, b.count().Total.Dropped[flood.Limited], "%d a second, after %s", rate, silent)
+		}
+	}
+}
+
 // TestTooBig: a copy larger than the way allows is no copy.
 func TestTooBig(t *testing.T) {
 	b := newBench(t)
@@ -465,6 +483,23 @@ func TestNoRoom(t *testing.T) {
 
 	b.apply(&flood.Table{Own: []netip.Addr{own4}, Networks: []flood.Network{here}})
 	assert.Equal(t, used, b.entries(b.objects.Places), "nothing is left of it")
+}
+
+// TestManyPlaces: each network may have its own VTEPs that copy for themselves.
+func TestManyPlaces(t *testing.T) {
+	b := newBench(t)
+	var table flood.Table
+	from := netip.MustParseAddr("10.32.0.0")
+	for i := range 700 {
+		n := flood.Network{VNI: evpn.VNI(1000 + i), Listen: group4, VTEPs: vteps(far4, 1)}
+		for _, v := range vteps(from, 100) {
+			n.Itself = append(n.Itself, v.Address)
+		}
+		from = n.Itself[99].Next()
+		table.Networks = append(table.Networks, n)
+	}
+	b.apply(&table)
+	assert.Equal(t, 700*100, b.entries(b.objects.Places))
 }
 
 // TestListsAreForgotten: a list that was replaced is remembered for what was handed over with it, and not for ever.

@@ -108,6 +108,18 @@ func testService(t *testing.T, open Factory, f family) {
 	mine := s.toService(64, Full)
 	s.hose.send(t, mine)
 	out.expect(t, to, mine)
+
+	// What this host sends to such an address is another's to copy, also where it hears its own frames to a group.
+	table.Networks = append(table.Networks, f.onGroup(to...))
+	require.NoError(t, e.Apply(table))
+	before := e.Counters().Total
+	sent := s.toService(64, Full)
+	sent.Source = f.relay
+	newHose(t, s.relay, "u0").send(t, sent)
+	mine = s.own(64)
+	newHose(t, s.relay, "u0").send(t, mine)
+	out.expect(t, to, mine)
+	assert.Equal(t, before.Packets+1, e.Counters().Total.Packets)
 }
 
 func addrNext(a netip.Addr) netip.Addr { return a.Next() }

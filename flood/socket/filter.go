@@ -22,7 +22,8 @@ const (
 
 // filter passes UDP to one of the addresses, fragments of it, and nothing else: not
 // data traffic between VTEPs, not what carries a VLAN tag, not what a switch flooded
-// to us that is for another host's MAC, not what we ourselves deliver to a group.
+// to us that is for another host's MAC, not what we ourselves deliver to a group, nor what this host
+// sends to a service address, which another one has.
 func filter(addresses []netip.Addr) []bpf.Instruction {
 	var v4, v6 []netip.Addr
 	for _, a := range addresses {
@@ -47,10 +48,14 @@ func filter(addresses []netip.Addr) []bpf.Instruction {
 	}
 	four := []bpf.Instruction{
 		bpf.LoadExtension{Num: bpf.ExtType},
-		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.PACKET_OUTGOING, SkipTrue: 4},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.PACKET_OUTGOING, SkipTrue: 8},
 		bpf.LoadAbsolute{Off: ipv4TOS, Size: 1},
 		bpf.ALUOpConstant{Op: bpf.ALUOpShiftRight, Val: 2},
 		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: flood.Mark, SkipTrue: 1},
+		drop,
+		bpf.LoadAbsolute{Off: ipv4Destination, Size: 1},
+		bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: 0xf0},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 0xe0, SkipTrue: 1},
 		drop,
 		bpf.LoadAbsolute{Off: ipv4Protocol, Size: 1},
 		bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.IPPROTO_UDP, SkipTrue: 1},
@@ -67,11 +72,14 @@ func filter(addresses []netip.Addr) []bpf.Instruction {
 	four = append(four, drop)
 	six := []bpf.Instruction{
 		bpf.LoadExtension{Num: bpf.ExtType},
-		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.PACKET_OUTGOING, SkipTrue: 5},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.PACKET_OUTGOING, SkipTrue: 8},
 		bpf.LoadAbsolute{Off: ipv6Class, Size: 2},
 		bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: 0x0fff},
 		bpf.ALUOpConstant{Op: bpf.ALUOpShiftRight, Val: 6},
 		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: flood.Mark, SkipTrue: 1},
+		drop,
+		bpf.LoadAbsolute{Off: ipv6Destination, Size: 1},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 0xff, SkipTrue: 1},
 		drop,
 		bpf.LoadAbsolute{Off: ipv6Next, Size: 1},
 		bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.IPPROTO_UDP, SkipTrue: 2},

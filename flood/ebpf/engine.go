@@ -99,7 +99,11 @@ func (e *Engine) open(o flood.Options) error {
 	if err := loadProgramObjects(&e.objects, nil); err != nil {
 		return fmt.Errorf("load the program that copies: %w", err)
 	}
-	err := e.inNamespace(func() (err error) {
+	var err error
+	if e.objects.Lives, err = closedFirst(e.objects.Lives); err != nil {
+		return err
+	}
+	err = e.inNamespace(func() (err error) {
 		e.nl, err = netlink.NewHandle()
 		return err
 	})

@@ -259,7 +259,7 @@ func TestBFD(t *testing.T) {
 					return err
 				})
 				if node == "vb" {
-					require.NoError(r.t, r.wantFDB("va", zeroMAC, nil)(), "the rows are gone")
+					eventually(r.t, 5*time.Second, "the rows go", r.wantFDB("va", zeroMAC, nil))
 				}
 				r.sh(node, undo)
 				eventually(r.t, convergence, "all is well again", r.bfdUp(bfdNeighbors))

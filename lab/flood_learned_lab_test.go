@@ -88,9 +88,12 @@ func TestFloodLearnFromData(t *testing.T) {
 				return err
 			}
 		}
-		return nil
+		source, err := f.source("s1", "l1")
+		if err == nil && source != "data" {
+			err = fmt.Errorf("source of l1 at s1: %q", source)
+		}
+		return err
 	})
-	f.wantSource("s1", "l1", "data")
 	f.wantLists(silenceBound, lists, "s1", "a1", "v1", "v2")
 	f.exactlyOnce()
 	f.truth("l1", "s1", "l2", "a1", "v1", "v2")

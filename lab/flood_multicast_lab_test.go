@@ -109,12 +109,17 @@ func (f *flooding) segmentCell(cell segmentCell, change bool) {
 	f.proxied("v1", "l1", "l2")
 }
 
-// proxied demands that a VTEP elsewhere reaches the hosts of VTEPs without a daemon directly.
+// proxied demands that a VTEP elsewhere reaches the hosts of VTEPs without a daemon directly. These speak until
+// then, for their MACs are only as fresh as their frames.
 func (f *flooding) proxied(at string, players ...string) {
 	f.t.Helper()
 	for _, p := range players {
 		mac := f.macOf(floodHost(p))
-		eventually(f.t, 10*time.Second, "route for the host of "+p, f.wantFDB(at, mac, remoteRows(mac, f.stage.addr(p))))
+		voice, row := f.openTap(floodHost(p), "eth1"), f.wantFDB(at, mac, remoteRows(mac, f.stage.addr(p)))
+		eventually(f.t, 10*time.Second, "route for the host of "+p, func() error {
+			voice.send(marker(hwAddr(mac), 1))
+			return row()
+		})
 	}
 }
 

@@ -58,7 +58,7 @@ func TestFloodSourceChecks(t *testing.T) {
 				var said string
 				eventually(t, 10*time.Second, "v1 says what is lost", func() error {
 					all := f.vniProblems("v1")
-					if len(all) != 1 || !strings.HasPrefix(all[0], "eth1 drops what comes from 10.0.1.") {
+					if len(all) != 1 || !strings.HasPrefix(all[0], "eth1 drops what comes from "+st.addr("r1")+",") {
 						return fmt.Errorf("problems of v1: %q", all)
 					}
 					said = all[0]

@@ -267,7 +267,9 @@ func (st *floodStage) segmentBridge(s int) []string {
 		// of the moment it becomes a querier it floods (net/bridge/br_multicast.c: br_multicast_set_querier), the
 		// reports of members too, and who hears another's report keeps its own (RFC 2236 section 3).
 		fmt.Sprintf("ip link set %s type bridge mcast_querier 1 mcast_query_interval 100 mcast_startup_query_interval 100", b),
-		fmt.Sprintf("ip link set %s up", b),
+		// It asks from a link-local address (RFC 2710 section 3), which it has to prove unique first when it makes one up.
+		fmt.Sprintf("ip link set %s addrgenmode none up", b),
+		fmt.Sprintf("ip addr add fe80::fe/64 dev %s nodad", b),
 		fmt.Sprintf("ip addr add %s%s dev %s", st.segmentGateway(s), st.mask(), b),
 	}
 }

@@ -211,7 +211,7 @@ func TestKernelSuppression(t *testing.T) {
 	// of a host elsewhere is one, unless an MLD report of that host came out of the tunnel, or the
 	// port is a router port.
 	s.sh("n", "ip link set br100 addrgenmode eui64 && ip addr add fe80::100/64 dev br100 nodad && "+
-		"ip link set br100 type bridge mcast_query_response_interval 20 mcast_querier 1")
+		"ip link set br100 type bridge mcast_query_response_interval 20 && ip link set br100 type bridge mcast_querier 1") // it floods for that long
 	eventually(t, 20*time.Second, "pruning", func() error {
 		if w := s.watch(nsUnknown); w.underlay {
 			return errors.New("NS for an unknown host still leaves")

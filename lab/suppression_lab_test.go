@@ -95,6 +95,11 @@ func knownHosts(t *testing.T, f *fabric) {
 	h1, h2, uplink := f.openTap("h1", "eth1"), f.openTap("h2", "eth1"), f.openTap("va", "eth1")
 	all := guests(1000)
 	f.appear("vb", "va", h2, all)
+	if f.kind["vb"] == kindVTEPBGP { // it carries what guests announced, in order
+		last := gratuitousARP(all[0].mac, "10.98.2.1")
+		h2.send(last)
+		h1.until(convergence, "the last announcement", func(s sighting) bool { return bytes.Equal(s.frame, last) })
+	}
 	me := hwAddr(f.macOf("h1"))
 	for _, c := range []struct {
 		name   string

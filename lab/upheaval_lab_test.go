@@ -4,46 +4,15 @@ package lab_test
 
 import (
 	"fmt"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/vtepbgp/vtepbgp/lab/loss"
 )
 
 var oursAlone = map[string]string{"rr": kindVTEPBGP, "va": kindVTEPBGP, "vb": kindVTEPBGP}
-
-// pingUntil pings 50 times a second until told to stop, and gives how many of how many
-// packets were lost.
-func (f *fabric) pingUntil(from, to string) (stop func() (lost, sent int)) {
-	f.t.Helper()
-	type result struct {
-		out string
-		err error
-	}
-	done := make(chan result, 1)
-	f.sh(from, "rm -f /tmp/ping.pid")
-	go func() {
-		out, err := f.try(from, "sh", "-c", "echo $$ > /tmp/ping.pid; exec ping -n -q -i 0.02 -W 2 "+to)
-		done <- result{out, err}
-	}()
-	eventually(f.t, convergence, "ping runs", func() error {
-		_, err := f.try(from, "test", "-s", "/tmp/ping.pid")
-		return err
-	})
-	return func() (lost, sent int) {
-		f.t.Helper()
-		f.sh(from, "kill -INT $(cat /tmp/ping.pid)")
-		r := <-done
-		// ping ends with 1 when nobody answered at all; its own words say more.
-		_, line, found := strings.Cut(r.out, "statistics ---\n")
-		require.True(f.t, found, "%v: %s", r.err, r.out)
-		var received int
-		_, err := fmt.Sscanf(line, "%d packets transmitted, %d received", &sent, &received)
-		require.NoError(f.t, err, "%s", line)
-		return sent - received, sent
-	}
-}
 
 // reachable pings between the hosts until both ways answer, and then wants no loss.
 func (f *fabric) reachable() {
@@ -145,7 +114,9 @@ func TestReloadUnderTraffic(t *testing.T) {
 	t.Parallel()
 	f := stage{kind: oursAlone, roamers: true}.build(t)
 	f.reachable()
-	stop := f.pingUntil("h2", "192.168.100.1")
+	meter, err := loss.Between(f.host("h1", "192.168.100.1"), f.host("h2", "192.168.100.2"))
+	require.NoError(t, err)
+	meter.Begin()
 	for _, v := range []string{"va", "vb"} {
 		f.sh(v, "ip link set eth3 nomaster; mkdir -p /etc/vtepbgp/vni.d")
 	}
@@ -191,7 +162,7 @@ func TestReloadUnderTraffic(t *testing.T) {
 		f.reconfigure(v, "id = 100\n", "id = 100\nexport_rt = [\"auto\", \"65000:1100\"]\nimport_rt = [\"auto\", \"65000:1100\"]\n")
 	}
 	holds(t, time.Second, "rows of VNI 100", f.wantFDB("vb", f.macOf("h1"), remoteRows(f.macOf("h1"), "10.0.0.1")))
-	lost, sent := stop()
-	require.Greater(t, sent, 50)
-	require.Zero(t, lost, "of %d packets", sent)
+	report := meter.End()
+	t.Logf("\n%s", report)
+	require.Zero(t, report.Lost())
 }

@@ -76,8 +76,12 @@ func TestCannotAttach(t *testing.T) {
 	l := newLink(t)
 	e := l.open(t)
 	lines := logtest.NewLocal(e.log.Logger)
-	tc(t, l.near, "qdisc", "del", "dev", "u0", "clsact")
-	tc(t, l.near, "qdisc", "add", "dev", "u0", "ingress")
+	func() {
+		e.mu.Lock() // it would be faster
+		defer e.mu.Unlock()
+		tc(t, l.near, "qdisc", "del", "dev", "u0", "clsact")
+		tc(t, l.near, "qdisc", "add", "dev", "u0", "ingress")
+	}()
 	require.Eventually(t, func() bool { return e.Counters().Failures >= 4 }, within, 10*time.Millisecond)
 	assert.Contains(t, e.Counters().Problem, `add clsact to u0: the qdisc "ingress" has its place`)
 	warned := func() (n int) {

@@ -97,7 +97,7 @@ func TestJudge(t *testing.T) {
 		{Route{Type: unix.RTN_UNICAST, Device: 2}, VTEPState{Reason: "eth1 has no carrier", Device: "eth1", MTU: 1500}},
 		{Route{Type: unix.RTN_UNICAST, Device: 3}, VTEPState{Reason: "eth2 is down", Device: "eth2", MTU: 1500}},
 		{Route{Type: unix.RTN_UNICAST, Device: 4}, VTEPState{Reason: "the route leads into the overlay by br100, which would carry its own packets", Device: "br100", MTU: 1450}},
-		{Route{Type: unix.RTN_LOCAL, Device: 9}, VTEPState{Reason: "the address is on this host"}},
+		{Route{Type: unix.RTN_LOCAL, Device: 9}, VTEPState{Own: true, Reason: "the address is on this host"}},
 		{Route{Type: unix.RTN_BROADCAST, Device: 1}, VTEPState{Reason: "the address is not a host's: the route is of type broadcast"}},
 		{Route{Err: unix.ENETUNREACH}, VTEPState{Reason: "no route"}},
 		{Route{Err: errors.New("odd")}, VTEPState{Reason: "the route cannot be looked up: odd"}},

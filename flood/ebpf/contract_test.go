@@ -12,10 +12,14 @@ import (
 	"github.com/vtepbgp/vtepbgp/flood/floodtest"
 )
 
-func TestContract(t *testing.T) {
+func TestContract(t *testing.T) { contract(t, ebpf.Kind()) }
+
+func TestContractByClsact(t *testing.T) { contract(t, ebpf.ByClsact()) }
+
+func contract(t *testing.T, kind flood.Kind) {
 	floodtest.Run(t, func(t testing.TB, o flood.Options) flood.Engine {
-		require.NoError(t, ebpf.Probe(o))
-		e, err := ebpf.Open(o)
+		require.NoError(t, kind.Probe(o))
+		e, err := kind.Open(o)
 		require.NoError(t, err)
 		return e
 	})
@@ -23,9 +27,11 @@ func TestContract(t *testing.T) {
 
 func TestLeft(t *testing.T) { floodtest.RunLeft(t, ebpf.Kind()) }
 
+func TestLeftByClsact(t *testing.T) { floodtest.RunLeft(t, ebpf.ByClsact()) }
+
 func TestMain(m *testing.M) {
 	if floodtest.Serves() {
-		if err := floodtest.Serve(ebpf.Kind()); err != nil {
+		if err := floodtest.Serve(ebpf.Kind(), ebpf.ByClsact()); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}

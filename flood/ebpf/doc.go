@@ -31,8 +31,9 @@
 //
 // # Attaching
 //
-// The program hangs in the clsact qdisc of the underlay at a fixed priority and handle:
-// after a crash, or [Engine.Leave], it goes on copying with the lists that it has, for others
-// until its lease ends. The next engine replaces it there when it has its first table;
-// where none follows, [Sweep] removes it. What somebody else detaches is attached again.
+// The program hangs at tcx of the underlay, or where that cannot be in its clsact qdisc ([attacher]), without
+// a link that would go with the process: after a crash, or [Engine.Leave], it goes on copying with the lists
+// that it has, for others until its lease ends. The next engine finds it by its name, however it is attached,
+// and takes its place when it has its first table; where none follows, [Sweep] removes it. What somebody else
+// detaches is attached again.
 package ebpf

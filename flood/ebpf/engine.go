@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"github.com/cilium/ebpf/rlimit"
 	"github.com/sirupsen/logrus"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/vtepbgp/vtepbgp/flood"
 	"github.com/vtepbgp/vtepbgp/flood/socket"
@@ -69,16 +71,23 @@ func Kind() flood.Kind {
 // Probe says why the running kernel cannot have the engine.
 func Probe(flood.Options) error {
 	// The newest of what the program calls; the rest has been there before.
-	if err := features.HaveProgramHelper(ebpf.SchedCLS, asm.FnLoop); err != nil {
+	err := features.HaveProgramHelper(ebpf.SchedCLS, asm.FnLoop)
+	if errors.Is(err, unix.EPERM) {
+		return fmt.Errorf("copy in the kernel: it takes CAP_NET_ADMIN, CAP_BPF and CAP_PERFMON: %w", err)
+	}
+	if err != nil {
 		return fmt.Errorf("copy in the kernel: no bpf_loop, which Linux has since 5.17: %w", err)
 	}
 	return nil
 }
 
 // Open loads the program. It hears nothing before Start.
-func Open(o flood.Options) (*Engine, error) {
+func Open(o flood.Options) (*Engine, error) { return open(o, probeTCX) }
+
+// open asks why tcx cannot be used.
+func open(o flood.Options, noTCX func(*ebpf.Program) error) (*Engine, error) {
 	e := &Engine{log: o.Log, inNamespace: namespaceOf(o), ears: flood.NewEars(), born: time.Now(), stop: make(chan struct{}), finished: make(chan struct{})}
-	if err := e.open(o); err != nil {
+	if err := e.open(o, noTCX); err != nil {
 		return nil, errors.Join(err, e.release())
 	}
 	return e, nil
@@ -91,12 +100,12 @@ func namespaceOf(o flood.Options) func(func() error) error {
 	return o.InNamespace
 }
 
-func (e *Engine) open(o flood.Options) error {
+func (e *Engine) open(o flood.Options, noTCX func(*ebpf.Program) error) error {
 	// Before Linux 5.11 maps count as locked memory.
 	if err := rlimit.RemoveMemlock(); err != nil {
 		return fmt.Errorf("lift the limit of locked memory: %w", err)
 	}
-	if err := loadProgramObjects(&e.objects, nil); err != nil {
+	if err := load(&e.objects); err != nil {
 		return fmt.Errorf("load the program that copies: %w", err)
 	}
 	var err error
@@ -122,7 +131,10 @@ func (e *Engine) open(o flood.Options) error {
 		return err
 	}
 	e.leases.open(&e.objects)
-	e.hook = &hook{nl: e.nl, device: o.Interface, ingress: e.objects.FloodIngress, egress: e.objects.FloodEgress}
+	e.hook = &hook{
+		nl: e.nl, device: o.Interface, ingress: e.objects.FloodIngress, egress: e.objects.FloodEgress, home: e.objects.Home,
+		tcx: &tcx{e.inNamespace}, noTCX: noTCX(e.objects.FloodIngress), clsact: newClsact(e.nl),
+	}
 	e.groups = socket.NewGroups(o)
 	e.follower = newFollower(e.nl, e.inNamespace, o.Interface, e.log)
 	e.lists = newLists(&e.objects, e.follower.way)
@@ -135,15 +147,28 @@ func (e *Engine) open(o flood.Options) error {
 	return nil
 }
 
+// load loads the programs under the name by which they are found where they are attached.
+func load(objects *programObjects) error {
+	collection, err := loadProgram()
+	if err != nil {
+		return err
+	}
+	var programs programProgramSpecs
+	if err := collection.Assign(&programs); err != nil {
+		return err
+	}
+	programs.FloodIngress.Name, programs.FloodEgress.Name = attachedName, attachedName
+	return collection.LoadAndAssign(objects, nil)
+}
+
 // Name implements [flood.Engine].
 func (e *Engine) Name() string { return Name }
 
 // Capabilities implements [flood.Engine].
 func (e *Engine) Capabilities() flood.Capabilities {
-	c := flood.Capabilities{Segmentation: true, Waits: true, Details: []string{
-		"clsact: the program sees packets before the kernel's stack",
-		"bpf_loop: lists of any length",
-	}}
+	e.mu.Lock()
+	c := flood.Capabilities{Segmentation: true, Waits: true, Details: append(slices.Clone(e.hook.facts), "bpf_loop: lists of any length")}
+	e.mu.Unlock()
 	if info, err := e.objects.FloodIngress.Info(); err == nil {
 		if n, ok := info.VerifiedInstructions(); ok {
 			c.Details = append(c.Details, fmt.Sprintf("the verifier followed %d instructions", n))
@@ -341,7 +366,7 @@ func (e *Engine) detach() error {
 	if err := e.hook.locate(); err != nil || e.hook.index == 0 {
 		return err
 	}
-	return sweep(e.nl, e.hook.index)
+	return sweep(e.hook.ways(), e.hook.index)
 }
 
 // closed says that Close was called. The caller holds mu.

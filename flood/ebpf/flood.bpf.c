@@ -759,6 +759,8 @@ static __always_inline int relay(struct __sk_buff *skb, bool sent)
 	enum reason r;
 	__u8 *ip;
 
+	if (skb->ifindex != home)
+		return TC_ACT_UNSPEC;
 	if (skb->protocol == bpf_htons(ETH_P_IPV6))
 		p.six = true;
 	else if (skb->protocol != bpf_htons(ETH_P_IP))

@@ -286,6 +286,10 @@ struct {
 	__uint(value_size, sizeof(__u32));
 } handovers SEC(".maps");
 
+// The interface that packets are copied from. One that is moved to another namespace takes programs
+// at tcx along, to where user space cannot take them off and other devices have the numbers of ours.
+volatile __u32 home = 0;
+
 // Marks of the addresses in listens: see mark.
 volatile __u64 listening[64] = {};
 

@@ -21,7 +21,7 @@ import (
 )
 
 // entrance is the MAC address at which near is fed.
-func (l link) entrance(t testing.TB) (mac net.HardwareAddr) {
+func (l wire) entrance(t testing.TB) (mac net.HardwareAddr) {
 	t.Helper()
 	require.NoError(t, l.near.Do(func() error {
 		u0, err := net.InterfaceByName("u0")
@@ -34,7 +34,7 @@ func (l link) entrance(t testing.TB) (mac net.HardwareAddr) {
 }
 
 // feed sends a frame to near, again and again, from a socket that prepare may set.
-func (l link) feed(t testing.TB, frame []byte, times int, every time.Duration, prepare func(fd int) error) {
+func (l wire) feed(t testing.TB, frame []byte, times int, every time.Duration, prepare func(fd int) error) {
 	t.Helper()
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
@@ -65,11 +65,11 @@ func (l link) feed(t testing.TB, frame []byte, times int, every time.Duration, p
 // rest, and none is lost.
 func TestHandover(t *testing.T) {
 	const frames, n = 10, 1000
-	l := newLink(t)
+	l := newWire(t)
 	l.near.IP(t, "route", "add", "10.9.0.0/16", "via", "10.0.1.2")
 	l.near.IP(t, "neigh", "replace", "10.0.1.2", "lladdr", "02:00:00:00:00:77", "dev", "u0", "nud", "permanent")
 	tc(t, l.near, "qdisc", "add", "dev", "u0", "root", "tbf", "rate", "500mbit", "burst", "32k", "limit", "300k")
-	e := l.open(t)
+	e := l.open(t, probeTCX)
 	defer func() { require.NoError(t, e.Close()) }()
 	require.NoError(t, e.Apply(&flood.Table{Networks: []flood.Network{{VNI: 100, Listen: service4, VTEPs: vteps(far4, n)}}}))
 
@@ -97,14 +97,14 @@ func TestHandoverOfLongSuperFrames(t *testing.T) {
 
 func handOverLong(t *testing.T, length int) {
 	const frames, n, size, merged = 5, 20, 1424, 46
-	l := newLink(t)
+	l := newWire(t)
 	for ns, dev := range map[*kerneltest.Namespace]string{l.near: "u0", l.far: "v0"} {
 		ns.IP(t, "link", "set", dev, "mtu", "1600")
 	}
 	l.near.IP(t, "route", "add", "10.9.0.0/16", "via", "10.0.1.2")
 	l.near.IP(t, "neigh", "replace", "10.0.1.2", "lladdr", "02:00:00:00:00:77", "dev", "u0", "nud", "permanent")
 	tc(t, l.near, "qdisc", "add", "dev", "u0", "root", "tbf", "rate", "500mbit", "burst", "128k", "limit", "300k")
-	e := l.open(t)
+	e := l.open(t, probeTCX)
 	defer func() { require.NoError(t, e.Close()) }()
 	require.NoError(t, e.Apply(&flood.Table{Networks: []flood.Network{{VNI: 100, Listen: service4, VTEPs: vteps(far4, n)}}}))
 
@@ -166,7 +166,7 @@ func TestHandoverOfTheLongestFrame(t *testing.T) {
 // TestHandoverOfSeveralCPUs: the program copies again when all has been sent, not when one CPU has nothing more: it would
 // overtake what the others have handed over.
 func TestHandoverOfSeveralCPUs(t *testing.T) {
-	l := newLink(t)
+	l := newWire(t)
 	log := logrus.New()
 	log.SetOutput(t.Output())
 	e, err := Open(flood.Options{Interface: "u0", InNamespace: l.near.Do, Log: logrus.NewEntry(log)})

@@ -12,7 +12,7 @@ import (
 
 // Leases may be shorter than a table takes.
 func TestLeasesAreReplacedWhileATableIsPutInPlace(t *testing.T) {
-	e := newLink(t).open(t)
+	e := newWire(t).open(t, probeTCX)
 	defer func() { require.NoError(t, e.Close()) }()
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -22,7 +22,7 @@ func TestLeasesAreReplacedWhileATableIsPutInPlace(t *testing.T) {
 
 // What was handed over does not wait for a table.
 func TestHandoverWhileATableIsPutInPlace(t *testing.T) {
-	e := newLink(t).open(t)
+	e := newWire(t).open(t, probeTCX)
 	defer func() { require.NoError(t, e.Close()) }()
 	require.NoError(t, e.Apply(&flood.Table{Networks: []flood.Network{{VNI: 100, Listen: service4, VTEPs: vteps(far4, 2)}}}))
 	frame := packet(service4, leaf4, 64).Bytes()

@@ -16,7 +16,7 @@ import (
 
 // Connections that come later do not outlive what tells the program that the process lives.
 func TestLifeEndsBeforeConnections(t *testing.T) {
-	e := newLink(t).open(t)
+	e := newWire(t).open(t, probeTCX)
 	defer func() { require.NoError(t, e.Close()) }()
 	for range 100 {
 		later, err := os.Open(os.DevNull)

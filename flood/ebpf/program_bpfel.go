@@ -163,6 +163,7 @@ const (
 	programProgFloodTake       = "flood_take"
 	programVarCongested        = "congested"
 	programVarHanded           = "handed"
+	programVarHome             = "home"
 	programVarKept             = "kept"
 	programVarKeptOutlives     = "kept_outlives"
 	programVarLease            = "lease"
@@ -246,6 +247,7 @@ type programMapSpecs struct {
 type programVariableSpecs struct {
 	Congested        *ebpf.VariableSpec `ebpf:"congested"`
 	Handed           *ebpf.VariableSpec `ebpf:"handed"`
+	Home             *ebpf.VariableSpec `ebpf:"home"`
 	Kept             *ebpf.VariableSpec `ebpf:"kept"`
 	KeptOutlives     *ebpf.VariableSpec `ebpf:"kept_outlives"`
 	Lease            *ebpf.VariableSpec `ebpf:"lease"`
@@ -313,6 +315,7 @@ func (m *programMaps) Close() error {
 type programVariables struct {
 	Congested        *ebpf.Variable `ebpf:"congested"`
 	Handed           *ebpf.Variable `ebpf:"handed"`
+	Home             *ebpf.Variable `ebpf:"home"`
 	Kept             *ebpf.Variable `ebpf:"kept"`
 	KeptOutlives     *ebpf.Variable `ebpf:"kept_outlives"`
 	Lease            *ebpf.Variable `ebpf:"lease"`

@@ -51,6 +51,7 @@ func newSmallBench(t testing.TB, room map[string]uint32) *bench {
 	}
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, b.objects.Close()) })
+	require.NoError(t, b.objects.Home.Set(uint32(1))) // the loopback, which BPF_PROG_TEST_RUN says packets come from
 	b.ns.IP(t, "link", "add", "sink", "type", "bridge")
 	b.ns.IP(t, "link", "set", "sink", "up", "mtu", "9000")
 	var index int
@@ -416,6 +417,16 @@ func TestClosedPort(t *testing.T) {
 		action, _ = b.run(packet(service4, leaf4, 64).Bytes(), false, 1)
 		return action == unspec
 	}, within, time.Millisecond, "the VXLAN device gets its copy, from the next tick of the kernel's clock on")
+}
+
+// TestNotAtHome: the program does nothing on another interface than the one that it is for.
+func TestNotAtHome(t *testing.T) {
+	b := newBench(t)
+	b.apply(table())
+	require.NoError(t, b.objects.Home.Set(uint32(2)))
+	action, _ := b.run(packet(service4, leaf4, 64).Bytes(), false, 1)
+	assert.EqualValues(t, uint32(0xffffffff), action, "TC_ACT_UNSPEC")
+	assert.Zero(t, b.count().Total.Packets)
 }
 
 // TestMarks: what has the mark of an address that is listened to, or of our own, is neither.

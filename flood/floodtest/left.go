@@ -102,7 +102,7 @@ func testKilled(t *testing.T, kind flood.Kind, f family) {
 	s := newStage(t, f)
 	out := newTap(t, s.relay, "u1")
 	table := f.table(f.onGroup(f.list(16)...))
-	p := s.serve(table, flood.Lease{})
+	p := s.serve(kind, table, flood.Lease{})
 	s.copiesOn(out, 20, 16)
 	p.kill()
 	s.copiesOn(out, 20, 16)
@@ -116,7 +116,7 @@ func testLeft(t *testing.T, kind flood.Kind, f family) {
 	s := newStage(t, f)
 	out := newTap(t, s.relay, "u1")
 	table := f.table(f.onGroup(f.list(16)...))
-	p := s.serve(table, flood.Lease{})
+	p := s.serve(kind, table, flood.Lease{})
 	s.copiesOn(out, 20, 16)
 	p.leave()
 	s.copiesOn(out, 20, 16)
@@ -139,7 +139,7 @@ func testHangs(t *testing.T, kind flood.Kind, f family) {
 	leased := f.onGroup(f.list(4)...)
 	leased.Leased = true
 	table := f.table(leased, f.onService(f.list(4)...))
-	p := s.serve(table, flood.Lease{For: 3 * time.Second, Outlives: time.Hour})
+	p := s.serve(kind, table, flood.Lease{For: 3 * time.Second, Outlives: time.Hour})
 	s.copiesOn(out, 5, 4)
 	p.signal(syscall.SIGSTOP)
 	mine := newHose(t, s.relay, "u0")
@@ -185,7 +185,7 @@ func testLeaseDies(t *testing.T, kind flood.Kind, f family) {
 	leased := f.onGroup(f.list(4)...)
 	leased.Leased = true
 	table := f.table(leased)
-	p := s.serve(table, flood.Lease{For: time.Hour})
+	p := s.serve(kind, table, flood.Lease{For: time.Hour})
 	s.copiesOn(out, 5, 4)
 	p.kill()
 	s.hose.send(t, s.packet(64, Full))
@@ -218,19 +218,19 @@ func testDies(t *testing.T, kind flood.Kind, f family) {
 	out := newTap(t, s.relay, "u1")
 	table, send := s.everything()
 	short, long := flood.Lease{For: time.Hour}, flood.Lease{For: time.Hour, Outlives: time.Hour}
-	p := s.serveAs(served{Table: *table, Lease: long, Keep: short})
+	p := s.serveAs(kind, served{Table: *table, Lease: long, Keep: short})
 	out.expect(t, f.list(4), send()...)
 	p.kill()
 	for range 5 {
 		send()
 	}
 	s.nothingIsCopied(out)
-	p = s.serveAs(served{Table: *table, Lease: long, Keep: long})
+	p = s.serveAs(kind, served{Table: *table, Lease: long, Keep: long})
 	out.expect(t, f.list(4), send()...)
 	p.kill()
 	out.expect(t, f.list(4), send()...)
 	hung := flood.Lease{For: 500 * time.Millisecond, Outlives: time.Hour} // neighbours see sooner that it hangs than they forget it
-	p = s.serveAs(served{Table: *table, Lease: hung, Keep: hung})
+	p = s.serveAs(kind, served{Table: *table, Lease: hung, Keep: hung})
 	p.kill()
 	<-time.After(2 * hung.For)
 	out.expect(t, f.list(4), send()...)
@@ -240,11 +240,11 @@ func testDies(t *testing.T, kind flood.Kind, f family) {
 }
 
 // testGoesForGood: where nobody follows, others take over some day, and what was left ends.
-func testGoesForGood(t *testing.T, _ flood.Kind, f family) {
+func testGoesForGood(t *testing.T, kind flood.Kind, f family) {
 	s := newStage(t, f)
 	out := newTap(t, s.relay, "u1")
 	table, send := s.everything()
-	p := s.serveAs(served{Table: *table, Lease: flood.Lease{For: time.Hour, Outlives: time.Hour}, Keep: flood.Lease{For: time.Hour, Outlives: 3 * time.Second}})
+	p := s.serveAs(kind, served{Table: *table, Lease: flood.Lease{For: time.Hour, Outlives: time.Hour}, Keep: flood.Lease{For: time.Hour, Outlives: 3 * time.Second}})
 	out.expect(t, f.list(4), send()...)
 	p.leave()
 	begin := time.Now()
@@ -270,7 +270,7 @@ func testKilledBusy(t *testing.T, kind flood.Kind, f family) {
 	out := newTap(t, s.relay, "u1")
 	to := f.list(1000)
 	table := f.table(f.onGroup(to...))
-	process := s.serve(table, flood.Lease{})
+	process := s.serve(kind, table, flood.Lease{})
 	process.signal(syscall.SIGSTOP)
 	for range 3 {
 		s.hose.send(t, s.packet(1400, Full))
@@ -303,7 +303,7 @@ func (s *stage) idle(dev string) {
 func testSwept(t *testing.T, kind flood.Kind, f family) {
 	s := newStage(t, f)
 	out := newTap(t, s.relay, "u1")
-	s.serve(f.table(f.onGroup(f.list(4)...)), flood.Lease{}).kill()
+	s.serve(kind, f.table(f.onGroup(f.list(4)...)), flood.Lease{}).kill()
 	s.copiesOn(out, 5, 4)
 	require.NoError(t, kind.Sweep(s.options(), func(name string) bool { return name != "u0" }))
 	s.copiesOn(out, 5, 4)

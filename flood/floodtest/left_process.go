@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -23,6 +24,7 @@ const serveVariable = "VTEPBGP_FLOODTEST_SERVE"
 
 // served is what such a process does.
 type served struct {
+	Kind      string
 	Interface string
 	Table     flood.Table
 	Lease     flood.Lease
@@ -32,13 +34,17 @@ type served struct {
 // Serves says that the process was started by RunLeft: it has to call Serve, and to end.
 func Serves() bool { return os.Getenv(serveVariable) != "" }
 
-// Serve runs an engine until it is told to leave.
-func Serve(kind flood.Kind) error {
+// Serve runs an engine of one of kinds until it is told to leave.
+func Serve(kinds ...flood.Kind) error {
 	var what served
 	if err := json.Unmarshal([]byte(os.Getenv(serveVariable)), &what); err != nil {
 		return fmt.Errorf("read what to serve: %w", err)
 	}
-	e, err := kind.Open(flood.Options{Interface: what.Interface, Log: logrus.NewEntry(logrus.New())})
+	at := slices.IndexFunc(kinds, func(k flood.Kind) bool { return k.Name == what.Kind })
+	if at < 0 {
+		return fmt.Errorf("serve %q: no engine of that kind was given", what.Kind)
+	}
+	e, err := kinds[at].Open(flood.Options{Interface: what.Interface, Log: logrus.NewEntry(logrus.New())})
 	if err != nil {
 		return err
 	}
@@ -64,14 +70,14 @@ type process struct {
 	tell io.Closer
 }
 
-func (s *stage) serve(table *flood.Table, lease flood.Lease) *process {
+func (s *stage) serve(kind flood.Kind, table *flood.Table, lease flood.Lease) *process {
 	s.t.Helper()
-	return s.serveAs(served{Table: *table, Lease: lease})
+	return s.serveAs(kind, served{Table: *table, Lease: lease})
 }
 
-func (s *stage) serveAs(what served) *process {
+func (s *stage) serveAs(kind flood.Kind, what served) *process {
 	s.t.Helper()
-	what.Interface = "u0"
+	what.Kind, what.Interface = kind.Name, "u0"
 	text, err := json.Marshal(what)
 	require.NoError(s.t, err)
 	cmd := exec.Command(os.Args[0])

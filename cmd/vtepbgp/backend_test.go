@@ -286,8 +286,8 @@ func ipv4Daemon() *fakeDaemon {
 			Group: ip("239.1.1.44"), Segment: []netip.Prefix{netip.MustParsePrefix("10.0.1.0/24")}, Elected: ip("10.0.1.1"),
 			Tasks:    []api.FloodTask{api.FloodOwn, api.FloodSegment},
 			Counters: map[string]uint64{"in": 1204, "copied": 1100, "copies": 2200, "repairs": 3, "dropped_copied_by_sender": 97, "dropped_limited": 7},
-			Engines: []api.FloodEngine{{Interface: "eth1", Engine: "ebpf", Repairs: 2, Failures: 14, Dropped: map[string]uint64{"truncated": 1, "fragment": 4}},
-				{Interface: "eth0", Engine: "ebpf", Dropped: map[string]uint64{}}},
+			Engines: []api.FloodEngine{{Interface: "eth1", Engine: "ebpf", Details: []string{"tcx: the program sees packets before clsact and the kernel's stack", "bpf_loop: lists of any length"}, Repairs: 2, Failures: 14, Dropped: map[string]uint64{"truncated": 1, "fragment": 4}},
+				{Interface: "eth0", Engine: "ebpf", Details: []string{"clsact: the program sees packets before the kernel's stack (filters of others come first there)", "bpf_loop: lists of any length"}, Dropped: map[string]uint64{}}},
 			VTEPs: []api.FloodVTEP{
 				{Address: ip("10.0.0.2"), Source: "bgp", Role: "vtep", Copied: true}, {Address: ip("10.0.0.9"), Source: "static", Role: "vtep", Copied: true},
 				{Address: ip("10.0.1.77"), Source: "proxy", Role: "segment"}, {Address: ip("10.0.1.2"), Source: "bgp", Role: "segment"}},
@@ -295,7 +295,7 @@ func ipv4Daemon() *fakeDaemon {
 		{
 			VNI: 400, Mode: evpn.FloodReplicator, ServiceAddress: ip("10.255.0.1"), Interface: "eth2", Interfaces: []string{"eth2"}, Problems: []string{"flooding on eth2: no ebpf: permission denied"},
 			Tasks: []api.FloodTask{api.FloodReplicate}, Counters: map[string]uint64{"in": 0, "copied": 0, "copies": 0, "repairs": 0},
-			Engines: []api.FloodEngine{{Interface: "eth2", Dropped: map[string]uint64{}}},
+			Engines: []api.FloodEngine{{Interface: "eth2", Details: []string{}, Dropped: map[string]uint64{}}},
 			VTEPs: []api.FloodVTEP{
 				{Address: ip("10.0.0.2"), Source: "bgp", Role: "vtep", Kernel: true, Installed: true, Copied: true},
 				{Address: ip("10.0.2.1"), Source: "data", Role: "vtep", Kernel: true, Installed: true, Copied: true}},

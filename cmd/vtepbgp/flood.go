@@ -208,6 +208,11 @@ func writeFlood(w io.Writer, f api.Flood, colour bool) error {
 	if len(f.Interfaces) > 0 {
 		p.add("Listens on", joinShown(f.Interfaces, ", "))
 	}
+	for _, e := range f.Engines {
+		for _, d := range e.Details {
+			p.add("Engine on "+e.Interface, d)
+		}
+	}
 	if f.Group.IsValid() {
 		p.add("Group", f.Group)
 		p.add("Segment", joinShown(f.Segment, ", "))

@@ -82,7 +82,7 @@ func (b *backend) Flood(context.Context, api.VNIFilter) ([]api.Flood, error) {
 		VNI: 100, Mode: evpn.FloodMulticast, Engine: "ebpf", EngineReason: "the first choice, and the kernel can", Interface: "eth1", Interfaces: []string{"eth1", "eth2"},
 		Group: netip.MustParseAddr("239.1.1.100"), Segment: []netip.Prefix{netip.MustParsePrefix("10.0.1.0/24")},
 		Tasks: api.FloodTasks(evpn.Relay{Own: true, Segment: true}), Elected: netip.MustParseAddr("10.0.1.1"), Problems: []string{},
-		Engines:  []api.FloodEngine{{Interface: "eth1", Engine: "ebpf", Repairs: 2, Failures: 3, Dropped: map[string]uint64{"fragment": 1}}, {Interface: "eth2", Dropped: map[string]uint64{}}},
+		Engines:  []api.FloodEngine{{Interface: "eth1", Engine: "ebpf", Details: []string{"tcx"}, Repairs: 2, Failures: 3, Dropped: map[string]uint64{"fragment": 1}}, {Interface: "eth2", Details: []string{}, Dropped: map[string]uint64{}}},
 		Counters: map[string]uint64{api.FloodIn: 3, api.FloodCopied: 2, api.FloodCopies: 2, api.FloodRepairs: 2, api.FloodDroppedPrefix + "limited": 1},
 		VTEPs:    []api.FloodVTEP{{Address: netip.MustParseAddr("10.0.0.2"), Source: "bgp", Role: "vtep", Copied: true}},
 	}, {

@@ -38,6 +38,8 @@ type Flood struct {
 type FloodEngine struct {
 	Interface string `json:"interface"`
 	Engine    string `json:"engine"` // "" while there is none
+	// Details are what it found the kernel to have, how its program is attached among them.
+	Details []string `json:"details"`
 	// Repairs counts what somebody else broke and the engine mended.
 	Repairs uint64 `json:"repairs"`
 	// Failures counts attempts to have frames copied there, or to mend that, which failed.

@@ -88,7 +88,7 @@ func TestFloodingIsShown(t *testing.T) {
 	}, got.VTEPs)
 	assert.Equal(t, []string{"copied", "copies", "dropped_nobody", "in", "repairs"}, slices.Sorted(maps.Keys(got.Counters)))
 	assert.Positive(t, got.Counters[api.FloodIn])
-	assert.Equal(t, []api.FloodEngine{{Interface: "eth1", Engine: floodingtest.Remaining, Dropped: map[string]uint64{}}}, got.Engines)
+	assert.Equal(t, []api.FloodEngine{{Interface: "eth1", Engine: floodingtest.Remaining, Details: []string{}, Dropped: map[string]uint64{}}}, got.Engines)
 
 	fl, err := w.api.Flood(t.Context(), api.VNIFilter{VNI: 400})
 	require.NoError(t, err)

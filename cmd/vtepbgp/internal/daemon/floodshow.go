@@ -91,7 +91,7 @@ func floodProblems(i evpn.VNIInfo, n flooding.NetworkStatus) []string {
 
 // floodEngine is what copies on an interface, if anything does.
 func floodEngine(device string, e flooding.EngineStatus) api.FloodEngine {
-	shown := api.FloodEngine{Interface: device, Engine: e.Name, Repairs: e.Repairs, Failures: e.Failures, Dropped: map[string]uint64{}}
+	shown := api.FloodEngine{Interface: device, Engine: e.Name, Details: notNil(e.Capabilities.Details), Repairs: e.Repairs, Failures: e.Failures, Dropped: map[string]uint64{}}
 	dropped(e.Rest, func(reason string, n uint64) { shown.Dropped[reason] = n })
 	return shown
 }

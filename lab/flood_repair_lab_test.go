@@ -51,13 +51,11 @@ func TestFloodAllModes(t *testing.T) {
 			})
 			if engine == "ebpf" {
 				for _, node := range []string{"r1", "s1"} {
-					t.Run("program detached at "+node, func(t *testing.T) {
-						f.in(t).repaired(node, "tc filter del dev eth1 ingress")
-					})
-					t.Run("hook removed at "+node, func(t *testing.T) {
-						f.in(t).repaired(node, "tc qdisc del dev eth1 clsact")
+					t.Run("programs detached at "+node, func(t *testing.T) {
+						f.in(t).repairedAfter(node, "programs detached", func(f *flooding) { f.detach(node) })
 					})
 				}
+				t.Run("filter of somebody else", func(t *testing.T) { f.in(t).behindAFilter("r1") })
 			}
 		})
 	}
@@ -106,12 +104,17 @@ const repairBound = 3 * time.Second
 // repair is counted and told. It may be so soon that no frame is lost.
 func (f *flooding) repaired(node, harm string) {
 	f.t.Helper()
+	f.repairedAfter(node, harm, func(f *flooding) { f.sh(node, harm) })
+}
+
+func (f *flooding) repairedAfter(node, what string, harm func(f *flooding)) {
+	f.t.Helper()
 	told, before := f.monitor(node, "--kind", "flood_repair"), f.repairs(node)
 	report := f.during(nil, func(f *flooding) {
-		f.sh(node, harm)
+		harm(f)
 		f.pass(repairBound + time.Second)
 	})
-	f.t.Logf("%s at %s: outage %s", harm, node, report.Outage().Round(time.Millisecond))
+	f.t.Logf("%s at %s: outage %s", what, node, report.Outage().Round(time.Millisecond))
 	assert.Zero(f.t, report.Doubled(), "doubled: %v", report.Err())
 	assert.Less(f.t, report.Outage(), repairBound)
 	after := f.repairs(node)
@@ -119,6 +122,31 @@ func (f *flooding) repaired(node, harm string) {
 	assert.EqualValues(f.t, after.shown-before.shown, after.metrics-before.metrics)
 	eventually(f.t, convergence, "the repair is told", told.tells(toldEvent{Kind: "flood_repair"}))
 	f.exactlyOnce()
+}
+
+// behindAFilter has somebody put a filter before ours: the program goes to clsact, behind it, which is no repair, and what is
+// done to it there is mended too. No frame comes twice.
+func (f *flooding) behindAFilter(node string) {
+	f.t.Helper()
+	before := f.repairs(node)
+	ours := func() string { return f.do(node, "tc", "filter", "show", "dev", "eth1", "ingress", "pref", "4789") }
+	report := f.during(nil, func(f *flooding) {
+		f.sh(node, "tc qdisc add dev eth1 clsact; tc filter add dev eth1 ingress pref 1 protocol ip u32 match ip protocol 253 0xff")
+		eventually(f.t, convergence, "the program goes behind the filter", func() error {
+			if shown := ours(); !strings.Contains(shown, "vtepbgp_flood") {
+				return fmt.Errorf("it is not there: %s", shown)
+			}
+			return nil
+		})
+	})
+	f.t.Logf("behind a filter at %s: outage %s", node, report.Outage().Round(time.Millisecond))
+	assert.Zero(f.t, report.Doubled(), "doubled: %v", report.Err())
+	assert.Less(f.t, report.Outage(), repairBound)
+	assert.Equal(f.t, before.shown, f.repairs(node).shown)
+	f.repaired(node, "tc filter del dev eth1 ingress pref 4789")
+	require.Contains(f.t, ours(), "vtepbgp_flood")
+	f.repaired(node, "tc qdisc del dev eth1 clsact")
+	require.NotContains(f.t, f.do(node, "tc", "qdisc", "show", "dev", "eth1"), "clsact")
 }
 
 // repairs are those of a player's engine and addresses, by `flood show` and by its metrics.

@@ -30,8 +30,9 @@ func oneRelay(engine, cmd string) floodStage {
 
 // footprint is what the flooding of a node has left in its kernel.
 func (f *flooding) footprint(node string) (all []string) {
+	all = f.programs(node)
 	for _, argv := range [][]string{
-		{"tc", "filter", "show", "dev", "eth1", "ingress"}, {"tc", "filter", "show", "dev", "eth1", "egress"},
+		{"sh", "-c", "tc qdisc show dev eth1 | grep clsact || true"},
 		{"sh", "-c", "ip maddr show dev eth1 | grep -w " + f.stage.group() + " || true"},
 		{"sh", "-c", "bridge fdb show dev vxlan100 | grep -w " + f.stage.group() + " || true"},
 	} {

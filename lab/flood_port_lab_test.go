@@ -81,10 +81,10 @@ func TestFloodPorts(t *testing.T) {
 			beside, err := once.Open(stations)
 			require.NoError(t, err)
 			t.Cleanup(beside.Close)
-			f.exactlyOnce()
-			f.truth("l1", "r1", "o1", "s1", "lf1", "v1", "v2")
 			beside.Wait = 300 * time.Millisecond
 			eventually(t, floodConvergence, "frames of VNI 200 arrive exactly once", func() error { return beside.Send(3, time.Millisecond).Err() })
+			f.exactlyOnce()
+			f.truth("l1", "r1", "o1", "s1", "lf1", "v1", "v2")
 			// Both at once.
 			f.meter.Start(floodEvery)
 			report := beside.Send(90, floodEvery)

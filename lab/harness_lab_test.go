@@ -156,8 +156,10 @@ func up(t testing.TB, top *lab.Topology, bin string) *running {
 	l, err := top.Up(ctx, lab.Options{Binary: bin, StateDir: t.TempDir()})
 	require.NoError(t, err)
 	r := &running{l, t, top}
+	before := backlogLosses(t)
 	t.Cleanup(func() {
 		if t.Failed() {
+			t.Logf("the machine lost %d packets between all its namespaces meanwhile", backlogLosses(t)-before)
 			r.logs()
 		}
 		assert.NoError(t, l.Down(context.Background()))

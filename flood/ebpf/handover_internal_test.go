@@ -174,6 +174,7 @@ func TestHandoverOfSeveralCPUs(t *testing.T) {
 	defer func() { require.NoError(t, e.Close()) }()
 	require.NoError(t, e.Apply(&flood.Table{Networks: []flood.Network{{VNI: 100, Listen: service4, VTEPs: vteps(far4, 2)}}}))
 	require.NoError(t, e.objects.Congested.Set(uint32(1)))
+	require.NoError(t, e.objects.Home.Set(uint32(1))) // the loopback, which BPF_PROG_TEST_RUN says packets come from
 	cpus := 0
 	require.NoError(t, l.near.Do(func() error {
 		var all, one unix.CPUSet

@@ -88,6 +88,23 @@ func (c *Core) Route(r RouteRef) (RouteInfo, bool) {
 	return ownInfo(v.ownRoute(r.Key, o)), true
 }
 
+// VNIRefs names the VNIs of the list of [Core.VNIs], in order.
+func (c *Core) VNIRefs() (vnis []VNI) {
+	for _, v := range c.sortedVNIs() {
+		vnis = append(vnis, v.vni)
+	}
+	return vnis
+}
+
+// VNI looks up one VNI; false when it is not configured.
+func (c *Core) VNI(vni VNI) (VNIInfo, bool) {
+	v := c.configured(vni)
+	if v == nil {
+		return VNIInfo{}, false
+	}
+	return c.vniInfo(v), true
+}
+
 // MACRefs names the MACs of one VNI that may be in the list of [Core.MACs], in no order.
 func (c *Core) MACRefs(vni VNI, yield func(MAC) bool) {
 	if v := c.vnis[vni]; v != nil {

@@ -65,6 +65,20 @@ func TestBrowseEqualsList(t *testing.T) {
 	assert.Len(t, wantMACs, 41)
 	assert.Equal(t, wantMACs, gotMACs)
 
+	var vnis []evpn.VNIInfo
+	var lists []evpn.FloodEntry
+	for _, vni := range c.VNIRefs() {
+		i, ok := c.VNI(vni)
+		assert.True(t, ok)
+		vnis, lists = append(vnis, i), append(lists, c.Flood(vni)...)
+	}
+	assert.NotEmpty(t, vnis)
+	assert.Equal(t, c.VNIs(), vnis)
+	assert.Equal(t, c.Flood(0), lists)
+	_, ok := c.VNI(4711)
+	assert.False(t, ok)
+	assert.Empty(t, c.Flood(4711))
+
 	var wantRows, gotRows []evpn.Row
 	wantRows = c.Desired().Rows
 	c.RowKeys(100, func(k evpn.RowKey) bool {

@@ -268,19 +268,23 @@ func (c *Core) macInfo(m *macEntry) (MACInfo, bool) {
 func (c *Core) VNIs() []VNIInfo {
 	var is []VNIInfo
 	for _, v := range c.sortedVNIs() {
-		i := VNIInfo{
-			VNIConfig: v.cfg, Up: v.up, DownReason: v.downReason,
-			LocalMACs: v.counts[ownLocal], RemoteMACs: v.counts[ownRemote] + v.counts[ownStatic] + v.counts[ownProxy],
-			Relay: c.wantRelay(v), Strangers: v.strangers(), Contraries: v.contraries(),
-		}
-		for _, f := range v.floods {
-			if f.services == nil && c.judgeFlood(f, v.chosen).role != "" {
-				i.VTEPs++
-			}
-		}
-		is = append(is, i)
+		is = append(is, c.vniInfo(v))
 	}
 	return is
+}
+
+func (c *Core) vniInfo(v *instance) VNIInfo {
+	i := VNIInfo{
+		VNIConfig: v.cfg, Up: v.up, DownReason: v.downReason,
+		LocalMACs: v.counts[ownLocal], RemoteMACs: v.counts[ownRemote] + v.counts[ownStatic] + v.counts[ownProxy],
+		Relay: c.wantRelay(v), Strangers: v.strangers(), Contraries: v.contraries(),
+	}
+	for _, f := range v.floods {
+		if f.services == nil && c.judgeFlood(f, v.chosen).role != "" {
+			i.VTEPs++
+		}
+	}
+	return i
 }
 
 // VTEPs lists the remote VTEPs in order of address.

@@ -18,17 +18,19 @@ type floodEntry struct {
 	services *path     // Replicator-AR routes
 	silent   *path     // type-3 routes that want no copies: they are there for their claim
 	macs     *heardMAC // heard behind it
-	proxied  bool      // was noted
-	static   bool
-	heard    bool // see [VTEPHeard]
-	touched  bool
-	dirty    bool
 
-	replicator bool      // is in the list of its VNI
-	activeAt   time.Time // when it may be chosen as a replicator; zero = by now
+	// Together, for there can be a hundred thousand entries.
+	proxied    bool // was noted
+	static     bool
+	heard      bool // see [VTEPHeard]
+	touched    bool
+	dirty      bool
+	replicator bool // is in the list of its VNI
+	row        bool // last emitted
 
-	// Last emitted.
-	row    bool
+	activeAt time.Time // when it may be chosen as a replicator; zero = by now
+
+	// Last emitted, as row.
 	use    ListValue
 	member *vtep     // its via, while it is on the flood list
 	own    *ownAttrs // our type-3 that speaks for it
@@ -269,18 +271,26 @@ func (v *instance) sortedFloods() []*floodEntry {
 
 // Flood lists the flood list of one VNI (0 = all), in order, whoever copies. A VTEP that
 // BGP and the configuration both name counts as static, because it stays when BGP forgets it.
-func (c *Core) Flood(vni VNI) []FloodEntry {
-	var list []FloodEntry
-	for _, v := range c.sortedVNIs() {
-		if vni != 0 && v.vni != vni {
-			continue
+func (c *Core) Flood(vni VNI) (list []FloodEntry) {
+	if vni == 0 {
+		for _, v := range c.sortedVNIs() {
+			list = append(list, c.floodList(v)...)
 		}
-		for _, f := range v.sortedFloods() {
-			if s := c.judgeFlood(f, v.chosen); s.role != "" {
-				list = append(list, FloodEntry{
-					VNI: v.vni, VTEP: f.addr, Source: s.source, Role: s.role, Kernel: s.row, Copied: s.use == UseCopy,
-				})
-			}
+		return list
+	}
+	if v := c.configured(vni); v != nil {
+		return c.floodList(v)
+	}
+	return nil
+}
+
+func (c *Core) floodList(v *instance) []FloodEntry {
+	list := make([]FloodEntry, 0, len(v.floods))
+	for _, f := range v.sortedFloods() {
+		if s := c.judgeFlood(f, v.chosen); s.role != "" {
+			list = append(list, FloodEntry{
+				VNI: v.vni, VTEP: f.addr, Source: s.source, Role: s.role, Kernel: s.row, Copied: s.use == UseCopy,
+			})
 		}
 	}
 	return list

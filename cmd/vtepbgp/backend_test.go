@@ -53,8 +53,16 @@ func (f *fakeDaemon) VTEPs(_ context.Context, q api.VNIFilter) ([]api.VTEP, erro
 	}), nil
 }
 
-func (f *fakeDaemon) Flood(_ context.Context, q api.VNIFilter) ([]api.Flood, error) {
-	return slices.DeleteFunc(slices.Clone(f.flood), func(l api.Flood) bool { return q.VNI != 0 && l.VNI != q.VNI }), nil
+func (f *fakeDaemon) Flood(_ context.Context, q api.VNIFilter, yield func(api.Flood) error) error {
+	for _, l := range f.flood {
+		if q.VNI != 0 && l.VNI != q.VNI {
+			continue
+		}
+		if err := yield(l); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (f *fakeDaemon) MACs(_ context.Context, q api.MACFilter, yield func(api.MAC) error) error {

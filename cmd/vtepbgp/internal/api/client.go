@@ -69,7 +69,8 @@ func (c *Client) VTEPs(ctx context.Context, f VNIFilter) (l []VTEP, err error) {
 
 // Flood lists the flood lists in order of VNI.
 func (c *Client) Flood(ctx context.Context, f VNIFilter) (l []Flood, err error) {
-	err = c.get(ctx, "/v1/flood", f.query(), &l)
+	l = []Flood{}
+	err = each(ctx, c, http.MethodGet, "/v1/flood", f.query(), func(one Flood) error { l = append(l, one); return nil })
 	return l, err
 }
 

@@ -18,7 +18,7 @@ type Backend interface {
 	Neighbors(ctx context.Context) ([]Neighbor, error)
 	VNIs(ctx context.Context, f VNIFilter) ([]VNI, error)
 	VTEPs(ctx context.Context, f VNIFilter) ([]VTEP, error)
-	Flood(ctx context.Context, f VNIFilter) ([]Flood, error)
+	Flood(ctx context.Context, f VNIFilter, yield func(Flood) error) error
 	MACs(ctx context.Context, f MACFilter, yield func(MAC) error) error
 	Routes(ctx context.Context, f RouteFilter, yield func(Route) error) error
 	Explain(ctx context.Context, f ExplainFilter) ([]Explanation, error)
@@ -71,7 +71,7 @@ func (s *Server) readOnly() *http.ServeMux {
 	})
 	mux.HandleFunc("GET /v1/vnis", byVNI(s.backend.VNIs))
 	mux.HandleFunc("GET /v1/vteps", byVNI(s.backend.VTEPs))
-	mux.HandleFunc("GET /v1/flood", byVNI(s.backend.Flood))
+	mux.HandleFunc("GET /v1/flood", streamByVNI(s.backend.Flood))
 	mux.HandleFunc("GET /v1/explain", func(w http.ResponseWriter, r *http.Request) {
 		f, err := parseExplainFilter(r.URL.Query())
 		if err != nil {

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"slices"
 
 	"github.com/vtepbgp/vtepbgp/cmd/vtepbgp/internal/api"
@@ -14,64 +15,96 @@ import (
 // engineKernel is who copies where no engine of ours does.
 const engineKernel = "kernel"
 
-// Flood lists the flood lists, of every VNI also when it is empty.
-func (d *daemon) Flood(ctx context.Context, f api.VNIFilter) ([]api.Flood, error) {
-	var (
-		infos   []evpn.VNIInfo
-		entries []evpn.FloodEntry
-	)
+// Flood lists the flood lists, of every VNI also when it is empty, in pieces.
+func (d *daemon) Flood(ctx context.Context, f api.VNIFilter, yield func(api.Flood) error) error {
+	var vnis []evpn.VNI
 	if err := d.loop.do(ctx, func(c *evpn.Core) {
-		infos, entries = c.VNIs(), c.Flood(f.VNI)
+		for _, vni := range c.VNIRefs() {
+			if f.VNI == 0 || vni == f.VNI {
+				vnis = append(vnis, vni)
+			}
+		}
 	}); err != nil {
-		return nil, err
+		return err
 	}
-	members := map[evpn.VNI][]api.FloodVTEP{}
+	if err := known(f, len(vnis)); err != nil {
+		return err
+	}
+	s := floodShow{d: d, copying: d.flooding.Status(), engines: map[string]flooding.EngineStatus{}}
+	for _, e := range s.copying.Engines {
+		s.engines[e.Interface] = e
+	}
+	s.service, s.repairs = d.config().Flood.ServiceAddress, d.kernel.Stats().AddressRepairs
+	type list struct {
+		evpn.VNIInfo
+		entries []evpn.FloodEntry
+	}
+	var batch []list
+	for len(vnis) > 0 {
+		batch = batch[:0]
+		if err := d.loop.do(ctx, func(c *evpn.Core) {
+			for n := 0; n < listChunk && len(vnis) > 0; vnis = vnis[1:] {
+				if i, ok := c.VNI(vnis[0]); ok {
+					batch = append(batch, list{i, c.Flood(vnis[0])})
+					n += 1 + len(batch[len(batch)-1].entries)
+				}
+			}
+		}); err != nil {
+			return err
+		}
+		for _, l := range batch {
+			if err := yield(s.flood(l.VNIInfo, l.entries)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// floodShow is what the list of a VNI is shown with.
+type floodShow struct {
+	d       *daemon
+	copying flooding.Status
+	engines map[string]flooding.EngineStatus // by interface
+	service netip.Addr
+	repairs map[netip.Addr]uint64
+}
+
+func (s *floodShow) flood(i evpn.VNIInfo, entries []evpn.FloodEntry) api.Flood {
+	fl := api.Flood{
+		VNI: i.VNI, Mode: i.Flooding, VTEPs: make([]api.FloodVTEP, 0, len(entries)), Tasks: api.FloodTasks(i.Relay), Elected: i.Relay.Elected,
+		Segment: notNil(i.Segment.Prefixes), Interfaces: []string{}, Problems: []string{}, Engines: []api.FloodEngine{}, Counters: map[string]uint64{},
+	}
 	for _, e := range entries {
-		members[e.VNI] = append(members[e.VNI], api.FloodVTEP{
+		fl.VTEPs = append(fl.VTEPs, api.FloodVTEP{
 			Address: e.VTEP, Source: e.Source, Role: e.Role, Kernel: e.Kernel, Copied: e.Copied,
-			Installed: e.Kernel && d.kernel.Installed(evpn.RowKey{Kind: evpn.FloodRow, VNI: e.VNI, IP: e.VTEP}),
+			Installed: e.Kernel && s.d.kernel.Installed(evpn.RowKey{Kind: evpn.FloodRow, VNI: e.VNI, IP: e.VTEP}),
 		})
 	}
-	out, copying := []api.Flood{}, d.flooding.Status()
-	engines := map[string]flooding.EngineStatus{}
-	for _, e := range copying.Engines {
-		engines[e.Interface] = e
+	if i.Flooding == evpn.FloodReplicator || i.Segment.Delivery == evpn.DeliverMulticast {
+		fl.ServiceAddress = s.service
 	}
-	service, repairs := d.config().Flood.ServiceAddress, d.kernel.Stats().AddressRepairs
-	for _, i := range infos {
-		if f.VNI != 0 && i.VNI != f.VNI {
-			continue
+	switch network := s.copying.Networks[i.VNI]; i.Flooding {
+	case evpn.FloodIngress, evpn.FloodAssisted:
+		fl.Engine = engineKernel
+	case evpn.FloodMulticast, evpn.FloodReplicator:
+		fl.Engine, fl.Interfaces = network.Engine, notNil(network.Interfaces)
+		if len(fl.Interfaces) > 0 {
+			fl.Interface, fl.EngineReason = fl.Interfaces[0], s.engines[fl.Interfaces[0]].Reason
 		}
-		fl := api.Flood{
-			VNI: i.VNI, Mode: i.Flooding, VTEPs: notNil(members[i.VNI]), Tasks: api.FloodTasks(i.Relay), Elected: i.Relay.Elected,
-			Segment: notNil(i.Segment.Prefixes), Interfaces: []string{}, Problems: []string{}, Engines: []api.FloodEngine{}, Counters: map[string]uint64{},
+		fl.Problems, fl.Counters = notNil(floodProblems(i, network)), floodCounters(network)
+		fl.Group = i.Segment.Group
+		fl.Counters[api.FloodRepairs] = s.repairs[fl.Group] + s.repairs[fl.ServiceAddress]
+		for _, name := range fl.Interfaces {
+			fl.Engines = append(fl.Engines, floodEngine(name, s.engines[name]))
+			fl.Counters[api.FloodRepairs] += s.engines[name].Repairs
 		}
-		if i.Flooding == evpn.FloodReplicator || i.Segment.Delivery == evpn.DeliverMulticast {
-			fl.ServiceAddress = service
-		}
-		switch network := copying.Networks[i.VNI]; i.Flooding {
-		case evpn.FloodIngress, evpn.FloodAssisted:
-			fl.Engine = engineKernel
-		case evpn.FloodMulticast, evpn.FloodReplicator:
-			fl.Engine, fl.Interfaces = network.Engine, network.Interfaces
-			if len(fl.Interfaces) > 0 {
-				fl.Interface, fl.EngineReason = fl.Interfaces[0], engines[fl.Interfaces[0]].Reason
-			}
-			fl.Problems, fl.Counters = notNil(floodProblems(i, network)), floodCounters(network)
-			fl.Group = i.Segment.Group
-			fl.Counters[api.FloodRepairs] = repairs[fl.Group] + repairs[fl.ServiceAddress]
-			for _, name := range fl.Interfaces {
-				fl.Engines = append(fl.Engines, floodEngine(name, engines[name]))
-				fl.Counters[api.FloodRepairs] += engines[name].Repairs
-			}
-		case evpn.FloodOff:
-		}
-		if i.Flooding != evpn.FloodOff && !i.Up && i.DownReason != "" {
-			fl.Problems = []string{i.DownReason}
-		}
-		out = append(out, fl)
+	case evpn.FloodOff:
 	}
-	return out, known(f, len(out))
+	if i.Flooding != evpn.FloodOff && !i.Up && i.DownReason != "" {
+		fl.Problems = []string{i.DownReason}
+	}
+	return fl
 }
 
 // floodProblems are those of a VNI that is up: what one that is down lacks follows from that.

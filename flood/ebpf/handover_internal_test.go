@@ -200,6 +200,7 @@ func TestHandoverOfSeveralCPUs(t *testing.T) {
 		return unix.SchedSetaffinity(0, &all)
 	}))
 	f := newFinisher(e)
+	e.reader.SetDeadline(time.Now().Add(within))
 	var congested uint32
 	for n := range 2 * cpus {
 		require.NoError(t, e.objects.Congested.Get(&congested))

@@ -14,15 +14,14 @@ import (
 	"github.com/vtepbgp/vtepbgp/lab/once"
 )
 
-const (
-	linuxPort = 8472 // of Linux before RFC 7348
-	group200  = "239.1.1.200"
-)
+const linuxPort = 8472 // of Linux before RFC 7348
+
+func (st *floodStage) group200() string { return st.pick("239.1.1.200", "ff05::1:200") }
 
 // besides200 gives a vtepbgp player VNI 200, flooded like VNI 100 but with a group and a port of its own. Its host is
 // the other end of the port, on the VTEP itself.
 func (st *floodStage) besides200(p floodPlayer) floodPlayer {
-	p.vni += "[[vni]]\nid = 200\nports = [\"p200\"]\nudp_port = 4789\n" + strings.Replace(p.vni, st.group(), group200, 1)
+	p.vni += "[[vni]]\nid = 200\nports = [\"p200\"]\nudp_port = 4789\n" + strings.Replace(p.vni, st.group(), st.group200(), 1)
 	return p
 }
 
@@ -33,7 +32,7 @@ func (f *flooding) overlay200(p floodPlayer) {
 		"ip link add p200 type veth peer name q200", "sysctl -qw net.ipv6.conf.p200.disable_ipv6=1 net.ipv6.conf.q200.disable_ipv6=1",
 		"ip link set p200 up", "ip link set q200 up",
 	}
-	destination := map[string]string{kindLegacy: "dev eth1 group " + group200, kindLeaf: "remote " + f.stage.service(1), kindFRR: "nolearning"}
+	destination := map[string]string{kindLegacy: "dev eth1 group " + f.stage.group200(), kindLeaf: "remote " + f.stage.service(1), kindFRR: "nolearning"}
 	if to := destination[p.kind]; to != "" {
 		lines = append(lines, "sysctl -qw net.ipv6.conf.default.disable_ipv6=1", "ip link add br200 type bridge", "ip link set br200 up",
 			fmt.Sprintf("ip link add vxlan200 type vxlan id 200 local %s %s dstport 4789", f.stage.addr(p.name), to),
@@ -62,47 +61,58 @@ func (f *flooding) counters(node string, vni int) map[string]uint64 {
 func TestFloodPorts(t *testing.T) {
 	t.Parallel()
 	for _, engine := range []string{"ebpf", "socket"} {
-		t.Run(engine, func(t *testing.T) {
-			t.Parallel()
-			st := floodStage{family: 4, rr: kindVTEPBGP, port: linuxPort}
-			st.players = []floodPlayer{
-				st.besides200(st.relay("r1", engine, "unicast", 1, 0)), st.besides200(st.member("o1", engine, "unicast", 1)),
-				{name: "l1", kind: kindLegacy, segment: 1},
-				st.besides200(st.replicator("s1", engine, 1)), {name: "lf1", kind: kindLeaf},
-				st.besides200(floodPlayer{name: "v1", kind: kindVTEPBGP}), {name: "v2", kind: kindFRR},
-			}
-			st.services = map[string][]string{st.service(1): {"s1"}}
-			f := st.build(t)
-			var stations []once.Station
-			for _, p := range st.players {
-				f.overlay200(p)
-				stations = append(stations, once.Station{Name: p.name, Device: "q200", Within: func(run func() error) error { return f.Within(p.name, run) }})
-			}
-			beside, err := once.Open(stations)
-			require.NoError(t, err)
-			t.Cleanup(beside.Close)
-			beside.Wait = 300 * time.Millisecond
-			eventually(t, floodConvergence, "frames of VNI 200 arrive exactly once", func() error { return beside.Send(3, time.Millisecond).Err() })
-			f.exactlyOnce()
-			f.truth("l1", "r1", "o1", "s1", "lf1", "v1", "v2")
-			// Both at once.
-			f.meter.Start(floodEvery)
-			report := beside.Send(90, floodEvery)
-			t.Log(report)
-			require.NoError(t, report.Err())
-			report = f.meter.Stop()
-			t.Log(report)
-			require.NoError(t, report.Err())
-			t.Run("wrong port", func(t *testing.T) { f.in(t).wrongPort() })
-		})
+		for _, family := range []int{4, 6} {
+			t.Run(fmt.Sprintf("%s IPv%d", engine, family), func(t *testing.T) {
+				t.Parallel()
+				floodPorts(t, engine, family)
+			})
+		}
 	}
+}
+
+func floodPorts(t *testing.T, engine string, family int) {
+	t.Helper()
+	st := floodStage{family: family, rr: kindVTEPBGP, port: linuxPort}
+	v2 := st.routedVTEP("v2")
+	if v2.kind == kindVTEPBGP {
+		v2 = st.besides200(v2)
+	}
+	st.players = []floodPlayer{
+		st.besides200(st.relay("r1", engine, "unicast", 1, 0)), st.besides200(st.member("o1", engine, "unicast", 1)),
+		{name: "l1", kind: kindLegacy, segment: 1},
+		st.besides200(st.replicator("s1", engine, 1)), {name: "lf1", kind: kindLeaf},
+		st.besides200(floodPlayer{name: "v1", kind: kindVTEPBGP}), v2,
+	}
+	st.services = map[string][]string{st.service(1): {"s1"}}
+	f := st.build(t)
+	var stations []once.Station
+	for _, p := range st.players {
+		f.overlay200(p)
+		stations = append(stations, once.Station{Name: p.name, Device: "q200", Within: func(run func() error) error { return f.Within(p.name, run) }})
+	}
+	beside, err := once.Open(stations)
+	require.NoError(t, err)
+	t.Cleanup(beside.Close)
+	beside.Wait = 300 * time.Millisecond
+	eventually(t, floodConvergence, "frames of VNI 200 arrive exactly once", func() error { return beside.Send(3, time.Millisecond).Err() })
+	f.exactlyOnce()
+	f.truth("l1", "r1", "o1", "s1", "lf1", "v1", "v2")
+	// Both at once.
+	f.meter.Start(floodEvery)
+	report := beside.Send(90, floodEvery)
+	t.Log(report)
+	require.NoError(t, report.Err())
+	report = f.meter.Stop()
+	t.Log(report)
+	require.NoError(t, report.Err())
+	t.Run("wrong port", func(t *testing.T) { f.in(t).wrongPort() })
 }
 
 // wrongPort has VTEPs send packets of VNI 100 to the port of VNI 200, which nobody copies, and relay and service node count.
 func (f *flooding) wrongPort() {
 	f.t.Helper()
 	const n, packets = 4242, 5
-	f.do("l1", "ip", "route", "add", "239.0.0.0/8", "dev", "eth1")
+	f.do("l1", "ip", "route", "add", "multicast", f.stage.group(), "dev", "eth1", "table", "local")
 	var taps []*tap
 	for _, p := range f.stage.players {
 		taps = append(taps, f.openTap(floodHost(p.name), "eth1"), f.openTap(p.name, "q200"))

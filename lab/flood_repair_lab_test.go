@@ -52,7 +52,7 @@ func TestFloodAllModes(t *testing.T) {
 			if engine == "ebpf" {
 				for _, node := range []string{"r1", "s1"} {
 					t.Run("programs detached at "+node, func(t *testing.T) {
-						f.in(t).repairedAfter(node, "programs detached", func(f *flooding) { f.detach(node) })
+						f.in(t).repairedAfter(node, "programs detached", func(f *flooding) { f.detach(node, "eth1") })
 					})
 				}
 				t.Run("filter of somebody else", func(t *testing.T) { f.in(t).behindAFilter("r1") })

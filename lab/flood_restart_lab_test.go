@@ -30,7 +30,7 @@ func oneRelay(engine, cmd string) floodStage {
 
 // footprint is what the flooding of a node has left in its kernel.
 func (f *flooding) footprint(node string) (all []string) {
-	all = f.programs(node)
+	all = f.programs(node, "eth1")
 	for _, argv := range [][]string{
 		{"sh", "-c", "tc qdisc show dev eth1 | grep clsact || true"},
 		{"sh", "-c", "ip maddr show dev eth1 | grep -w " + f.stage.group() + " || true"},

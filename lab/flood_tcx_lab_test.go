@@ -12,16 +12,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// atTCX opens each program at tcx of a player, which tc of iproute2 6.1 does not show.
-func (f *flooding) atTCX(node string, use func(device int, at ebpf.AttachType, p *ebpf.Program) error) {
+// atTCX opens each program at tcx of a device, which tc of iproute2 6.1 does not show.
+func (f *flooding) atTCX(node, device string, use func(index int, at ebpf.AttachType, p *ebpf.Program) error) {
 	f.t.Helper()
 	require.NoError(f.t, within(f.namespace(node), func() error {
-		eth1, err := net.InterfaceByName("eth1")
+		there, err := net.InterfaceByName(device)
 		if err != nil {
 			return err
 		}
 		for _, at := range []ebpf.AttachType{ebpf.AttachTCXIngress, ebpf.AttachTCXEgress} {
-			found, err := link.QueryPrograms(link.QueryOptions{Target: eth1.Index, Attach: at})
+			found, err := link.QueryPrograms(link.QueryOptions{Target: there.Index, Attach: at})
 			if errors.Is(err, unix.ENOENT) {
 				continue // nothing was ever there
 			}
@@ -33,7 +33,7 @@ func (f *flooding) atTCX(node string, use func(device int, at ebpf.AttachType, p
 				if err != nil {
 					return err
 				}
-				if err = errors.Join(use(eth1.Index, at, p), p.Close()); err != nil {
+				if err = errors.Join(use(there.Index, at, p), p.Close()); err != nil {
 					return err
 				}
 			}
@@ -43,17 +43,17 @@ func (f *flooding) atTCX(node string, use func(device int, at ebpf.AttachType, p
 }
 
 // detach takes all programs off tcx, as bpftool does.
-func (f *flooding) detach(node string) {
+func (f *flooding) detach(node, device string) {
 	f.t.Helper()
-	f.atTCX(node, func(device int, at ebpf.AttachType, p *ebpf.Program) error {
-		return link.RawDetachProgram(link.RawDetachProgramOptions{Target: device, Program: p, Attach: at})
+	f.atTCX(node, device, func(index int, at ebpf.AttachType, p *ebpf.Program) error {
+		return link.RawDetachProgram(link.RawDetachProgramOptions{Target: index, Program: p, Attach: at})
 	})
 }
 
 // programs are those at tcx.
-func (f *flooding) programs(node string) (all []string) {
+func (f *flooding) programs(node, device string) (all []string) {
 	f.t.Helper()
-	f.atTCX(node, func(_ int, at ebpf.AttachType, p *ebpf.Program) error {
+	f.atTCX(node, device, func(_ int, at ebpf.AttachType, p *ebpf.Program) error {
 		info, err := p.Info()
 		if err == nil {
 			all = append(all, at.String()+" "+info.Name)

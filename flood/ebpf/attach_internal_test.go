@@ -307,6 +307,22 @@ func TestFoundAfterCrash(t *testing.T) {
 	}
 }
 
+// TestSeveralWereLeft: of several programs of ours at one place, as two processes may have left, none stays beside the new one.
+func TestSeveralWereLeft(t *testing.T) {
+	l := newWire(t)
+	for _, at := range places(u0(t, l.near)) {
+		for range 3 {
+			require.NoError(t, l.near.Do(func() error {
+				return link.RawAttachProgram(link.RawAttachProgramOptions{Target: at.index, Program: someone(t, attachedName), Attach: at.tcx()})
+			}))
+		}
+	}
+	e := l.open(t, probeTCX)
+	require.Equal(t, only("tcx"), hanging(t, l.near))
+	require.NoError(t, e.Close())
+	require.Equal(t, only(""), hanging(t, l.near))
+}
+
 // TestSweptByEither: what was left is removed however it was attached, also by an engine that never had a table.
 func TestSweptByEither(t *testing.T) {
 	for name, noTCX := range ways {

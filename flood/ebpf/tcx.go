@@ -101,9 +101,14 @@ func (t *tcx) attach(at place, program *ebpf.Program) error {
 	}
 	defer closeAll(left)
 	how := link.RawAttachProgramOptions{Target: at.index, Program: program, Attach: at.tcx(), Anchor: link.Tail()}
-	if len(left) > 0 {
-		how.Anchor = link.ReplaceProgram(left[0])
-		left = left[1:]
+	for i, p := range left {
+		if i == 0 {
+			how.Anchor = link.ReplaceProgram(p)
+			continue
+		}
+		if err := t.detach(at, p); err != nil {
+			return err
+		}
 	}
 	if err := t.inNamespace(func() error { return link.RawAttachProgram(how) }); err != nil {
 		return fmt.Errorf("put the program at tcx: %w", err)

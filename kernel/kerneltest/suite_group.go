@@ -281,7 +281,7 @@ func sourceCheckEvents(t *testing.T, f Factory) {
 	w := underlay(t, f)
 	sub, err := w.Backend(t, 0).Subscribe()
 	require.NoError(t, err)
-	defer sub.Close()
+	defer func() { assert.NoError(t, sub.Close()) }()
 	told := func() (links int) {
 		for more := true; more; {
 			more, err = sub.Drain(64, func(n kernel.Notification) {

@@ -81,7 +81,7 @@ func (r *running) fullSize(hosts map[string]string) {
 	for from := range hosts {
 		for to, addr := range hosts {
 			if from != to {
-				out, err := r.try(from, "ping", "-n", "-q", "-c", "2", "-i", "0.02", "-W", "2", "-M", "do", "-s", "1472", addr)
+				out, err := r.try(from, "ping", "-n", "-q", "-c", "2", "-i", "1", "-l", "2", "-W", "2", "-M", "do", "-s", "1472", addr)
 				require.NoError(r.t, err, "full frames from %s to %s: %s", from, to, out)
 			}
 		}

@@ -2,9 +2,8 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"net/netip"
+	"time"
 )
 
 func allVNIs(z sizes) []int {
@@ -76,16 +75,8 @@ func receiveLists(ctx context.Context, e *env, sys system, engine string, out sa
 		return err
 	}
 	defer s.close()
-	sent := make(chan error, 1)
-	go func() { sent <- s.send(table) }()
-	last, err := o.waitFloodRows(ctx, e.vnis*e.listed, tableTimeout)
+	last, err := arrival(ctx, r, s, table, func() (time.Time, error) { return o.waitFloodRows(ctx, e.vnis*e.listed, tableTimeout) })
 	if err != nil {
-		return errors.Join(err, r.alive())
-	}
-	if err := <-sent; err != nil {
-		return fmt.Errorf("send the table: %w", err)
-	}
-	if err := r.settle(ctx); err != nil {
 		return err
 	}
 	out.add(engine+"all", ms(last.Sub(s.established)))

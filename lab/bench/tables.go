@@ -48,16 +48,8 @@ func receive(ctx context.Context, e *env, sys system, out samples) error {
 		return err
 	}
 	defer s.close()
-	sent := make(chan error, 1)
-	go func() { sent <- s.send(table) }()
-	rows, err := o.waitRows(ctx, e.routes, false, tableTimeout)
+	rows, err := arrival(ctx, r, s, table, func() (span, error) { return o.waitRows(ctx, e.routes, false, tableTimeout) })
 	if err != nil {
-		return errors.Join(err, r.alive())
-	}
-	if err := <-sent; err != nil {
-		return fmt.Errorf("send the table: %w", err)
-	}
-	if err := r.settle(ctx); err != nil {
 		return err
 	}
 	out.add("all", ms(rows.last.Sub(s.established)))
@@ -65,6 +57,20 @@ func receive(ctx context.Context, e *env, sys system, out samples) error {
 	out.add("start", ms(s.established.Sub(r.started)))
 	out.cost(r.cpu(), r)
 	return r.alive()
+}
+
+// arrival sends a table to a system, and gives what wait does when its rows are there and the system is at rest.
+func arrival[T any](ctx context.Context, r *running, s *session, table []byte, wait func() (T, error)) (T, error) {
+	sent := make(chan error, 1)
+	go func() { sent <- s.send(table) }()
+	seen, err := wait()
+	if err != nil {
+		return seen, errors.Join(err, r.alive())
+	}
+	if err := <-sent; err != nil {
+		return seen, fmt.Errorf("send the table: %w", err)
+	}
+	return seen, r.settle(ctx)
 }
 
 func foreign() measurement {
@@ -90,16 +96,10 @@ func foreign() measurement {
 				return err
 			}
 			defer s.close()
-			sent := make(chan error, 1)
-			go func() { sent <- s.send(table) }()
-			last, err := o.next(tableTimeout, func(w row) bool { return w.mac == benchMAC(1, 0) && !w.gone })
+			last, err := arrival(ctx, r, s, table, func() (time.Time, error) {
+				return o.next(tableTimeout, func(w row) bool { return w.mac == benchMAC(1, 0) && !w.gone })
+			})
 			if err != nil {
-				return errors.Join(err, r.alive())
-			}
-			if err := <-sent; err != nil {
-				return fmt.Errorf("send the table: %w", err)
-			}
-			if err := r.settle(ctx); err != nil {
 				return err
 			}
 			out.add("all", ms(last.Sub(s.established)))

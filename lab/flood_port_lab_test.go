@@ -94,9 +94,9 @@ func floodPorts(t *testing.T, engine string, family int) {
 	require.NoError(t, err)
 	t.Cleanup(beside.Close)
 	beside.Wait = 300 * time.Millisecond
-	eventually(t, floodConvergence, "frames of VNI 200 arrive exactly once", func() error { return beside.Send(3, time.Millisecond).Err() })
 	f.exactlyOnce()
 	f.truth("l1", "r1", "o1", "s1", "lf1", "v1", "v2")
+	eventually(t, floodConvergence, "frames of VNI 200 arrive exactly once", func() error { return beside.Send(3, time.Millisecond).Err() })
 	// Both at once.
 	f.meter.Start(floodEvery)
 	report := beside.Send(90, floodEvery)
